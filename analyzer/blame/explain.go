@@ -1,0 +1,457 @@
+package blame
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// item is a failed node that is still to be explained.
+type item struct {
+	node       int32
+	weight     float64
+	confidence float64
+	attempts   int
+	runnerUp   *verdict.Candidate
+}
+
+// explain follows failures down to the sites that made them. It walks with a stack of its own: a
+// trace may be a hundred thousand calls deep.
+func (t *trial) explain(items []item) []finding {
+	var findings []finding
+	slices.Reverse(items)
+	for len(items) > 0 {
+		it := items[len(items)-1]
+		items = items[:len(items)-1]
+		t.onPath[it.node] = true
+		if a := t.fold[it.node].attempts; a > 1 {
+			it.attempts *= int(a)
+		}
+		next, found := t.step(it)
+		for i := range found {
+			f := &found[i]
+			f.weight *= it.weight
+			f.confidence *= it.confidence
+			f.attempts = max(f.attempts, 1) * it.attempts
+			if f.runnerUp == nil {
+				f.runnerUp = it.runnerUp
+			}
+		}
+		findings = append(findings, found...)
+		slices.Reverse(next)
+		items = append(items, next...)
+	}
+	return findings
+}
+
+// step explains one node by others below it, or by a site.
+func (t *trial) step(it item) (next []item, found []finding) {
+	n := &t.f.Nodes[it.node]
+	if n.Kind == spans.KindClient || n.Kind == spans.KindProducer {
+		return t.stepCall(it)
+	}
+	return t.stepOperation(it)
+}
+
+// down hands an item's blame on to one node, whole.
+func (it item) down(node int32) []item {
+	return []item{{node: node, weight: it.weight, confidence: it.confidence, attempts: it.attempts, runnerUp: it.runnerUp}}
+}
+
+// candidate is a failed node that may be why its parent failed: part C of the rules.
+type candidate struct {
+	node  int32
+	score float64
+}
+
+// stepOperation explains a server, consumer or internal span by its failed calls, or by itself.
+func (t *trial) stepOperation(it item) ([]item, []finding) {
+	candidates, others := t.candidates(it.node)
+	if len(candidates) == 0 {
+		return t.stepSelf(it, others)
+	}
+	if t.outcome[it.node].Class == "TIMEOUT" && t.allCancelled(candidates) {
+		f := t.slowInside(it.node, it.node)
+		f.evidence[0] = fmt.Sprintf("%s ran out of time after %s, and what was still running was cancelled", t.operationWords(it.node), ms(t.f.Nodes[it.node].DurationNs()))
+		return nil, t.one(f)
+	}
+	own, ownScore := t.ownFault(it.node, candidates)
+	total := math.Exp(ownScore)
+	best, bestScore := -1, ownScore
+	for k, c := range candidates {
+		total += math.Exp(c.score)
+		if c.score > bestScore {
+			best, bestScore = k, c.score
+		}
+	}
+	if best < 0 && own {
+		next, found := t.stepSelf(it, others)
+		for i := range found {
+			found[i].confidence *= math.Exp(ownScore) / total
+			found[i].runnerUp = t.runnerUp(candidates, -1, total)
+		}
+		return next, found
+	}
+	if best >= 0 && math.Exp(bestScore)/total > 0.5 {
+		p := math.Exp(bestScore) / total
+		next := it.down(candidates[best].node)
+		next[0].confidence *= 0.5 + 0.5*p
+		if r := t.runnerUp(candidates, best, total); r != nil {
+			next[0].runnerUp = r
+		} else if it.runnerUp == nil {
+			next[0].runnerUp = &verdict.Candidate{
+				Site:       t.serviceSite(it.node),
+				Confidence: round(math.Exp(ownScore) / total),
+			}
+		}
+		return next, nil
+	}
+	// None stands out: those that count share the blame.
+	var next []item
+	sum := 0.0
+	for _, c := range candidates {
+		if p := math.Exp(c.score) / total; p >= 0.1 {
+			sum += p
+		}
+	}
+	for _, c := range candidates {
+		if p := math.Exp(c.score) / total; p >= 0.1 {
+			split := it.down(c.node)[0]
+			split.weight *= p / sum
+			split.confidence *= 0.7
+			next = append(next, split)
+		}
+	}
+	if len(next) == 0 { // very many alike
+		for _, c := range candidates {
+			split := it.down(c.node)[0]
+			split.weight /= float64(len(candidates))
+			split.confidence *= 0.7
+			next = append(next, split)
+		}
+	}
+	return next, nil
+}
+
+// allCancelled: nothing below failed of itself; it was cut off.
+func (t *trial) allCancelled(candidates []candidate) bool {
+	for _, c := range candidates {
+		if t.outcome[c.node].Class != "CANCELLED" {
+			return false
+		}
+	}
+	return true
+}
+
+func (t *trial) runnerUp(candidates []candidate, best int, total float64) *verdict.Candidate {
+	second := -1
+	for k := range candidates {
+		if k != best && (second < 0 || candidates[k].score > candidates[second].score) {
+			second = k
+		}
+	}
+	if second < 0 {
+		return nil
+	}
+	node := candidates[second].node
+	if s := t.f.ServerSide(node); s != trace.None {
+		node = s
+	}
+	return &verdict.Candidate{Site: t.serviceSite(node), Confidence: round(math.Exp(candidates[second].score) / total)}
+}
+
+// candidates are the failed, unabsorbed calls below a node within its own process, with their
+// scores; others are the nodes that ended well.
+func (t *trial) candidates(parent int32) (found []candidate, others []int32) {
+	type open struct {
+		node   int32
+		masked bool // below an internal span that ended well
+	}
+	p := &t.f.Nodes[parent]
+	var cancelled []candidate
+	stack := []open{{node: p.FirstChild}}
+	for len(stack) > 0 {
+		at := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		for c := at.node; c != trace.None; c = t.f.Nodes[c].NextSib {
+			n := &t.f.Nodes[c]
+			if n.Async && n.Kind == spans.KindConsumer {
+				continue
+			}
+			if !t.outcome[c].Failed() {
+				others = append(others, c)
+				if n.Kind == spans.KindInternal && n.FirstChild != trace.None {
+					stack = append(stack, open{n.FirstChild, true})
+				}
+				continue
+			}
+			if s := t.fold[c].state; s != foldNone {
+				continue
+			}
+			if t.wrapsFailedSibling(c) || n.Async || t.endedAfter(c, parent) {
+				continue
+			}
+			cand := candidate{node: c}
+			if at.masked {
+				cand.score = -1.5
+			}
+			if t.outcome[c].Class == "CANCELLED" {
+				cancelled = append(cancelled, cand)
+				continue
+			}
+			found = append(found, cand)
+		}
+	}
+	if len(found) == 0 {
+		found = cancelled
+	}
+	slices.SortFunc(found, func(a, b candidate) int { return int(a.node - b.node) })
+	for k := range found {
+		found[k].score += t.score(parent, found[k].node, found, others)
+	}
+	return found, others
+}
+
+// endedAfter: a call that went on after its parent had ended cannot be why it failed, unless the
+// parent gave up on it.
+func (t *trial) endedAfter(c, parent int32) bool {
+	n, p := &t.f.Nodes[c], &t.f.Nodes[parent]
+	if !t.f.SameClock(c, parent) || p.NoDuration || n.NoDuration || p.Phantom() {
+		return false
+	}
+	slackNs := max(1_000_000, p.DurationNs()/100)
+	class := t.outcome[parent].Class
+	return n.EndNs > p.EndNs+slackNs && class != "TIMEOUT" && class != "CANCELLED"
+}
+
+// score: how well does the failed call explain the failure of its parent?
+func (t *trial) score(parent, c int32, all []candidate, others []int32) float64 {
+	n, p := &t.f.Nodes[c], &t.f.Nodes[parent]
+	po, co := t.outcome[parent], t.outcome[c]
+	s := 1.0
+	if co.Level == trace.Soft {
+		s = -0.5
+	}
+	if t.quotes(parent, c) {
+		s += 3
+	}
+	if sameKindOfFailure(po, co) {
+		s++
+	}
+	last := true
+	for _, o := range all {
+		if o.node != c && t.f.Nodes[o.node].StartNs >= n.EndNs {
+			last = false
+		}
+	}
+	if last {
+		s++
+	}
+	if p.EndNs-n.EndNs <= max(5_000_000, p.DurationNs()/10) {
+		s += 0.5
+	}
+	key := callKey(n)
+	for _, o := range others {
+		sib := &t.f.Nodes[o]
+		if sib.StartNs < n.EndNs || sib.Kind == spans.KindInternal {
+			continue
+		}
+		s-- // it went on with something else
+		if callKey(sib) == key && sib.Facts.Address == n.Facts.Address {
+			s-- // and even with the same
+		}
+		break
+	}
+	return s
+}
+
+func sameKindOfFailure(p, c trace.Outcome) bool {
+	if p.Class == c.Class {
+		return true
+	}
+	switch p.Class {
+	case "BAD_GATEWAY", "UNAVAILABLE":
+		switch c.Class {
+		case "UNAVAILABLE", "REFUSED", "RESET", "DNS", "TLS", "BREAKER", "BAD_GATEWAY", "TIMEOUT", "OVERLOAD":
+			return true
+		}
+	}
+	return false
+}
+
+// ownFault: does the node say of itself that it failed, for a reason that none of its calls gives?
+func (t *trial) ownFault(i int32, candidates []candidate) (bool, float64) {
+	f := &t.f.Nodes[i].Facts
+	if !f.HasException() && !looksLikeType(f.ErrorType) {
+		return false, -1
+	}
+	for _, c := range candidates {
+		if t.quotes(i, c.node) {
+			return false, -1
+		}
+	}
+	class := trace.TextClass(f.ExceptionType)
+	if class == "" {
+		class = trace.TextClass(f.ErrorType)
+	}
+	for _, c := range candidates {
+		if class != "" && class == t.outcome[c.node].Class {
+			return false, -1
+		}
+	}
+	if isClientError(f.ExceptionType) || (f.ExceptionType == "" && isClientError(f.ErrorType)) {
+		return true, 0
+	}
+	return true, 4.5
+}
+
+// looksLikeType: an error type that names an exception, and not a status code.
+func looksLikeType(s string) bool {
+	if s == "" || s == "_OTHER" {
+		return false
+	}
+	if _, err := strconv.Atoi(s); err == nil {
+		return false
+	}
+	return strings.ToUpper(s) != s
+}
+
+// isClientError: exceptions of this kind are thrown by client libraries to report what a callee
+// answered; they do not by themselves speak for a fault of the code that lets them through.
+func isClientError(kind string) bool {
+	kind = strings.ToLower(kind)
+	for _, w := range [...]string{
+		"http", "grpc", "rpc", "axios", "fetch", "feign", "restclient", "webclient", "statusruntime", "statuserror", "remote",
+		"upstream", "requests.", "requesterror", "urlerror", "*status.error", "*url.error", "*fmt.wraperror", "*errors.errorstring", "*errors.joinerror", "ioexception",
+		"executionexception", "completionexception", "invocationtarget", "gateway", "clienterror", "servererror", "responseerror", "apierror",
+	} {
+		if strings.Contains(kind, w) {
+			return true
+		}
+	}
+	return false
+}
+
+// quotes: the parent's own words repeat what the failed call said, so it speaks of that failure.
+func (t *trial) quotes(parent, c int32) bool {
+	p, n := &t.f.Nodes[parent].Facts, &t.f.Nodes[c].Facts
+	text := p.ExceptionMessage
+	if text == "" {
+		text = p.StatusMessage
+	}
+	if text == "" && p.ExceptionType == "" {
+		return false
+	}
+	// Thrown the moment the call ended: it is that call's error, whatever it is called.
+	const atOnceNs = 1_000_000
+	if afterNs := p.ExceptionNs - t.f.Nodes[c].EndNs; p.ExceptionNs > 0 && t.f.SameClock(parent, c) && afterNs >= -atOnceNs/10 && afterNs <= atOnceNs {
+		return true
+	}
+	server := n
+	if s := t.f.ServerSide(c); s != trace.None && !t.f.Nodes[s].Phantom() {
+		server = &t.f.Nodes[s].Facts
+	}
+	if p.ExceptionType != "" && !isClientError(p.ExceptionType) && (p.ExceptionType == n.ExceptionType || p.ExceptionType == server.ExceptionType) &&
+		(text == n.ExceptionMessage || text == server.ExceptionMessage) {
+		return true
+	}
+	for _, said := range [...]string{n.ExceptionMessage, n.StatusMessage, server.ExceptionMessage, server.StatusMessage} {
+		if len(said) >= 6 && text != "" && strings.Contains(text, said) {
+			return true
+		}
+	}
+	if p.ExceptionType != "" && p.ExceptionType == n.ExceptionType && n.ExceptionType != "" {
+		return true
+	}
+	mentions := func(word string, least int) bool { return len(word) >= least && strings.Contains(text, word) }
+	code := ""
+	if n.HTTPStatus >= 400 {
+		code = strconv.Itoa(n.HTTPStatus)
+	}
+	name := trace.GRPCName(n.GRPCCode)
+	codeSaid := (code != "" && containsWord(text, code)) || (n.GRPCCode > 0 && mentionsCode(text, name))
+	placeSaid := mentions(n.Address, 3) || mentions(t.calleeName(c), 3) || mentions(n.RPCService, 3)
+	return codeSaid || (placeSaid && isClientError(p.ExceptionType+" "+text))
+}
+
+// mentionsCode: INVALID_ARGUMENT as it is, or as Go and JavaScript spell it, InvalidArgument.
+func mentionsCode(text, name string) bool {
+	return strings.Contains(text, name) || strings.Contains(strings.ToUpper(text), "CODE = "+strings.ReplaceAll(name, "_", "")) ||
+		strings.Contains(strings.ToUpper(text), "STATUS(STATUSCODE=\""+strings.ReplaceAll(name, "_", "")+"\"")
+}
+
+func containsWord(text, word string) bool {
+	for from := 0; ; {
+		at := strings.Index(text[from:], word)
+		if at < 0 {
+			return false
+		}
+		at += from
+		end := at + len(word)
+		if (at == 0 || !digit(text[at-1])) && (end == len(text) || !digit(text[end])) {
+			return true
+		}
+		from = end
+	}
+}
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
+
+// wrapsFailedSibling: an internal span recorded beside a call, around it in time, that only repeats
+// the call's error.
+func (t *trial) wrapsFailedSibling(i int32) bool {
+	n := &t.f.Nodes[i]
+	if n.Kind != spans.KindInternal || n.Parent == trace.None || n.FirstChild != trace.None {
+		return false
+	}
+	const slackNs = 500_000
+	for s := t.f.Nodes[n.Parent].FirstChild; s != trace.None; s = t.f.Nodes[s].NextSib {
+		o := &t.f.Nodes[s]
+		if s != i && o.Kind == spans.KindClient && t.outcome[s].Failed() &&
+			n.StartNs <= o.StartNs+slackNs && n.EndNs+slackNs >= o.EndNs {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *trial) serviceSite(i int32) verdict.Site {
+	return verdict.Site{Kind: verdict.SiteService, Service: t.serviceName(i), Operation: own(t.f.Nodes[t.operationOf(i)].Name)}
+}
+
+// operationOf is the server, consumer or entry span within which a node of the same service ran.
+func (t *trial) operationOf(i int32) int32 {
+	for {
+		n := &t.f.Nodes[i]
+		if n.Kind == spans.KindServer || n.Kind == spans.KindConsumer || n.Parent == trace.None ||
+			t.f.Nodes[n.Parent].Service != n.Service {
+			return i
+		}
+		i = n.Parent
+	}
+}
+
+func (t *trial) serviceName(i int32) string { return own(t.f.ServiceOf(i).Name) }
+
+// calleeName names who a call went to: the service of its server side, or what the call itself says.
+func (t *trial) calleeName(c int32) string {
+	if s := t.f.ServerSide(c); s != trace.None {
+		return own(t.f.ServiceOf(s).Name)
+	}
+	facts := &t.f.Nodes[c].Facts
+	for i := range t.f.Services {
+		if t.f.Services[i].Name != t.f.ServiceOf(c).Name && facts.NamesService(t.f.Services[i].Name) {
+			return own(t.f.Services[i].Name)
+		}
+	}
+	return own(facts.CalleeName())
+}
+
+// own makes a string independent of the block that it points into.
+func own(s string) string { return strings.Clone(s) }

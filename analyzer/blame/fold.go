@@ -1,0 +1,187 @@
+package blame
+
+import (
+	"strings"
+
+	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/storage/spans"
+)
+
+// fold says what became of a call among its like: part A of the rules.
+type fold struct {
+	state    foldState
+	attempts int32 // of the retry group whose last failed attempt this is; 0: tried once
+}
+
+type foldState uint8
+
+const (
+	foldNone     foldState = iota
+	foldIgnored            // no failure at all: a hedge that lost, a challenge that was answered
+	foldEarlier            // an earlier attempt of a group that another node stands for
+	foldAbsorbed           // the last failed attempt before one that succeeded
+)
+
+// sameCall is what makes two calls of one parent the same request, but for whom it went to.
+type sameCall struct {
+	kind                                   spans.Kind
+	name, method, path, statement, message string
+}
+
+func callKey(n *trace.Node) sameCall {
+	return sameCall{n.Kind, n.Name, n.Facts.HTTPMethod, pathOf(n.Facts.URL), n.Facts.DBStatement, n.Facts.MsgID}
+}
+
+// pathOf is a URL without scheme and host: a retry may go to another instance.
+func pathOf(url string) string {
+	if at := strings.Index(url, "://"); at >= 0 {
+		url = url[at+3:]
+		if slash := strings.IndexByte(url, '/'); slash >= 0 {
+			return url[slash:]
+		}
+		return "/"
+	}
+	return url
+}
+
+func (t *trial) foldAll() {
+	seen := make(map[int32]bool)
+	for i := range t.f.Nodes {
+		p := t.f.Nodes[i].Parent
+		if p != trace.None && t.outcome[i].Failed() && !seen[p] {
+			seen[p] = true
+			t.foldChildren(p)
+		}
+	}
+}
+
+func (t *trial) foldChildren(parent int32) {
+	groups := make(map[sameCall][]int32)
+	var keys []sameCall
+	for c := t.f.Nodes[parent].FirstChild; c != trace.None; c = t.f.Nodes[c].NextSib {
+		n := &t.f.Nodes[c]
+		if n.Kind != spans.KindClient && n.Kind != spans.KindServer && n.Kind != spans.KindProducer {
+			continue
+		}
+		key := callKey(n)
+		if _, known := groups[key]; !known {
+			keys = append(keys, key)
+		}
+		groups[key] = append(groups[key], c)
+	}
+	for _, key := range keys {
+		group := groups[key]
+		if len(group) < 2 {
+			continue
+		}
+		if t.counted(group) {
+			t.foldGroup(group)
+			continue
+		}
+		// Without a count of attempts, only calls to the same place can be the same request.
+		places := make(map[string][]int32)
+		var names []string
+		for _, c := range group {
+			place := t.f.Nodes[c].Facts.Address
+			if place == "" {
+				place = t.calleeName(c)
+			}
+			if places[place] == nil {
+				names = append(names, place)
+			}
+			places[place] = append(places[place], c)
+		}
+		for _, name := range names {
+			t.foldGroup(places[name])
+		}
+	}
+}
+
+func (t *trial) counted(group []int32) bool {
+	for _, c := range group {
+		if t.f.Nodes[c].Facts.Resend > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// foldGroup folds calls of one parent that are the same request, in the order of their starts.
+func (t *trial) foldGroup(group []int32) {
+	t.foldHedges(group)
+	if !t.counted(group) && t.isLoop(group) {
+		return
+	}
+	run := make([]int32, 0, len(group))
+	for k, c := range group {
+		if t.fold[c].state == foldIgnored {
+			continue
+		}
+		if t.outcome[c].Failed() {
+			if len(run) > 0 && t.overlap(run[len(run)-1], c) {
+				run = run[:0]
+			}
+			run = append(run, c)
+			if k < len(group)-1 {
+				continue
+			}
+		}
+		if len(run) == 0 {
+			continue
+		}
+		last := run[len(run)-1]
+		succeeded := !t.outcome[c].Failed() && !t.overlap(last, c)
+		for _, r := range run {
+			switch {
+			case succeeded && t.outcome[r].Level == trace.Soft:
+				t.fold[r].state = foldIgnored // a challenge, or asking until it was there
+			case r != last:
+				t.fold[r].state = foldEarlier
+			case succeeded:
+				t.fold[r] = fold{state: foldAbsorbed, attempts: int32(len(run)) + 1}
+			case len(run) > 1:
+				t.fold[r].attempts = int32(len(run))
+			}
+		}
+		run = run[:0]
+	}
+}
+
+// hedgeMost is how many overlapping copies of a request are still a hedge and not a fan-out.
+const hedgeMost = 3
+
+// foldHedges ignores calls that lost against an overlapping equal one that won.
+func (t *trial) foldHedges(group []int32) {
+	for _, c := range group {
+		if !t.outcome[c].Failed() {
+			continue
+		}
+		if t.outcome[c].Class != "CANCELLED" && (len(group) > hedgeMost || t.f.Nodes[c].Facts.URL == "") {
+			continue
+		}
+		for _, w := range group {
+			if !t.outcome[w].Failed() && t.overlap(c, w) {
+				t.fold[c].state = foldIgnored
+				break
+			}
+		}
+	}
+}
+
+// isLoop: the same request again after a success is a loop over something, not a retry.
+func (t *trial) isLoop(group []int32) bool {
+	for k, c := range group[:len(group)-1] {
+		if t.outcome[c].Failed() {
+			continue
+		}
+		if !t.overlap(c, group[k+1]) || !t.overlap(c, group[len(group)-1]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *trial) overlap(a, b int32) bool {
+	x, y := &t.f.Nodes[a], &t.f.Nodes[b]
+	return x.StartNs < y.EndNs && y.StartNs < x.EndNs
+}

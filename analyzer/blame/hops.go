@@ -1,0 +1,195 @@
+package blame
+
+import (
+	"fmt"
+
+	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// hop gathers what one service did in the tree of an entry.
+type hop struct {
+	first      int32 // its first node in the walk
+	caller     int32 // the service that called it first, None for the entry's
+	failedNode int32 // its first failed operation or call, None if all ended well
+	folded     bool  // all its failures were folded away
+	cancelled  bool  // all its failures are cancellations
+	masked     int32 // an operation of it that ended well over a failure
+	passed     int32 // the failed call below it that is on the path
+	attempts   int32 // of a retry group of its own that failed in the end
+	calls      int   // its server side was called so often
+	phantom    bool
+}
+
+// hops says for every service of an entry's tree what part it played, in the order of the walk.
+func (t *trial) hops(entry int32, findings []finding) []verdict.Hop {
+	hops := make(map[int32]*hop)
+	var order []int32
+	for _, i := range t.order {
+		n := &t.f.Nodes[i]
+		h := hops[n.Service]
+		if h == nil {
+			h = &hop{first: i, caller: trace.None, failedNode: trace.None, masked: trace.None, passed: trace.None, folded: true, cancelled: true}
+			if n.Parent != trace.None {
+				h.caller = t.f.Nodes[n.Parent].Service
+			}
+			hops[n.Service] = h
+			order = append(order, n.Service)
+		}
+		t.note(h, i)
+	}
+	start := t.f.Nodes[entry].StartNs
+	origins := t.origins(findings)
+	list := make([]verdict.Hop, 0, len(order)+1)
+	for _, s := range order {
+		h := hops[s]
+		n := &t.f.Nodes[h.first]
+		at := t.namedNode(h.first)
+		role, why := t.role(h, s, origins)
+		out := verdict.Hop{
+			Service: own(t.f.Services[s].Name), Operation: own(t.f.Nodes[at].Name), Role: role, Why: why, Owner: t.serviceOwner(s),
+			OffsetNs: n.StartNs - start, DurationNs: n.DurationNs(), SpanIDs: t.spanIDs([]int32{at}, 1),
+		}
+		if h.caller != trace.None {
+			out.Caller = own(t.f.Services[h.caller].Name)
+		}
+		list = append(list, out)
+	}
+	return append(list, t.peerHops(entry, findings)...)
+}
+
+// note adds what a node shows to the hop of its service.
+func (t *trial) note(h *hop, i int32) {
+	n, o := &t.f.Nodes[i], t.outcome[i]
+	if n.Phantom() {
+		h.phantom = true
+	}
+	served := n.Kind == spans.KindServer || n.Kind == spans.KindConsumer || n.Parent == trace.None
+	if served {
+		h.calls++
+	}
+	if a := t.fold[i].attempts; a > h.attempts && t.fold[i].state == foldNone {
+		h.attempts = a
+	}
+	if t.onPath[i] && o.Failed() && n.Kind == spans.KindClient && h.passed == trace.None {
+		h.passed = i
+	}
+	if o.Level == trace.Fail && n.Parent != trace.None && t.f.Nodes[n.Parent].Service == n.Service && !t.outcome[n.Parent].Failed() &&
+		t.fold[i].state == foldNone && h.masked == trace.None {
+		h.masked = i
+	}
+	if !o.Failed() || (!served && n.Kind != spans.KindInternal) {
+		return
+	}
+	if h.failedNode == trace.None || (t.onPath[i] && !t.onPath[h.failedNode]) {
+		h.failedNode = i
+	}
+	h.folded = h.folded && t.underFold(i)
+	h.cancelled = h.cancelled && o.Class == "CANCELLED"
+}
+
+// underFold: the node is, or lies below, a call that was folded away.
+func (t *trial) underFold(i int32) bool {
+	for ; i != trace.None; i = t.f.Nodes[i].Parent {
+		if t.fold[i].state != foldNone {
+			return true
+		}
+	}
+	return false
+}
+
+// origins are the services that the shares make answerable for what happened.
+func (t *trial) origins(findings []finding) map[string]*finding {
+	origins := make(map[string]*finding)
+	for k := range findings {
+		f := &findings[k]
+		switch f.site.Kind {
+		case verdict.SiteService:
+			origins[f.site.Service] = f
+		case verdict.SiteEdge:
+			if f.accountable != "" {
+				origins[f.accountable] = f
+			}
+		}
+	}
+	return origins
+}
+
+func (t *trial) role(h *hop, s int32, origins map[string]*finding) (verdict.Role, string) {
+	name := t.f.Services[s].Name
+	n := &t.f.Nodes[h.first]
+	failed := h.failedNode != trace.None
+	if failed && h.folded && h.passed == trace.None {
+		fn := &t.f.Nodes[h.failedNode]
+		return verdict.RoleAbsorbed, fmt.Sprintf("%s ended with %s after %s, and its caller made up for it", own(fn.Name), t.said(h.failedNode), ms(fn.DurationNs()))
+	}
+	if f := origins[own(name)]; f != nil {
+		return verdict.RoleOrigin, f.summary
+	}
+	switch {
+	case failed && h.cancelled && h.passed == trace.None:
+		return verdict.RoleVictim, fmt.Sprintf("cancelled by its caller after %s, because of a failure elsewhere", ms(t.f.Nodes[h.failedNode].DurationNs()))
+	case h.passed != trace.None && failed && h.attempts > 1:
+		return verdict.RoleAmplified, fmt.Sprintf("failed because its call to %s failed, which it tried %d times", t.calleeName(h.passed), h.attempts)
+	case h.passed != trace.None && failed:
+		return verdict.RolePropagated, fmt.Sprintf("failed because its call to %s failed", t.calleeName(h.passed))
+	case h.masked != trace.None || (h.passed != trace.None && !failed):
+		at := h.masked
+		if at == trace.None {
+			at = h.passed
+		}
+		return verdict.RoleMasked, fmt.Sprintf("answered well although its call to %s failed with %s", t.calleeName(at), t.said(at))
+	case h.phantom:
+		return verdict.RoleCleared, "its own span was never received; nothing that was says it failed"
+	case failed && h.cancelled:
+		return verdict.RoleVictim, "cancelled, because of a failure elsewhere"
+	case failed && t.failsBelow(h.failedNode):
+		return verdict.RolePropagated, fmt.Sprintf("ended with %s because a call of its own failed", t.said(h.failedNode))
+	case failed:
+		return verdict.RoleCleared, fmt.Sprintf("ended with %s, but that is not why the request failed", t.said(h.failedNode))
+	}
+	why := "answered well"
+	if n.Facts.HTTPStatus > 0 {
+		why = fmt.Sprintf("answered %d", n.Facts.HTTPStatus)
+	}
+	if !n.NoDuration {
+		why += " in " + ms(n.DurationNs())
+	}
+	if n.Kind == spans.KindServer {
+		if d := t.cfg.Normal.Operation(name, n.Name); d != nil {
+			why += fmt.Sprintf(", normal is up to %s", ms(d.QuantileNs(0.95)))
+		}
+	}
+	if h.calls > 1 {
+		why += fmt.Sprintf(", and %s well too", plural(h.calls-1, "further call"))
+	}
+	return verdict.RoleCleared, why
+}
+
+func (t *trial) failsBelow(i int32) bool {
+	for c := t.f.Nodes[i].FirstChild; c != trace.None; c = t.f.Nodes[c].NextSib {
+		if t.outcome[c].Failed() {
+			return true
+		}
+	}
+	return false
+}
+
+// peerHops are the hops of peers that are to blame: they send no spans, but belong on the path.
+func (t *trial) peerHops(entry int32, findings []finding) []verdict.Hop {
+	var hops []verdict.Hop
+	for k := range findings {
+		f := &findings[k]
+		if f.site.Kind != verdict.SitePeer || len(f.nodes) == 0 {
+			continue
+		}
+		call := f.nodes[len(f.nodes)-1]
+		n := &t.f.Nodes[call]
+		hops = append(hops, verdict.Hop{
+			Service: f.site.Peer, Operation: own(n.Name), Role: verdict.RoleOrigin, Why: f.summary, Owner: t.ownerOf(f),
+			Caller: t.serviceName(call), OffsetNs: n.StartNs - t.f.Nodes[entry].StartNs, DurationNs: n.DurationNs(),
+		})
+	}
+	return hops
+}

@@ -1,0 +1,306 @@
+// Package blame judges a trace: which hop, a service or the gap between two, broke the request.
+// The rules are those of docs/blame.md, which names them as the verdicts do.
+package blame
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/whosehop/whosehop/analyzer/baseline"
+	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// Config is what a judgement may know beyond the trace itself.
+type Config struct {
+	// Owner names the team of a service; attr looks its resource attributes up. Nil: nobody is known.
+	Owner func(service, namespace string, attr func(string) (string, bool)) string
+	// Normal is what healthy traces look like. Nil: nothing is known.
+	Normal *baseline.Baseline
+}
+
+// Judge gives one verdict for every entry of the forest, in the order of their starts. The same
+// spans give the same verdicts, byte for byte, whatever order they came in.
+func Judge(f *trace.Forest, cfg Config) []verdict.Verdict {
+	j := newTrial(f, cfg)
+	verdicts := make([]verdict.Verdict, 0, len(f.Entries))
+	for e := range f.Entries {
+		verdicts = append(verdicts, j.judge(int32(e)))
+	}
+	return verdicts
+}
+
+// trial is the judgement of one forest.
+type trial struct {
+	f   *trace.Forest
+	cfg Config
+	// outcome of every node, with what its other side says taken in.
+	outcome []trace.Outcome
+	fold    []fold
+	onPath  []bool // the node is on the way from the entry to a site
+	order   []int32
+}
+
+func newTrial(f *trace.Forest, cfg Config) *trial {
+	t := &trial{
+		f: f, cfg: cfg,
+		outcome: make([]trace.Outcome, len(f.Nodes)),
+		fold:    make([]fold, len(f.Nodes)),
+		onPath:  make([]bool, len(f.Nodes)),
+	}
+	for i := range f.Nodes {
+		t.outcome[i] = f.Nodes[i].Outcome
+	}
+	for i := range f.Nodes {
+		n := &f.Nodes[i]
+		if n.Kind != spans.KindClient || n.Outcome.Failed() || n.Outcome.Answered {
+			continue
+		}
+		// A client that wrote down neither code nor status knows less than its server.
+		if s := f.ServerSide(int32(i)); s != trace.None && f.Nodes[s].Outcome.Level == trace.Fail {
+			t.outcome[i] = f.Nodes[s].Outcome
+		}
+	}
+	t.foldAll()
+	return t
+}
+
+// finding is a share in the making.
+type finding struct {
+	site        verdict.Site
+	accountable string
+	service     int32 // in Forest.Services whose owner is asked for, None where accountable names no span's service
+	rule        string
+	class       verdict.Class
+	errorType   string
+	nodes       []int32
+	evidence    []string
+	weight      float64
+	confidence  float64
+	attempts    int
+	runnerUp    *verdict.Candidate
+	// summary says in half a sentence what happened at the site.
+	summary string
+}
+
+func (t *trial) judge(e int32) verdict.Verdict {
+	entry := t.f.Entries[e]
+	n := &t.f.Nodes[entry]
+	v := verdict.Verdict{
+		TraceID: fmt.Sprintf("%x", t.f.ID[:]), Rules: verdict.Rules, Version: 1,
+		Symptom: verdict.SymptomNone, Shares: []verdict.Share{},
+		Completeness: t.f.Completeness(e),
+	}
+	named := t.namedNode(entry)
+	v.Entry = verdict.Entry{
+		Service: t.f.ServiceOf(entry).Name, Operation: t.f.Nodes[named].Name,
+		SpanID: fmt.Sprintf("%x", t.f.Nodes[named].SpanID[:]), Start: verdict.Time{UnixNs: n.StartNs}, DurationNs: n.DurationNs(),
+	}
+	t.walk(entry)
+	clear(t.onPath)
+
+	var findings []finding
+	switch o := t.outcome[entry]; {
+	case o.Level == trace.Fail:
+		v.Symptom = verdict.SymptomError
+		findings = t.explain([]item{{node: entry, weight: 1, confidence: 1, attempts: 1}})
+	case o.Level == trace.Soft && n.Kind != spans.KindClient:
+		findings = t.explain([]item{{node: entry, weight: 1, confidence: 1, attempts: 1}})
+		if len(findings) == 1 && findings[0].site.Kind == verdict.SiteUser && o.Class != "CANCELLED" {
+			// The sender asked for what cannot be given, and was told so: nothing is broken.
+			v.Notes = append(v.Notes, findings[0].evidence...)
+			findings = nil
+			clear(t.onPath)
+		} else {
+			v.Symptom = verdict.SymptomError
+		}
+	default:
+		if masked := t.masked(); len(masked) > 0 {
+			v.Symptom = verdict.SymptomDegraded
+			findings = t.explain(masked)
+		}
+	}
+	findings = merge(findings)
+	v.Shares = t.shares(findings, v.Completeness)
+	v.Hops = t.hops(entry, findings)
+	if t.f.LeftOut > 0 {
+		v.Notes = append(v.Notes, fmt.Sprintf("judged on the first %d spans; %d more were left out", len(t.f.Nodes), t.f.LeftOut))
+	}
+	if n.Orphan {
+		v.Notes = append(v.Notes, "the root of this trace was never received; judged from the topmost span that was")
+	}
+	v.Summary = t.summary(&v, findings)
+	return v
+}
+
+// namedNode is the node that gives an entry its name: the node itself or, for a phantom, its first child.
+func (t *trial) namedNode(entry int32) int32 {
+	if t.f.Nodes[entry].Phantom() && t.f.Nodes[entry].FirstChild != trace.None {
+		return t.f.Nodes[entry].FirstChild
+	}
+	return entry
+}
+
+// walk puts the nodes of an entry's tree into t.order, parents first, siblings by their start.
+func (t *trial) walk(entry int32) {
+	t.order = t.order[:0]
+	stack := []int32{entry}
+	var children []int32
+	for len(stack) > 0 {
+		at := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		t.order = append(t.order, at)
+		children = children[:0]
+		for c := t.f.Nodes[at].FirstChild; c != trace.None; c = t.f.Nodes[c].NextSib {
+			children = append(children, c)
+		}
+		slices.Reverse(children)
+		stack = append(stack, children...)
+	}
+}
+
+// masked finds what failed inside a tree whose entry succeeded: the topmost failures, retried ones
+// once, hedges and answered challenges not at all.
+func (t *trial) masked() []item {
+	var items []item
+	for _, i := range t.order {
+		n := &t.f.Nodes[i]
+		if t.outcome[i].Level != trace.Fail || n.Parent == trace.None || t.outcome[n.Parent].Level == trace.Fail {
+			continue
+		}
+		switch t.fold[i].state {
+		case foldIgnored, foldEarlier:
+			continue
+		}
+		if t.wrapsFailedSibling(i) || t.underIgnored(n.Parent) {
+			continue
+		}
+		items = append(items, item{node: i, confidence: 1, attempts: 1})
+	}
+	for i := range items {
+		items[i].weight = 1 / float64(len(items))
+	}
+	return items
+}
+
+// underIgnored: some call above was folded away, and what failed below it with it.
+func (t *trial) underIgnored(i int32) bool {
+	for ; i != trace.None; i = t.f.Nodes[i].Parent {
+		if s := t.fold[i].state; s == foldIgnored || s == foldEarlier {
+			return true
+		}
+	}
+	return false
+}
+
+// merge makes one finding of those that name the same site for the same reason.
+func merge(findings []finding) []finding {
+	var merged []finding
+	for _, f := range findings {
+		at := slices.IndexFunc(merged, func(m finding) bool {
+			return sameSite(m.site, f.site) && m.rule == f.rule && m.class == f.class && m.accountable == f.accountable
+		})
+		if at < 0 {
+			merged = append(merged, f)
+			continue
+		}
+		m := &merged[at]
+		m.weight += f.weight
+		m.confidence = max(m.confidence, f.confidence)
+		m.attempts = max(m.attempts, f.attempts)
+		if len(m.nodes) < 16 {
+			m.nodes = append(m.nodes, f.nodes...)
+		}
+	}
+	slices.SortStableFunc(merged, func(a, b finding) int {
+		switch {
+		case a.weight > b.weight+1e-12:
+			return -1
+		case b.weight > a.weight+1e-12:
+			return 1
+		}
+		return 0
+	})
+	return merged
+}
+
+func sameSite(a, b verdict.Site) bool {
+	return a.Kind == b.Kind && a.Service == b.Service && a.Operation == b.Operation && a.Caller == b.Caller &&
+		a.Callee == b.Callee && a.Phase == b.Phase && a.Peer == b.Peer
+}
+
+func (t *trial) shares(findings []finding, completeness float64) []verdict.Share {
+	shares := make([]verdict.Share, 0, len(findings))
+	total := 0.0
+	for i := range findings {
+		total += findings[i].weight
+	}
+	rest := 1.0
+	for i := range findings {
+		f := &findings[i]
+		weight := round(f.weight / total)
+		if i == len(findings)-1 {
+			weight = round(rest) // so that they sum to one
+		}
+		rest -= weight
+		s := verdict.Share{
+			Site: f.site, Accountable: f.accountable, Owner: t.ownerOf(f), Weight: weight,
+			// A torn trace may lack the span that would say otherwise.
+			Confidence: round(f.confidence * (0.7 + 0.3*completeness)),
+			Rule:       f.rule, Class: f.class, ErrorType: f.errorType, Evidence: f.evidence, RunnerUp: f.runnerUp,
+			SpanIDs: t.spanIDs(f.nodes, 16),
+		}
+		if f.attempts > 1 {
+			s.Amplification = f.attempts
+		}
+		shares = append(shares, s)
+	}
+	return shares
+}
+
+func round(x float64) float64 {
+	const digits = 1e6
+	return float64(int64(x*digits+0.5)) / digits
+}
+
+func (t *trial) spanIDs(nodes []int32, most int) []string {
+	ids := make([]string, 0, min(len(nodes), most))
+	var last spans.SpanID
+	for _, i := range nodes {
+		id := t.f.Nodes[i].SpanID
+		if len(ids) == most || t.f.Nodes[i].Phantom() || (len(ids) > 0 && bytes.Equal(id[:], last[:])) {
+			continue
+		}
+		ids = append(ids, fmt.Sprintf("%x", id[:]))
+		last = id
+	}
+	return ids
+}
+
+func (t *trial) ownerOf(f *finding) string {
+	switch {
+	case f.site.Kind == verdict.SiteUser:
+		return verdict.OwnerUser
+	case f.site.Kind == verdict.SiteUnknown:
+		return verdict.OwnerUnknown
+	case f.accountable == "":
+		return verdict.OwnerUnowned
+	case f.service != trace.None:
+		return t.serviceOwner(f.service)
+	}
+	return t.owner(f.accountable, "", func(string) (string, bool) { return "", false })
+}
+
+func (t *trial) serviceOwner(s int32) string {
+	service := &t.f.Services[s]
+	return t.owner(service.Name, service.Namespace, func(key string) (string, bool) { return t.f.ResourceAttr(service, key) })
+}
+
+func (t *trial) owner(service, namespace string, attr func(string) (string, bool)) string {
+	if t.cfg.Owner == nil {
+		return verdict.OwnerUnowned
+	}
+	return string([]byte(t.cfg.Owner(service, namespace, attr)))
+}

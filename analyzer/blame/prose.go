@@ -1,0 +1,220 @@
+package blame
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// ms is a duration as people say it: two or three digits that count.
+func ms(ns int64) string {
+	switch v := float64(ns) / 1e6; {
+	case v >= 10_000:
+		return strconv.FormatFloat(v/1e3, 'f', 0, 64) + " s"
+	case v >= 1_000:
+		return strconv.FormatFloat(v/1e3, 'f', 1, 64) + " s"
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 0, 64) + " ms"
+	case v >= 1:
+		return strconv.FormatFloat(v, 'f', 1, 64) + " ms"
+	}
+	return strconv.FormatFloat(float64(ns)/1e6, 'f', 2, 64) + " ms"
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}
+
+func isAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
+func with(what string) string {
+	if what == "" {
+		return ""
+	}
+	return " with " + what
+}
+
+// callName is what a call asked for.
+func (t *trial) callName(c int32) string {
+	n := &t.f.Nodes[c]
+	name := n.Name
+	if s := t.f.ServerSide(c); s != trace.None && !t.f.Nodes[s].Phantom() {
+		name = t.f.Nodes[s].Name
+	}
+	if callee := t.calleeName(c); callee != "" && !strings.Contains(name, callee) {
+		return callee + " " + own(name)
+	}
+	return own(name)
+}
+
+func (t *trial) callWords(c int32) string {
+	return t.serviceName(c) + "'s call to " + t.callName(c)
+}
+
+func (t *trial) operationWords(i int32) string {
+	return t.serviceName(i) + " " + own(t.f.Nodes[i].Name)
+}
+
+func (t *trial) spanWords(i int32) string {
+	if t.f.Nodes[i].Kind == spans.KindClient {
+		return t.callWords(i)
+	}
+	return t.operationWords(i)
+}
+
+// target names who was called, with address and port where they are known.
+func (t *trial) target(c int32) string {
+	f := &t.f.Nodes[c].Facts
+	if f.PeerService == "" && f.DBSystem == "" && f.MsgSystem == "" && f.Address != "" && f.Port != "" {
+		return own(f.Address + ":" + f.Port)
+	}
+	if f.PeerService == "" && f.Address != "" && f.DBSystem == "" && f.MsgSystem == "" {
+		return own(f.Address)
+	}
+	if name := f.PeerName(); name != "" {
+		return own(name)
+	}
+	return t.calleeName(c)
+}
+
+// said is the code that a span ended with, as its protocol spells it.
+func (t *trial) said(i int32) string {
+	f := &t.f.Nodes[i].Facts
+	switch {
+	case f.HTTPStatus > 0:
+		return strconv.Itoa(f.HTTPStatus)
+	case f.GRPCCode > 0:
+		return trace.GRPCName(f.GRPCCode)
+	case trace.SQLState(f) != "":
+		return own(trace.SQLState(f))
+	case t.outcome[i].Class != "":
+		return string(t.outcome[i].Class)
+	}
+	return "an error"
+}
+
+// selfSaid is the exception of a span, or its code where it has none.
+func (t *trial) selfSaid(i int32) string {
+	f := &t.f.Nodes[i].Facts
+	if f.ExceptionType != "" {
+		return own(shortType(f.ExceptionType))
+	}
+	return t.said(i)
+}
+
+func shortType(s string) string {
+	if at := strings.LastIndexAny(s, ".$"); at >= 0 && at < len(s)-1 && !strings.ContainsAny(s, " /") {
+		return s[at+1:]
+	}
+	return s
+}
+
+func errorType(f *trace.Facts) string {
+	switch {
+	case f.ExceptionType != "":
+		return f.ExceptionType
+	case looksLikeType(f.ErrorType):
+		return f.ErrorType
+	}
+	return trace.SQLState(f)
+}
+
+// quoted is what a span says of its error, ready to be put behind a sentence; empty if nothing.
+func (t *trial) quoted(i int32) string {
+	f := &t.f.Nodes[i].Facts
+	text := f.ExceptionMessage
+	if text == "" {
+		text = f.StatusMessage
+	}
+	if text == "" && looksLikeType(f.ErrorType) {
+		text = f.ErrorType
+	}
+	if kind := shortType(f.ExceptionType); kind != "" && text != "" && !strings.Contains(text, kind) {
+		text = kind + ": " + text
+	}
+	if text == "" {
+		return ""
+	}
+	return ": " + strconv.Quote(cut(text, 160))
+}
+
+// cut shortens a text to so many bytes, at the border of a character.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most] + "…"
+}
+
+// summary is the one sentence that says whose hop it was.
+func (t *trial) summary(v *verdict.Verdict, findings []finding) string {
+	entry := v.Entry.Service + " " + v.Entry.Operation
+	if len(findings) == 0 {
+		return entry + " is fine: nothing failed that was not dealt with."
+	}
+	f := &findings[0]
+	who := f.site.String()
+	switch f.site.Kind {
+	case verdict.SiteService:
+		who = f.site.Service
+	case verdict.SiteEdge:
+		who = "the " + string(f.site.Phase) + " between " + f.site.Caller + " and " + f.site.Callee
+		if f.site.Callee == "" {
+			who = "the " + string(f.site.Phase) + " of " + f.site.Caller
+		}
+	case verdict.SiteUnknown:
+		who = "nobody that the spans can name"
+	}
+	owner := v.Shares[0].Owner
+	switch {
+	case owner == verdict.OwnerUser || owner == verdict.OwnerUnknown:
+		owner = ""
+	case f.site.Kind == verdict.SiteEdge && f.accountable != "":
+		owner = " (" + f.accountable + ", " + owner + ")"
+	default:
+		owner = " (" + owner + ")"
+	}
+	verb := "broke"
+	if v.Symptom == verdict.SymptomDegraded {
+		verb = "failed inside"
+	}
+	sentence := fmt.Sprintf("%s%s %s %s: %s", who, owner, verb, entry, f.summary)
+	if len(findings) > 1 {
+		sentence += fmt.Sprintf("; %s more share the blame", plural(len(findings)-1, "site"))
+	}
+	if passed := count(v.Hops, verdict.RolePropagated, verdict.RoleAmplified); passed > 0 {
+		sentence += fmt.Sprintf("; %s passed it on", plural(passed, "hop"))
+	}
+	if f.attempts > 1 {
+		sentence += fmt.Sprintf("; it was tried %d times", f.attempts)
+	}
+	return sentence + "."
+}
+
+func count(hops []verdict.Hop, roles ...verdict.Role) int {
+	n := 0
+	for _, h := range hops {
+		for _, r := range roles {
+			if h.Role == r {
+				n++
+			}
+		}
+	}
+	return n
+}

@@ -1,0 +1,215 @@
+package blame
+
+import (
+	"fmt"
+
+	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// timedOut explains a call that its caller gave up on, by what the server side did meanwhile.
+func (t *trial) timedOut(c, s int32) []finding {
+	cn, sn := &t.f.Nodes[c], &t.f.Nodes[s]
+	waitedNs, ranNs := cn.DurationNs(), sn.DurationNs()
+	normal := t.cfg.Normal.Operation(t.f.ServiceOf(s).Name, sn.Name)
+	// Offsets across two clocks are believed only as far as the call can contain its server side.
+	startLagNs := sn.StartNs - cn.StartNs
+	comparable := !sn.NoDuration && !cn.NoDuration && startLagNs >= -waitedNs && sn.StartNs <= cn.EndNs+waitedNs
+	outlived := comparable && sn.EndNs > cn.EndNs
+
+	switch {
+	case comparable && startLagNs*2 >= waitedNs && (normal == nil || ranNs <= 2*normal.QuantileNs(0.95)):
+		f := t.base(c, "late-start", 0.75)
+		f.site = t.edge(c, verdict.PhaseRequest)
+		f.nodes = append(f.nodes, s)
+		f.summary = fmt.Sprintf("the request reached %s only after %s", t.serviceName(s), ms(startLagNs))
+		f.evidence = []string{
+			fmt.Sprintf("%s gave up on %s after %s", t.serviceName(c), t.callName(c), ms(waitedNs)),
+			fmt.Sprintf("%s began %s after the call was made and then ran %s", t.operationWords(s), ms(startLagNs), ms(ranNs)),
+		}
+		f.runnerUp = &verdict.Candidate{Site: t.serviceSite(s), Confidence: 0.15}
+		return t.one(f)
+	case normal != nil && !sn.NoDuration && t.shortBudget(waitedNs, ranNs, normal.QuantileNs(0.5), normal.QuantileNs(0.95), outlived):
+		if op := t.deadlinePassedOn(c); op != trace.None {
+			return t.one(t.budgetSpent(c, op))
+		}
+		return t.one(t.budgetShort(c, s, normal.QuantileNs(0.5), normal.QuantileNs(0.95)))
+	case outlived || sn.NoDuration || ranNs*10 >= waitedNs*8 || t.outcome[s].Class == "CANCELLED":
+		return t.one(t.slowInside(c, s))
+	}
+	f := t.base(c, "late-answer", 0.7)
+	f.site = t.edge(c, verdict.PhaseResponse)
+	f.nodes = append(f.nodes, s)
+	f.summary = fmt.Sprintf("the answer of %s was ready after %s and never arrived", t.serviceName(s), ms(startLagNs+ranNs))
+	f.evidence = []string{
+		fmt.Sprintf("%s ended well after %s", t.operationWords(s), ms(ranNs)),
+		fmt.Sprintf("%s waited %s for it and gave up", t.serviceName(c), ms(waitedNs)),
+	}
+	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseRequest), Confidence: 0.2}
+	return t.one(f)
+}
+
+// shortBudget: the callee took no longer than it normally does, and that is more than the caller waits.
+// A callee that was cancelled with the call is only known to have run that long.
+func (t *trial) shortBudget(waitedNs, ranNs, medianNs, p95Ns int64, outlived bool) bool {
+	if ranNs > p95Ns+p95Ns/10 {
+		return false
+	}
+	return waitedNs < medianNs || (outlived && waitedNs <= p95Ns)
+}
+
+// deadlinePassedOn is the operation that the call was made by, if that had a deadline of its own
+// which ended with the call's: the call got what was left of it. Else None.
+func (t *trial) deadlinePassedOn(c int32) int32 {
+	op := t.operationOf(c)
+	up := t.f.Nodes[op].Parent
+	if up == trace.None || t.outcome[up].Class != "TIMEOUT" || t.f.Nodes[up].NoDuration {
+		return trace.None
+	}
+	n, p := &t.f.Nodes[c], &t.f.Nodes[op]
+	apartNs := max(5_000_000, t.f.Nodes[up].DurationNs()/50)
+	if n.StartNs-p.StartNs > n.DurationNs() && t.f.Nodes[up].DurationNs()-(n.EndNs-p.StartNs) <= apartNs {
+		return op
+	}
+	return trace.None
+}
+
+// budgetSpent: the deadline was long enough; what came before the call used it up.
+func (t *trial) budgetSpent(c, op int32) finding {
+	f := t.slowInside(c, op)
+	f.rule = "budget-spent"
+	f.evidence[0] = fmt.Sprintf("%s had only %s left of the deadline: %s had passed in %s before",
+		t.callWords(c), ms(t.f.Nodes[c].DurationNs()), ms(t.f.Nodes[c].StartNs-t.f.Nodes[op].StartNs), t.serviceName(op))
+	return f
+}
+
+func (t *trial) budgetShort(c, s int32, medianNs, p95Ns int64) finding {
+	f := t.byCaller(t.base(c, "budget-short", 0.85), c)
+	f.site = t.edge(c, verdict.PhaseBudget)
+	f.summary = fmt.Sprintf("it waits %s for what normally takes %s", ms(t.f.Nodes[c].DurationNs()), ms(medianNs))
+	f.evidence = []string{fmt.Sprintf("%s gave up on %s after %s", t.serviceName(c), t.callName(c), ms(t.f.Nodes[c].DurationNs()))}
+	if s != trace.None {
+		f.nodes = append(f.nodes, s)
+		f.evidence = append(f.evidence, fmt.Sprintf("%s ran %s; normal is %s, 95 in 100 take no more than %s",
+			t.operationWords(s), ms(t.f.Nodes[s].DurationNs()), ms(medianNs), ms(p95Ns)))
+		f.runnerUp = &verdict.Candidate{Site: t.serviceSite(s), Confidence: 0.1}
+	} else {
+		f.evidence = append(f.evidence, fmt.Sprintf("%s normally answers in %s, 95 in 100 times in no more than %s", t.target(c), ms(medianNs), ms(p95Ns)))
+		f.runnerUp = &verdict.Candidate{Site: t.peerSite(c), Confidence: 0.1}
+	}
+	return f
+}
+
+// slowInside follows the time spent in the callee down to where most of it went.
+func (t *trial) slowInside(c, s int32) finding {
+	at := s
+	for {
+		child, excessNs, selfNs := t.slowestChild(at)
+		if child == trace.None || excessNs < selfNs {
+			break
+		}
+		t.onPath[child] = true
+		n := &t.f.Nodes[child]
+		if n.Kind != spans.KindClient {
+			at = child
+			continue
+		}
+		server := t.f.ServerSide(child)
+		if server == trace.None || t.f.Nodes[server].Phantom() {
+			f := t.base(c, "slow-callee", 0.65)
+			f.site = t.peerSite(child)
+			f.accountable = f.site.Peer
+			f.nodes = append(f.nodes, child)
+			f.summary = fmt.Sprintf("%s kept %s waiting for %s", t.target(child), t.serviceName(child), ms(n.DurationNs()))
+			f.evidence = []string{t.gaveUp(c), f.summary + t.normalCall(child)}
+			return f
+		}
+		t.onPath[server] = true
+		at = server
+	}
+	n := &t.f.Nodes[at]
+	f := t.base(c, "slow-callee", 0.75)
+	f.site, f.accountable, f.service = t.serviceSite(at), t.serviceName(at), n.Service
+	f.nodes = append(f.nodes, at)
+	f.summary = fmt.Sprintf("%s took %s", own(n.Name), ms(n.DurationNs()))
+	f.evidence = []string{t.gaveUp(c), fmt.Sprintf("%s ran %s%s, and none of its own calls accounts for it", t.operationWords(at), ms(n.DurationNs()), t.normalOperation(at))}
+	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseBudget), Confidence: 0.15}
+	return f
+}
+
+// slowestChild is the synchronous child that took the most beyond its normal, and the time that
+// the node spent with none of its children running.
+func (t *trial) slowestChild(i int32) (child int32, excessNs, selfNs int64) {
+	p := &t.f.Nodes[i]
+	child = trace.None
+	covered, cursor := int64(0), p.StartNs
+	for c := p.FirstChild; c != trace.None; c = t.f.Nodes[c].NextSib {
+		n := &t.f.Nodes[c]
+		if n.Async || n.NoDuration {
+			continue
+		}
+		from, to := max(n.StartNs, cursor), min(n.EndNs, p.EndNs)
+		if to > from {
+			covered += to - from
+			cursor = to
+		}
+		tookNs := n.DurationNs()
+		if d := t.cfg.Normal.Call(t.f.ServiceOf(c).Name, n.Facts.CalleeName(), n.Name); d != nil {
+			tookNs -= d.QuantileNs(0.5)
+		}
+		if tookNs > excessNs {
+			child, excessNs = c, tookNs
+		}
+	}
+	selfNs = p.DurationNs() - covered
+	if d := t.cfg.Normal.Operation(t.f.ServiceOf(i).Name, p.Name); d != nil {
+		selfNs -= d.QuantileNs(0.5) // what is normal is not to blame, wherever it is spent
+	}
+	return child, excessNs, selfNs
+}
+
+// timedOutSilent explains a call that timed out and has no server side.
+func (t *trial) timedOutSilent(c int32) finding {
+	n := &t.f.Nodes[c]
+	callee := n.Facts.CalleeName()
+	if sends, _ := t.sendsSpans(c); sends {
+		f := t.lost(c)
+		if f.rule == "lost-request" {
+			f.rule, f.confidence = "timeout-silent", 0.55
+		}
+		return f
+	}
+	if d := t.cfg.Normal.Call(t.f.ServiceOf(c).Name, callee, n.Name); d != nil && n.DurationNs() < d.QuantileNs(0.5) {
+		return t.budgetShort(c, trace.None, d.QuantileNs(0.5), d.QuantileNs(0.95))
+	}
+	f := t.base(c, "timeout-peer", 0.7)
+	f.site = t.peerSite(c)
+	f.accountable = f.site.Peer
+	f.summary = fmt.Sprintf("%s did not answer within %s", t.target(c), ms(n.DurationNs()))
+	f.evidence = []string{fmt.Sprintf("%s: no answer within %s%s%s; it sends no spans, so nothing is known of what happened inside",
+		t.callWords(c), ms(n.DurationNs()), t.normalCall(c), t.quoted(c))}
+	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseRequest), Confidence: 0.2}
+	return f
+}
+
+func (t *trial) gaveUp(c int32) string {
+	return fmt.Sprintf("%s gave up on %s after %s", t.serviceName(c), t.callName(c), ms(t.f.Nodes[c].DurationNs()))
+}
+
+func (t *trial) normalOperation(i int32) string {
+	d := t.cfg.Normal.Operation(t.f.ServiceOf(i).Name, t.f.Nodes[i].Name)
+	if d == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (normal is %s)", ms(d.QuantileNs(0.5)))
+}
+
+func (t *trial) normalCall(c int32) string {
+	n := &t.f.Nodes[c]
+	d := t.cfg.Normal.Call(t.f.ServiceOf(c).Name, n.Facts.CalleeName(), n.Name)
+	if d == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (normal is %s)", ms(d.QuantileNs(0.5)))
+}
