@@ -1,0 +1,78 @@
+// Package clickhousetest gives tests a real ClickHouse: one embedded engine for each test binary, a
+// database of its own for each test.
+package clickhousetest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/server"
+)
+
+// shared is the engine of this test binary. It is global because the binary has one TestMain.
+var shared struct {
+	once     sync.Once
+	server   *server.Server
+	err      error
+	database atomic.Int64
+	dir      string
+}
+
+// Main is the TestMain of packages that test against ClickHouse.
+func Main(m *testing.M) {
+	if server.IsChild(os.Args) {
+		os.Exit(server.ChildMain(os.Args))
+	}
+	code := m.Run()
+	if shared.server != nil {
+		if err := shared.server.Stop(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, "stop ClickHouse:", err)
+			code = max(code, 1)
+		}
+		_ = os.RemoveAll(shared.dir)
+	}
+	os.Exit(code)
+}
+
+// DSN names a database that does not exist yet. A missing engine fails the test: it is never skipped.
+func DSN(t testing.TB) string {
+	t.Helper()
+	shared.once.Do(func() {
+		if shared.dir, shared.err = os.MkdirTemp("", "whosehop-clickhouse-"); shared.err != nil { //nolint:usetesting // outlives the test
+			return
+		}
+		cfg := server.Config{Dir: shared.dir, MemoryBytesMax: 2 << 30}
+		shared.server, shared.err = server.Start(context.Background(), cfg, slog.New(slog.DiscardHandler))
+	})
+	if shared.err != nil {
+		t.Fatalf("start ClickHouse: %v", shared.err)
+	}
+	return strings.TrimSuffix(shared.server.DSN(), "whosehop") + fmt.Sprintf("test_%d", shared.database.Add(1))
+}
+
+// DB is a migrated database of the test's own.
+func DB(t testing.TB) *storage.DB {
+	t.Helper()
+	return Open(t, DSN(t))
+}
+
+// Open opens and migrates the database that dsn names.
+func Open(t testing.TB, dsn string) *storage.DB {
+	t.Helper()
+	db, err := storage.Open(t.Context(), dsn, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	if err := db.Migrate(t.Context(), storage.Retention{}); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}

@@ -1,0 +1,112 @@
+package storage
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Retention is how long rows are kept; 0 keeps them forever.
+type Retention struct {
+	Spans    time.Duration
+	Verdicts time.Duration
+}
+
+// Migrate brings the schema up to date and sets the retention. It may run twice, and in two
+// processes at once: ClickHouse has no transactions, so every statement can be repeated, and a
+// version is written down only after its statements.
+func (db *DB) Migrate(ctx context.Context, keep Retention) error {
+	err := db.conn.Exec(ctx, `CREATE TABLE IF NOT EXISTS schema_migrations (Version UInt32, AppliedAt DateTime DEFAULT now())
+		ENGINE = ReplacingMergeTree ORDER BY Version`)
+	if err != nil {
+		return wrap("create schema_migrations", err)
+	}
+	var applied []uint32
+	if err := db.conn.QueryRow(ctx, "SELECT groupUniqArray(Version) FROM schema_migrations").Scan(&applied); err != nil {
+		return wrap("read schema_migrations", err)
+	}
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return fmt.Errorf("list the migrations: %w", err)
+	}
+	for _, v := range applied {
+		if int(v) > len(files) {
+			return fmt.Errorf("the database has schema version %d, this whosehop knows %d: use a newer whosehop, or another database", v, len(files))
+		}
+	}
+	for _, file := range files {
+		number, _, _ := strings.Cut(strings.TrimPrefix(file, "migrations/"), "_")
+		version, err := strconv.ParseUint(number, 10, 32)
+		if err != nil {
+			return fmt.Errorf("migration %s has no number: %w", file, err)
+		}
+		if slices.Contains(applied, uint32(version)) {
+			continue
+		}
+		if err := db.apply(ctx, file, uint32(version)); err != nil {
+			return err
+		}
+	}
+	return db.retain(ctx, keep)
+}
+
+func (db *DB) apply(ctx context.Context, file string, version uint32) error {
+	text, err := migrations.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("read migration %s: %w", file, err)
+	}
+	for statement := range strings.SplitSeq(string(text), ";\n") {
+		if strings.TrimSpace(statement) == "" {
+			continue
+		}
+		if err := db.conn.Exec(ctx, statement); err != nil {
+			return wrap("migration "+file, err)
+		}
+	}
+	if err := db.conn.Exec(ctx, "INSERT INTO schema_migrations (Version) VALUES (?)", version); err != nil {
+		return wrap("record migration "+file, err)
+	}
+	db.log.Info("schema migrated", "version", version)
+	return nil
+}
+
+// retain sets the TTL of the tables that differ from what is wanted.
+func (db *DB) retain(ctx context.Context, keep Retention) error {
+	for _, t := range []struct {
+		table, by string
+		keep      time.Duration
+	}{
+		{"otel_traces", "toDateTime(IngestTime)", keep.Spans},
+		{"otel_traces_trace_id_ts", "toDateTime(IngestDate)", keep.Spans},
+		{"verdicts", "toDateTime(FirstIngest)", keep.Verdicts},
+	} {
+		var definition string
+		err := db.conn.QueryRow(ctx, "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = ?", t.table).Scan(&definition)
+		if err != nil {
+			return wrap("read the retention of "+t.table, err)
+		}
+		want := fmt.Sprintf("%s + toIntervalSecond(%d)", t.by, int64(t.keep.Seconds()))
+		has := strings.Contains(definition, " TTL ")
+		switch {
+		case t.keep <= 0 && !has, t.keep > 0 && strings.Contains(definition, want):
+			continue
+		case t.keep <= 0:
+			err = db.conn.Exec(ctx, "ALTER TABLE "+t.table+" REMOVE TTL")
+		default:
+			// Parts are dropped as they expire; those that are there need not be written again.
+			err = db.conn.Exec(ctx, "ALTER TABLE "+t.table+" MODIFY TTL "+want+" SETTINGS materialize_ttl_after_modify = 0")
+		}
+		if err != nil {
+			return wrap("set the retention of "+t.table, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,282 @@
+package storage_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/whosehop/whosehop/internal/clickhousetest"
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+func TestMain(m *testing.M) { clickhousetest.Main(m) }
+
+// fullBlock has two spans and something in every column.
+func fullBlock() *spans.Block {
+	b := &spans.Block{}
+	for r, name := range []string{"checkout", "payments"} {
+		b.Resources.Services.Append(name)
+		b.Resources.Attrs.Pair("service.name", name)
+		b.Resources.Attrs.Pair("host.name", "node-7")
+		b.Resources.Attrs.EndRow()
+		b.Resources.SchemaURLs.Append("https://opentelemetry.io/schemas/1.40.0")
+		b.Resources.DroppedAttrs = append(b.Resources.DroppedAttrs, uint32(r))
+		b.Scopes.Names.Append("otelhttp")
+		b.Scopes.Versions.Append(fmt.Sprint("0.7", r))
+		b.Scopes.Attrs.Pair("scope.attr", "x")
+		b.Scopes.Attrs.EndRow()
+		b.Scopes.SchemaURLs.Append("scope-schema")
+		b.Scopes.DroppedAttrs = append(b.Scopes.DroppedAttrs, 7)
+	}
+	start := time.Date(2026, 11, 20, 10, 0, 0, 123456789, time.UTC).UnixNano()
+	for i := range 2 {
+		b.TraceIDs = append(b.TraceIDs, spans.TraceID{1, 2, 3, 15: 9})
+		b.SpanIDs = append(b.SpanIDs, spans.SpanID{7: byte(i + 1)})
+		b.ParentIDs = append(b.ParentIDs, spans.SpanID{7: byte(i)})
+		b.StartNs = append(b.StartNs, start+int64(i))
+		b.EndNs = append(b.EndNs, start+int64(i)+1_000_000-int64(i)*2_000_000) // the second ends before it starts
+		b.Kinds = append(b.Kinds, spans.KindServer+spans.Kind(i))
+		b.Statuses = append(b.Statuses, spans.Status(i*2))
+		b.Flags = append(b.Flags, 0x301)
+		b.Names.Append("GET /checkout")
+		b.TraceStates.Append("vendor=1")
+		b.StatusMessages.Append("")
+		b.Attrs.Pair("http.request.method", "GET")
+		b.Attrs.Pair("http.route", "/checkout")
+		b.Attrs.EndRow()
+		b.DroppedAttrs = append(b.DroppedAttrs, 1)
+		b.DroppedEvents = append(b.DroppedEvents, 2)
+		b.DroppedLinks = append(b.DroppedLinks, 3)
+		for e := range i + 1 {
+			b.Events.TimeNs = append(b.Events.TimeNs, start+int64(e))
+			b.Events.Names.Append("exception")
+			b.Events.Attrs.Pair("exception.type", "Boom")
+			b.Events.Attrs.EndRow()
+			b.Events.DroppedAttrs = append(b.Events.DroppedAttrs, 4)
+		}
+		b.EventEnds = append(b.EventEnds, uint32(len(b.Events.TimeNs)))
+		if i == 1 {
+			b.Links.TraceIDs = append(b.Links.TraceIDs, spans.TraceID{5: 5})
+			b.Links.SpanIDs = append(b.Links.SpanIDs, spans.SpanID{6: 6})
+			b.Links.TraceStates.Append("l=1")
+			b.Links.Attrs.Pair("k", "v")
+			b.Links.Attrs.EndRow()
+			b.Links.DroppedAttrs = append(b.Links.DroppedAttrs, 5)
+			b.Links.Flags = append(b.Links.Flags, 256)
+		}
+		b.LinkEnds = append(b.LinkEnds, uint32(len(b.Links.TraceIDs)))
+		b.ResourceOf = append(b.ResourceOf, uint32(i))
+		b.ScopeOf = append(b.ScopeOf, uint32(i))
+	}
+	return b
+}
+
+func TestEveryFieldComesBack(t *testing.T) {
+	db := clickhousetest.DB(t)
+	want := fullBlock()
+	if err := db.InsertSpans(t.Context(), want, "token-1"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time over a connection that was used before
+		var got spans.Block
+		if err := db.ReadTraces(t.Context(), want.TraceIDs[:1], 100, &got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, &got); diff != "" {
+			t.Fatalf("inserted (-) and read back (+):\n%s", diff)
+		}
+	}
+}
+
+func rawConn(t *testing.T, dsn string) clickhouse.Conn {
+	t.Helper()
+	options, err := clickhouse.ParseDSN(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := clickhouse.Open(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func queryCount(t *testing.T, conn clickhouse.Conn, query string, args ...any) (n uint64) {
+	t.Helper()
+	if err := conn.QueryRow(t.Context(), query, args...).Scan(&n); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return n
+}
+
+func TestSameTokenStoresOnce(t *testing.T) {
+	dsn := clickhousetest.DSN(t)
+	db := clickhousetest.Open(t, dsn)
+	for range 3 {
+		if err := db.InsertSpans(t.Context(), fullBlock(), "once"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn := rawConn(t, dsn)
+	if n := queryCount(t, conn, "SELECT count() FROM otel_traces"); n != 2 {
+		t.Errorf("%d spans, want 2", n)
+	}
+	if n := queryCount(t, conn, "SELECT count() FROM otel_traces_trace_id_ts"); n != 1 {
+		t.Errorf("%d rows of the view, want 1", n)
+	}
+	if err := db.InsertSpans(t.Context(), fullBlock(), "again"); err != nil {
+		t.Fatal(err)
+	}
+	if n := queryCount(t, conn, "SELECT count() FROM otel_traces"); n != 4 {
+		t.Errorf("%d spans after another token, want 4", n)
+	}
+}
+
+// exporterSQL is what users of the OpenTelemetry ClickHouse exporter run, as its documentation and
+// Grafana's and HyperDX's queries have it.
+var exporterSQL = []string{
+	`SELECT Timestamp, TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, Duration, StatusCode, StatusMessage, toString(SpanAttributes), toString(ResourceAttributes), toString(Events.Name), toString(Links.TraceId)
+		FROM otel_traces WHERE ServiceName = 'checkout' AND SpanAttributes['http.route'] = '/checkout' AND Timestamp >= '2026-11-20 09:00:00' LIMIT 100`,
+	`WITH 'x' AS trace_id, (SELECT min(Start) FROM otel_traces_trace_id_ts WHERE TraceId = trace_id) AS start, (SELECT max(End) + 1 FROM otel_traces_trace_id_ts WHERE TraceId = trace_id) AS end
+		SELECT Timestamp, TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, Duration, StatusCode FROM otel_traces
+		WHERE TraceId = trace_id AND Timestamp >= start AND Timestamp <= end LIMIT 100`,
+	`SELECT TraceId AS traceID, SpanId AS spanID, ParentSpanId AS parentSpanID, ServiceName AS serviceName, SpanName AS operationName, Timestamp AS startTime, multiply(Duration, 0.000001) AS duration,
+		arrayMap(key -> map('key', key, 'value', SpanAttributes[key]), mapKeys(SpanAttributes)) AS tags,
+		arrayMap(key -> map('key', key, 'value', ResourceAttributes[key]), mapKeys(ResourceAttributes)) AS serviceTags,
+		arrayMap((name, timestamp, attributes) -> tuple(name, toString(toUnixTimestamp64Milli(timestamp)), attributes), Events.Name, Events.Timestamp, Events.Attributes) AS logs
+		FROM otel_traces ORDER BY startTime ASC LIMIT 1000`,
+	`SELECT ServiceName, SpanName, count(), quantile(0.99)(Duration) / 1e6 AS p99 FROM otel_traces WHERE SpanKind = 'Server' AND StatusCode = 'Error' AND Duration > 1e6 GROUP BY ServiceName, SpanName ORDER BY p99 DESC`,
+	`SELECT arrayJoin(Events.Name) FROM otel_traces WHERE has(mapKeys(SpanAttributes), 'http.route') AND has(mapValues(ResourceAttributes), 'node-7')`,
+}
+
+func TestExportersInsertAndSelects(t *testing.T) {
+	dsn := clickhousetest.DSN(t)
+	clickhousetest.Open(t, dsn)
+	conn := rawConn(t, dsn)
+	err := conn.Exec(t.Context(), `INSERT INTO otel_traces (Timestamp, TraceId, SpanId, ParentSpanId, TraceState, SpanName, SpanKind, ServiceName,
+		ResourceAttributes, ScopeName, ScopeVersion, SpanAttributes, Duration, StatusCode, StatusMessage,
+		Events.Timestamp, Events.Name, Events.Attributes, Links.TraceId, Links.SpanId, Links.TraceState, Links.Attributes)
+		VALUES (now64(9), '000102030405060708090a0b0c0d0e0f', '0001020304050607', '', '', 'GET /', 'Server', 'checkout', map('a', 'b'), '', '', map('http.response.status_code', '500'),
+		1000, 'Unset', '', [now64(9), now64(9)], ['a', 'b'], [map('x', 'y'), map()], ['1', '2'], ['3', '4'], ['', ''], [map(), map()])`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := queryCount(t, conn, "SELECT count() FROM otel_traces WHERE Suspect AND length(Events.DroppedAttributesCount) = 2 AND length(Links.Flags) = 2"); n != 1 {
+		t.Errorf("the defaults of what the exporter does not send are wrong")
+	}
+	for _, query := range exporterSQL {
+		rows, err := conn.Query(t.Context(), query)
+		if err != nil {
+			t.Errorf("%s:\n%v", query, err)
+			continue
+		}
+		for rows.Next() {
+		}
+		if err := rows.Err(); err != nil {
+			t.Errorf("%s:\n%v", query, err)
+		}
+		_ = rows.Close()
+	}
+}
+
+func TestMigrateTwiceAndAtOnce(t *testing.T) {
+	dsn := clickhousetest.DSN(t)
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			db, err := storage.Open(t.Context(), dsn, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = db.Close() }()
+			for range 2 {
+				if err := db.Migrate(t.Context(), storage.Retention{Spans: 24 * time.Hour, Verdicts: 48 * time.Hour}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	conn := rawConn(t, dsn)
+	ttl := "SELECT count() FROM system.tables WHERE database = currentDatabase() AND create_table_query LIKE ?"
+	if n := queryCount(t, conn, ttl, "%toDateTime(IngestTime) + toIntervalSecond(86400)%"); n != 1 {
+		t.Error("the retention of spans is not set")
+	}
+	if n := queryCount(t, conn, ttl, "%toDateTime(FirstIngest) + toIntervalSecond(172800)%"); n != 1 {
+		t.Error("the retention of verdicts is not set")
+	}
+	if err := conn.Exec(t.Context(), "INSERT INTO schema_migrations (Version) VALUES (999)"); err != nil {
+		t.Fatal(err)
+	}
+	db, err := storage.Open(t.Context(), dsn, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	if err := db.Migrate(t.Context(), storage.Retention{}); err == nil {
+		t.Error("a schema newer than the program is taken")
+	}
+}
+
+func TestErrorsSayWhetherToRetry(t *testing.T) {
+	_, err := storage.Open(t.Context(), "clickhouse://nobody:x@127.0.0.1:1/nowhere", slog.New(slog.DiscardHandler))
+	var failed *storage.Error
+	if !errors.As(err, &failed) || !failed.Retryable() {
+		t.Errorf("nothing listens: %v", err)
+	}
+}
+
+func TestSettledAndJudged(t *testing.T) {
+	db := clickhousetest.DB(t)
+	if err := db.InsertSpans(t.Context(), fullBlock(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	settled := func(quiet time.Duration) []storage.SettledTrace {
+		t.Helper()
+		list, err := db.Settled(t.Context(), storage.SettleQuery{From: time.Now().Add(-time.Hour), Quiet: quiet, WaitMax: time.Hour, Limit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	if list := settled(time.Hour); len(list) != 0 {
+		t.Fatalf("a trace settled before it was quiet: %v", list)
+	}
+	list := settled(0)
+	if len(list) != 1 || list[0].Rows != 2 || list[0].Version != 0 {
+		t.Fatalf("settled %+v", list)
+	}
+	judge := func(of storage.SettledTrace) {
+		t.Helper()
+		of.Version++
+		v := verdict.Verdict{TraceID: fmt.Sprintf("%x", of.TraceID[:]), Version: of.Version, Symptom: verdict.SymptomError, Entry: verdict.Entry{Service: "checkout"},
+			Shares: []verdict.Share{{Site: verdict.Site{Kind: verdict.SiteService, Service: "payments"}, Owner: "team-a", Weight: 1}}}
+		if err := db.WriteJudged(t.Context(), []storage.JudgedTrace{{SettledTrace: of, Verdicts: []verdict.Verdict{v}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	judge(list[0])
+	if list := settled(0); len(list) != 0 {
+		t.Fatalf("settled again without new spans: %+v", list)
+	}
+	late := fullBlock()
+	late.SpanIDs[0][0] = 9
+	late.TruncateSpans(1)
+	if err := db.InsertSpans(t.Context(), late, "b"); err != nil {
+		t.Fatal(err)
+	}
+	list = settled(0)
+	if len(list) != 1 || list[0].Rows != 3 || list[0].Version != 1 {
+		t.Fatalf("after a late span: %+v", list)
+	}
+}

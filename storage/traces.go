@@ -1,0 +1,278 @@
+package storage
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/ch-go"
+	"github.com/ClickHouse/ch-go/proto"
+
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// SettleQuery asks for the traces that are due to be judged.
+type SettleQuery struct {
+	// From and To bound the ingest time of what is looked at; a zero To means now.
+	From, To time.Time
+	// Quiet is how long a trace must have got no span, WaitMax how long it is waited for at most.
+	Quiet, WaitMax time.Duration
+	Limit          int
+}
+
+// SettledTrace is a trace that is due, and what is stored of it.
+type SettledTrace struct {
+	TraceID                 spans.TraceID
+	Rows                    uint64
+	FirstIngest, LastIngest time.Time
+	// Version is the newest version of its verdict, 0 for none.
+	Version uint32
+}
+
+// settledSQL finds traces with a suspect span in the window, or with an earlier verdict and new
+// spans, whose stored spans are not those of the newest verdict. Times are ClickHouse's own.
+const settledSQL = `
+WITH touched AS (SELECT TraceId, max(Suspect) AS Suspect FROM otel_traces WHERE IngestTime >= ? AND IngestTime < ? AND TraceId != '' GROUP BY TraceId),
+candidates AS (
+	SELECT TraceId FROM touched WHERE Suspect
+	UNION DISTINCT
+	SELECT TraceId FROM verdicts WHERE TraceId IN (SELECT TraceId FROM touched))
+SELECT t.TraceId, t.Spans, t.First, t.Last, v.Version
+FROM (
+	SELECT TraceId, count() AS Spans, min(IngestTime) AS First, max(IngestTime) AS Last
+	FROM otel_traces WHERE TraceId IN candidates GROUP BY TraceId) AS t
+LEFT JOIN (
+	SELECT TraceId, max(verdicts.Version) AS Version, argMax(SpanRows, verdicts.Version) AS SpanRows,
+		argMax(LastIngest, verdicts.Version) AS LastIngest, argMax(JudgedAt, verdicts.Version) AS JudgedAt
+	FROM verdicts WHERE TraceId IN candidates GROUP BY TraceId) AS v ON t.TraceId = v.TraceId
+WHERE (v.Version = 0 OR v.SpanRows != t.Spans OR v.LastIngest != t.Last)
+	AND (t.Last <= now64(3) - toIntervalMillisecond(?) OR greatest(t.First, v.JudgedAt) <= now64(3) - toIntervalMillisecond(?))
+ORDER BY t.Last, t.TraceId
+LIMIT ?`
+
+// Settled lists traces that are due to be judged, those that are due longest first.
+func (db *DB) Settled(ctx context.Context, q SettleQuery) ([]SettledTrace, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	to := q.To
+	if to.IsZero() {
+		to = time.Now().Add(24 * time.Hour) // ClickHouse's clock may be ahead of ours
+	}
+	rows, err := db.conn.Query(ctx, settledSQL, stamp(q.From), stamp(to), q.Quiet.Milliseconds(), q.WaitMax.Milliseconds(), q.Limit)
+	if err != nil {
+		return nil, wrap("list settled traces", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var list []SettledTrace
+	for rows.Next() {
+		var t SettledTrace
+		var id string
+		if err := rows.Scan(&id, &t.Rows, &t.FirstIngest, &t.LastIngest, &t.Version); err != nil {
+			return nil, wrap("list settled traces", err)
+		}
+		if t.TraceID = readTraceID([]byte(id)); t.TraceID == (spans.TraceID{}) {
+			continue // written by somebody else, and not a trace id
+		}
+		list = append(list, t)
+	}
+	return list, wrap("list settled traces", rows.Err())
+}
+
+// stamp is a time as the comparison with a DateTime64(3) column takes it.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000") }
+
+// StoredTrace says what is stored of one trace; Rows is 0 where nothing is.
+func (db *DB) StoredTrace(ctx context.Context, id spans.TraceID) (SettledTrace, error) {
+	t := SettledTrace{TraceID: id}
+	err := db.conn.QueryRow(ctx, `SELECT count(), min(IngestTime), max(IngestTime) FROM otel_traces WHERE TraceId = ?`,
+		hex.EncodeToString(id[:])).Scan(&t.Rows, &t.FirstIngest, &t.LastIngest)
+	return t, wrap("look a trace up", err)
+}
+
+// ServerTime is ClickHouse's clock.
+func (db *DB) ServerTime(ctx context.Context) (now time.Time, err error) {
+	return now, wrap("ask for the time", db.conn.QueryRow(ctx, "SELECT now64(3)").Scan(&now))
+}
+
+// ScannedTo is the ingest time before which everything has been judged; without a record of it, the
+// earliest ingest time there is.
+func (db *DB) ScannedTo(ctx context.Context) (at time.Time, err error) {
+	var recorded uint64
+	err = db.conn.QueryRow(ctx, "SELECT count(), max(ScannedTo) FROM analyzer_progress").Scan(&recorded, &at)
+	if err == nil && recorded == 0 {
+		err = db.conn.QueryRow(ctx, "SELECT if(count() = 0, now64(3), min(IngestTime)) FROM otel_traces").Scan(&at)
+	}
+	return at, wrap("read how far the analyzer has come", err)
+}
+
+// SetScannedTo records how far the analyzer has come.
+func (db *DB) SetScannedTo(ctx context.Context, at time.Time) error {
+	return wrap("record how far the analyzer has come",
+		db.conn.Exec(ctx, "INSERT INTO analyzer_progress (Name, ScannedTo) VALUES ('analyzer', ?)", stamp(at)))
+}
+
+// HealthyTraces lists up to limit traces ingested since from in which nothing is suspect: a sample by
+// the hash of their ids, so that it is a fair one and the same for everybody.
+func (db *DB) HealthyTraces(ctx context.Context, from time.Time, limit int) ([]spans.TraceID, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	rows, err := db.conn.Query(ctx, `SELECT TraceId FROM otel_traces WHERE IngestTime >= ? AND TraceId != ''
+		GROUP BY TraceId HAVING NOT max(Suspect) ORDER BY cityHash64(TraceId) LIMIT ?`, stamp(from), limit)
+	if err != nil {
+		return nil, wrap("list healthy traces", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var ids []spans.TraceID
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, wrap("list healthy traces", err)
+		}
+		ids = append(ids, readTraceID([]byte(id)))
+	}
+	return ids, wrap("list healthy traces", rows.Err())
+}
+
+// ReadTraces appends all spans of the traces to b, of each no more than spansPerTraceMax: its
+// earliest. Whoever wrote the rows, old spellings of kinds and statuses are understood.
+func (db *DB) ReadTraces(ctx context.Context, ids []spans.TraceID, spansPerTraceMax int, b *spans.Block) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	var list strings.Builder
+	for i, id := range ids {
+		if i > 0 {
+			list.WriteByte(',')
+		}
+		fmt.Fprintf(&list, "'%x'", id[:])
+	}
+	d := newDecoder()
+	before := b.Len()
+	err := db.stream(ctx, func(ctx context.Context, c *ch.Client) error {
+		b.TruncateSpans(before)
+		return c.Do(ctx, ch.Query{
+			Body: fmt.Sprintf("SELECT %s FROM otel_traces WHERE TraceId IN (%s) ORDER BY TraceId, Timestamp, SpanId, SpanKind LIMIT %d BY TraceId",
+				d.names(), list.String(), spansPerTraceMax),
+			Result: d.results,
+			OnResult: func(context.Context, proto.Block) error {
+				d.decode(b)
+				return nil
+			},
+		})
+	})
+	return wrap("read traces", err)
+}
+
+// JudgedTrace is the outcome of judging a trace, and what it was judged on.
+type JudgedTrace struct {
+	SettledTrace
+	Verdicts []verdict.Verdict
+}
+
+// WriteJudged stores verdicts; a later version of a trace replaces an earlier one. A trace without a
+// symptom gets a row all the same: that is how it is known to be done.
+func (db *DB) WriteJudged(ctx context.Context, judged []JudgedTrace) error {
+	if len(judged) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	batch, err := db.conn.PrepareBatch(ctx, `INSERT INTO verdicts (TraceId, Version, FirstIngest, SpanRows, LastIngest, Rules,
+		Entries.Service, Entries.Operation, Entries.SpanId, Entries.Start, Entries.DurationNs, Entries.Symptom, Entries.Summary, Entries.Body,
+		Shares.Entry, Shares.Kind, Shares.Service, Shares.Operation, Shares.Caller, Shares.Callee, Shares.Phase, Shares.Peer,
+		Shares.Accountable, Shares.Owner, Shares.Rule, Shares.Class, Shares.ErrorType, Shares.Weight, Shares.ExcessNs, Shares.Confidence,
+		Hops.Entry, Hops.Service, Hops.Owner, Hops.Role)`)
+	if err != nil {
+		return wrap("write verdicts", err)
+	}
+	defer func() { _ = batch.Abort() }() // nothing once it is sent
+	for i := range judged {
+		row, err := newVerdictRow(&judged[i])
+		if err != nil {
+			return err
+		}
+		if err := batch.Append(row.values(&judged[i])...); err != nil {
+			return wrap("write verdicts", err)
+		}
+	}
+	return wrap("write verdicts", batch.Send())
+}
+
+// verdictRow is the nested columns of one row of verdicts.
+type verdictRow struct {
+	entry                                                 struct{ service, operation, span, symptom, summary, body []string }
+	starts                                                []time.Time
+	durations                                             []int64
+	shareEntry, hopEntry                                  []uint32
+	kind, service, operation, caller, callee, phase, peer []string
+	accountable, owner, rule, class, errorType            []string
+	weight, confidence                                    []float64
+	excess                                                []int64
+	hopService, hopOwner, hopRole                         []string
+}
+
+func newVerdictRow(j *JudgedTrace) (*verdictRow, error) {
+	r := &verdictRow{}
+	for i := range j.Verdicts {
+		v := &j.Verdicts[i]
+		if v.Symptom == verdict.SymptomNone {
+			continue
+		}
+		body, err := json.Marshal(v)
+		if err != nil {
+			return nil, fmt.Errorf("encode the verdict of %s: %w", v.TraceID, err)
+		}
+		r.entry.service = append(r.entry.service, v.Entry.Service)
+		r.entry.operation = append(r.entry.operation, v.Entry.Operation)
+		r.entry.span = append(r.entry.span, v.Entry.SpanID)
+		r.entry.symptom = append(r.entry.symptom, string(v.Symptom))
+		r.entry.summary = append(r.entry.summary, v.Summary)
+		r.entry.body = append(r.entry.body, string(body))
+		r.starts = append(r.starts, time.Unix(0, v.Entry.Start.UnixNs).UTC())
+		r.durations = append(r.durations, v.Entry.DurationNs)
+		number := uint32(len(r.starts))
+		for k := range v.Shares {
+			r.addShare(number, &v.Shares[k])
+		}
+		for _, h := range v.Hops {
+			r.hopEntry = append(r.hopEntry, number)
+			r.hopService = append(r.hopService, h.Service)
+			r.hopOwner = append(r.hopOwner, h.Owner)
+			r.hopRole = append(r.hopRole, string(h.Role))
+		}
+	}
+	return r, nil
+}
+
+func (r *verdictRow) addShare(entry uint32, s *verdict.Share) {
+	r.shareEntry = append(r.shareEntry, entry)
+	r.kind = append(r.kind, string(s.Site.Kind))
+	r.service = append(r.service, s.Site.Service)
+	r.operation = append(r.operation, s.Site.Operation)
+	r.caller = append(r.caller, s.Site.Caller)
+	r.callee = append(r.callee, s.Site.Callee)
+	r.phase = append(r.phase, string(s.Site.Phase))
+	r.peer = append(r.peer, s.Site.Peer)
+	r.accountable = append(r.accountable, s.Accountable)
+	r.owner = append(r.owner, s.Owner)
+	r.rule = append(r.rule, s.Rule)
+	r.class = append(r.class, string(s.Class))
+	r.errorType = append(r.errorType, s.ErrorType)
+	r.weight = append(r.weight, s.Weight)
+	r.excess = append(r.excess, s.ExcessNs)
+	r.confidence = append(r.confidence, s.Confidence)
+}
+
+func (r *verdictRow) values(j *JudgedTrace) []any {
+	return []any{
+		hex.EncodeToString(j.TraceID[:]), j.Version, j.FirstIngest, j.Rows, j.LastIngest, verdict.Rules,
+		r.entry.service, r.entry.operation, r.entry.span, r.starts, r.durations, r.entry.symptom, r.entry.summary, r.entry.body,
+		r.shareEntry, r.kind, r.service, r.operation, r.caller, r.callee, r.phase, r.peer,
+		r.accountable, r.owner, r.rule, r.class, r.errorType, r.weight, r.excess, r.confidence,
+		r.hopEntry, r.hopService, r.hopOwner, r.hopRole,
+	}
+}
