@@ -1,0 +1,61 @@
+// Package collector receives OTLP over gRPC and HTTP and stores it: concurrent requests share a
+// block, and a request is answered only when its block is stored.
+package collector
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/whosehop/whosehop/storage/spans"
+)
+
+// Config is what a collector is given. Sizes are in bytes.
+type Config struct {
+	GRPC string // host:port, empty for none
+	HTTP string
+	// RequestBytesMax bounds one request, unpacked.
+	RequestBytesMax int
+	// PendingBytesMax bounds what was received and is not yet stored.
+	PendingBytesMax int64
+	// Linger is how long a request waits for others to share its block.
+	Linger time.Duration
+	// InsertTimeout is how long storing is tried before the sender is told to come again.
+	InsertTimeout time.Duration
+	TLSCert       string
+	TLSKey        string
+	Token         string // senders must bring it as a bearer token; empty for none
+}
+
+// Validate names the first key that cannot be.
+func (c *Config) Validate() error {
+	for _, a := range []struct{ key, address string }{{"collector.grpc", c.GRPC}, {"collector.http", c.HTTP}} {
+		if a.address == "" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(a.address); err != nil {
+			return fmt.Errorf("%s: %q is no host:port: %w", a.key, a.address, err)
+		}
+	}
+	switch {
+	case c.GRPC == "" && c.HTTP == "":
+		return fmt.Errorf("collector.grpc and collector.http: both are empty, nothing would be received")
+	case c.RequestBytesMax < 1<<10:
+		return fmt.Errorf("collector.request-bytes-max: %d is less than 1 KiB", c.RequestBytesMax)
+	case c.PendingBytesMax < int64(c.RequestBytesMax):
+		return fmt.Errorf("collector.pending-bytes-max: %d is less than collector.request-bytes-max", c.PendingBytesMax)
+	case c.Linger < 0 || c.Linger > 10*time.Second:
+		return fmt.Errorf("collector.linger: %s is not within 0s and 10s", c.Linger)
+	case c.InsertTimeout < time.Second:
+		return fmt.Errorf("collector.insert-timeout: %s is less than 1s", c.InsertTimeout)
+	case (c.TLSCert == "") != (c.TLSKey == ""):
+		return fmt.Errorf("collector.tls-cert and collector.tls-key: one is given without the other")
+	}
+	return nil
+}
+
+// Sink stores blocks. An error that is Retryable() bool passes; any other will come again.
+type Sink interface {
+	InsertSpans(ctx context.Context, b *spans.Block, token string) error
+}
