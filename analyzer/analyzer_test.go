@@ -1,0 +1,215 @@
+package analyzer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/whosehop/whosehop/analyzer"
+	"github.com/whosehop/whosehop/internal/clickhousetest"
+	"github.com/whosehop/whosehop/internal/tracescript"
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/spans"
+)
+
+func TestMain(m *testing.M) { clickhousetest.Main(m) }
+
+const failing = `
+shop SERVER POST /buy 0..120ms 500
+  shop CLIENT POST 5..110ms 500 @pay
+    pay SERVER POST /charge 6..108ms 500 "exc=Boom: no gateway"
+`
+
+const healthy = `
+shop SERVER POST /buy 0..20ms 200
+  shop CLIENT POST 5..11ms 200 @pay
+    pay SERVER POST /charge 6..10ms 200
+`
+
+func block(t *testing.T, script string, trace byte) *spans.Block {
+	t.Helper()
+	list, err := tracescript.Parse(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tracescript.Block(list, spans.TraceID{1, 15: trace})
+}
+
+func insert(t *testing.T, db *storage.DB, b *spans.Block, token string) {
+	t.Helper()
+	if err := db.InsertSpans(t.Context(), b, token); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func nobody(string, string, func(string) (string, bool)) string { return "team-x" }
+
+// run starts an analyzer and returns what stops it.
+func run(t *testing.T, store analyzer.Store) (a *analyzer.Analyzer, stop func()) {
+	t.Helper()
+	cfg := analyzer.Config{Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Workers: 2, SpansMax: 1000}
+	a, err := analyzer.New(cfg, store, nobody, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	return a, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+type row struct {
+	version, rows, entries uint64
+}
+
+// verdicts are the current rows, by the last byte of the trace id.
+func verdicts(t *testing.T, conn clickhouse.Conn) map[string]row {
+	t.Helper()
+	rows, err := conn.Query(t.Context(), "SELECT right(TraceId, 2), toUInt64(Version), SpanRows, toUInt64(length(Entries.Service)) FROM verdicts FINAL")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	got := make(map[string]row)
+	for rows.Next() {
+		var id string
+		var r row
+		if err := rows.Scan(&id, &r.version, &r.rows, &r.entries); err != nil {
+			t.Fatal(err)
+		}
+		got[id] = r
+	}
+	return got
+}
+
+func open(t *testing.T) (*storage.DB, clickhouse.Conn) {
+	t.Helper()
+	dsn := clickhousetest.DSN(t)
+	db := clickhousetest.Open(t, dsn)
+	options, err := clickhouse.ParseDSN(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := clickhouse.Open(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return db, conn
+}
+
+// eventually waits for the verdicts to become what is wanted.
+func eventually(t *testing.T, conn clickhouse.Conn, want map[string]row) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		got := verdicts(t, conn)
+		if fmt.Sprint(got) == fmt.Sprint(want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("verdicts are %v, want %v", got, want)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func TestLateSpansMakeANewVersion(t *testing.T) {
+	db, conn := open(t)
+	_, stop := run(t, db)
+	defer stop()
+	insert(t, db, block(t, failing, 1), "a")
+	insert(t, db, block(t, healthy, 2), "b")
+	eventually(t, conn, map[string]row{"01": {1, 3, 1}})
+	late := block(t, `pay SERVER POST /charge 6..108ms 500 id=77 parent=3`, 1)
+	insert(t, db, late, "c")
+	eventually(t, conn, map[string]row{"01": {2, 4, 1}})
+}
+
+func TestNothingIsSkippedOrDoubledOverRestarts(t *testing.T) {
+	db, conn := open(t)
+	want := make(map[string]row)
+	for i := range 6 {
+		insert(t, db, block(t, failing, byte(i+1)), fmt.Sprint("t", i))
+		want[fmt.Sprintf("%02x", i+1)] = row{1, 3, 1}
+		_, stop := run(t, db)
+		if i%2 == 0 {
+			stop() // before the trace is due
+			continue
+		}
+		eventually(t, conn, want)
+		stop()
+	}
+	// A span that came in hours ago, as after an outage: only catching up finds it.
+	if err := conn.Exec(t.Context(), "INSERT INTO otel_traces (Timestamp, TraceId, SpanId, ServiceName, SpanKind, StatusCode, IngestTime) VALUES (now64(9), '010000000000000000000000000000ff', '0000000000000001', 'old', 'Server', 'Error', now64(3) - INTERVAL 3 HOUR)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.SetScannedTo(t.Context(), time.Now().Add(-4*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	want["ff"] = row{1, 1, 1}
+	_, stop := run(t, db)
+	defer stop()
+	eventually(t, conn, want)
+}
+
+func TestTwoAnalyzersAgree(t *testing.T) {
+	db, conn := open(t)
+	_, stop1 := run(t, db)
+	defer stop1()
+	_, stop2 := run(t, db)
+	defer stop2()
+	want := make(map[string]row)
+	for i := range 20 {
+		insert(t, db, block(t, failing, byte(i+1)), fmt.Sprint("t", i))
+		want[fmt.Sprintf("%02x", i+1)] = row{1, 3, 1}
+	}
+	eventually(t, conn, want)
+}
+
+func TestJudgeNow(t *testing.T) {
+	db := clickhousetest.DB(t)
+	a, stop := run(t, db)
+	defer stop()
+	insert(t, db, block(t, failing, 9), "a")
+	got, err := a.JudgeNow(t.Context(), spans.TraceID{1, 15: 9})
+	if err != nil || len(got) != 1 || got[0].Shares[0].Accountable != "pay" || got[0].Shares[0].Owner != "team-x" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if got, err := a.JudgeNow(t.Context(), spans.TraceID{9}); err != nil || got != nil {
+		t.Errorf("an unknown trace: %+v, %v", got, err)
+	}
+}
+
+// flaky fails every other read.
+type flaky struct {
+	*storage.DB
+	calls atomic.Int64
+}
+
+func (f *flaky) ReadTraces(ctx context.Context, ids []spans.TraceID, most int, b *spans.Block) error {
+	if f.calls.Add(1)%2 == 1 {
+		return errors.New("the connection is gone")
+	}
+	return f.DB.ReadTraces(ctx, ids, most, b)
+}
+
+func TestErrorsAreTriedAgain(t *testing.T) {
+	db, conn := open(t)
+	_, stop := run(t, &flaky{DB: db})
+	defer stop()
+	insert(t, db, block(t, failing, 1), "a")
+	eventually(t, conn, map[string]row{"01": {1, 3, 1}})
+}
