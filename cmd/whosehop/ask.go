@@ -1,0 +1,358 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/whosehop/whosehop/analyzer/baseline"
+	"github.com/whosehop/whosehop/analyzer/blame"
+	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/analyzer/tracefile"
+	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/query"
+	"github.com/whosehop/whosehop/query/rest"
+	"github.com/whosehop/whosehop/query/term"
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+type serverFlags struct {
+	Server string `help:"The query server." default:"http://127.0.0.1:8080" placeholder:"URL"`
+	Token  string `help:"Its token, if it has one."`
+}
+
+type blameCmd struct {
+	serverFlags `embed:""`
+
+	TraceID        string   `arg:"" optional:"" name:"trace-id" help:"The trace, 32 hexadecimal digits."`
+	Input          string   `help:"Judge the traces of a file instead, without any server: OTLP JSON or protobuf, gzipped or not; - is standard input." placeholder:"FILE"`
+	Owners         string   `help:"With --input: services and their owners, YAML." type:"path" placeholder:"FILE"`
+	Trace          []string `help:"With --input: judge only this trace; may be given again." placeholder:"ID"`
+	TracesFrom     string   `help:"With --input: judge only the traces that a file lists, one id a line." placeholder:"FILE"`
+	Baseline       []string `help:"With --input: learn normal from these traces; may be given again." placeholder:"FILE"`
+	BaselineWindow string   `help:"With --baseline: only from traces that began in FROM..TO." placeholder:"FROM..TO"`
+	Output         string   `help:"text or json (one object a line)." short:"o" enum:"text,json" default:"text"`
+}
+
+func (blameCmd) Help() string {
+	return `Examples:
+  whosehop blame 4bf92f3577b34da6a3ce929d0e0e4736
+  whosehop blame --input trace.json --owners owners.yaml
+  zcat spans.jsonl.gz | whosehop blame --input - -o json`
+}
+
+func (c *blameCmd) Run(ctx context.Context, s *streams, set *Settings) error {
+	var verdicts []verdict.Verdict
+	var err error
+	switch {
+	case (c.TraceID == "") == (c.Input == ""):
+		return usageError{errors.New("blame: give a trace id, or a file with --input")}
+	case c.Input == "" && (c.Owners != "" || len(c.Trace) > 0 || c.TracesFrom != "" || len(c.Baseline) > 0):
+		return usageError{errors.New("blame: --owners, --trace, --traces-from and --baseline go with --input")}
+	case c.Input != "":
+		verdicts, err = c.fromFile(s, set)
+	default:
+		verdicts, err = c.fromServer(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return c.print(s, verdicts)
+}
+
+func (c *blameCmd) print(s *streams, verdicts []verdict.Verdict) error {
+	out := bufio.NewWriter(s.out)
+	painter := term.Painter{Color: wantsColor(s.out)}
+	lines := json.NewEncoder(out)
+	lines.SetEscapeHTML(false)
+	for i := range verdicts {
+		var err error
+		if c.Output == "json" {
+			err = lines.Encode(&verdicts[i])
+		} else {
+			if i > 0 {
+				_, _ = out.WriteString("\n")
+			}
+			err = painter.Verdict(out, &verdicts[i])
+		}
+		if err != nil {
+			return fmt.Errorf("print: %w", err)
+		}
+	}
+	return out.Flush()
+}
+
+// wantsColor: a terminal that was not asked to stay plain (no-color.org).
+func wantsColor(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+func (c *blameCmd) fromServer(ctx context.Context) ([]verdict.Verdict, error) {
+	if _, err := query.ParseTraceID(c.TraceID); err != nil {
+		return nil, usageError{err}
+	}
+	body, err := c.get(ctx, "/api/v1/verdicts/"+url.PathEscape(c.TraceID), nil)
+	if err != nil {
+		return nil, err
+	}
+	var verdicts []verdict.Verdict
+	for d := json.NewDecoder(bytes.NewReader(body)); d.More(); {
+		var v verdict.Verdict
+		if err := d.Decode(&v); err != nil {
+			return nil, fmt.Errorf("read the answer of %s: %w", c.Server, err)
+		}
+		verdicts = append(verdicts, v)
+	}
+	return verdicts, nil
+}
+
+// get asks the query server.
+func (f *serverFlags) get(ctx context.Context, path string, params url.Values) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	address := strings.TrimSuffix(f.Server, "/") + path
+	if len(params) > 0 {
+		address += "?" + params.Encode()
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--server: %w", err)}
+	}
+	if f.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+f.Token)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("no query server answers at %s; start one with `whosehop up` or name it with --server: %w", f.Server, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 256<<20))
+	if err != nil {
+		return nil, fmt.Errorf("read the answer of %s: %w", f.Server, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		var problem struct{ Detail string }
+		if json.Unmarshal(body, &problem) != nil || problem.Detail == "" {
+			problem.Detail = strings.TrimSpace(string(body[:min(len(body), 200)]))
+		}
+		return nil, fmt.Errorf("%s says %d: %s", f.Server, response.StatusCode, problem.Detail)
+	}
+	return body, nil
+}
+
+// fromFile judges the traces of a file, in the order of their ids.
+func (c *blameCmd) fromFile(s *streams, set *Settings) ([]verdict.Verdict, error) {
+	only, err := c.wanted()
+	if err != nil {
+		return nil, err
+	}
+	owners := ownership.New(set.Ownership.Attributes)
+	if file := orElse(c.Owners, set.Ownership.File); file != "" {
+		if owners, err = ownership.Load(file, set.Ownership.Attributes); err != nil {
+			return nil, err
+		}
+	}
+	cfg := blame.Config{Owner: owners.Owner}
+	if cfg.Normal, err = c.learn(s); err != nil {
+		return nil, err
+	}
+	var block spans.Block
+	if err := readFile(s, c.Input, &block); err != nil {
+		return nil, err
+	}
+	var verdicts []verdict.Verdict
+	for _, g := range trace.Group(&block) {
+		if only != nil && !only[g.ID] {
+			continue
+		}
+		verdicts = append(verdicts, blame.Judge(trace.Build(&block, g.Rows, set.Analyze.SpansMax), cfg)...)
+	}
+	if len(verdicts) == 0 {
+		return nil, fmt.Errorf("%s holds no span of the traces asked for", c.Input)
+	}
+	return verdicts, nil
+}
+
+func orElse(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// wanted is the traces that were asked for; nil is all.
+func (c *blameCmd) wanted() (map[spans.TraceID]bool, error) {
+	ids := slices.Clone(c.Trace)
+	if c.TracesFrom != "" {
+		data, err := os.ReadFile(c.TracesFrom)
+		if err != nil {
+			return nil, fmt.Errorf("--traces-from: %w", err)
+		}
+		ids = append(ids, strings.Fields(string(data))...)
+	}
+	if len(ids) == 0 && c.TracesFrom == "" {
+		return nil, nil
+	}
+	only := make(map[spans.TraceID]bool, len(ids))
+	for _, text := range ids {
+		id, err := query.ParseTraceID(text)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		only[id] = true
+	}
+	return only, nil
+}
+
+func readFile(s *streams, path string, b *spans.Block) error {
+	in := s.in
+	if path != "-" {
+		f, err := os.Open(path) //nolint:gosec // the user names the file
+		if err != nil {
+			return fmt.Errorf("open the traces: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		in = f
+	}
+	if err := tracefile.Read(in, b); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// learn makes a baseline of the files given for it.
+func (c *blameCmd) learn(s *streams) (*baseline.Baseline, error) {
+	from, to := int64(0), int64(1<<63-1)
+	if c.BaselineWindow != "" {
+		var err error
+		if from, to, err = parseWindow(c.BaselineWindow); err != nil {
+			return nil, usageError{fmt.Errorf("--baseline-window: %w", err)}
+		}
+	}
+	normal := new(baseline.Baseline)
+	for _, path := range c.Baseline {
+		var block spans.Block
+		if err := readFile(s, path, &block); err != nil {
+			return nil, err
+		}
+		for _, g := range trace.Group(&block) {
+			f := trace.Build(&block, g.Rows, 0)
+			if at := f.Nodes[f.Entries[0]].StartNs; at >= from && at < to {
+				normal.Learn(f)
+			}
+		}
+	}
+	return normal, nil
+}
+
+// parseWindow reads FROM..TO, each RFC 3339 or Unix nanoseconds.
+func parseWindow(text string) (from, to int64, err error) {
+	a, b, ok := strings.Cut(text, "..")
+	if !ok {
+		return 0, 0, fmt.Errorf("%q is not FROM..TO", text)
+	}
+	if from, err = parseInstant(a); err != nil {
+		return 0, 0, err
+	}
+	to, err = parseInstant(b)
+	return from, to, err
+}
+
+func parseInstant(text string) (int64, error) {
+	var ns int64
+	if _, err := fmt.Sscanf(text, "%d", &ns); err == nil && !strings.ContainsAny(text, "-:T") {
+		return ns, nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return 0, fmt.Errorf("%q is neither RFC 3339 nor Unix nanoseconds", text)
+	}
+	return at.UnixNano(), nil
+}
+
+type topCmd struct {
+	serverFlags `embed:""`
+
+	Since  time.Duration `help:"How far to look back." default:"1h"`
+	By     string        `help:"owner, service or edge." enum:"owner,service,edge" default:"owner"`
+	Limit  int           `help:"How many lines." default:"20"`
+	Output string        `help:"text or json." short:"o" enum:"text,json" default:"text"`
+}
+
+func (topCmd) Help() string { return "Example:\n  whosehop top --since 30m --by edge" }
+
+func (c *topCmd) Run(ctx context.Context, s *streams) error {
+	body, err := c.get(ctx, "/api/v1/top", url.Values{"since": {c.Since.String()}, "by": {c.By}, "limit": {fmt.Sprint(c.Limit)}})
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		_, err := s.out.Write(body)
+		return err
+	}
+	var answer struct{ Top []rest.Top }
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return fmt.Errorf("read the answer of %s: %w", c.Server, err)
+	}
+	if len(answer.Top) == 0 {
+		_, err := fmt.Fprintf(s.out, "nothing failed in the last %s\n", c.Since)
+		return err
+	}
+	rows := make([]term.TopRow, len(answer.Top))
+	for i, t := range answer.Top {
+		rows[i] = term.TopRow{Name: t.Name, Owner: t.Owner, Rule: t.Rule, Exemplar: t.Exemplar, Caused: t.Caused}
+	}
+	return term.Painter{Color: wantsColor(s.out)}.Top(s.out, c.By, rows)
+}
+
+type completeCmd struct {
+	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
+}
+
+func (completeCmd) Help() string { return "Example:\n  source <(whosehop completion bash)" }
+
+// Run writes a script that knows the commands and flags of this very program.
+func (c *completeCmd) Run(s *streams, app *kong.Application) error {
+	var commands, flags []string
+	for _, node := range app.Children {
+		if !node.Hidden {
+			commands = append(commands, node.Name)
+		}
+		for _, f := range node.Flags {
+			flags = append(flags, "--"+f.Name)
+		}
+	}
+	for _, f := range app.Flags {
+		flags = append(flags, "--"+f.Name)
+	}
+	slices.Sort(flags)
+	words := strings.Join(commands, " ") + " " + strings.Join(slices.Compact(flags), " ")
+	var err error
+	switch c.Shell {
+	case "bash":
+		_, err = fmt.Fprintf(s.out, "complete -o default -W %q whosehop\n", words)
+	case "zsh":
+		_, err = fmt.Fprintf(s.out, "autoload -U +X bashcompinit && bashcompinit\ncomplete -o default -W %q whosehop\n", words)
+	case "fish":
+		_, err = fmt.Fprintf(s.out, "complete -c whosehop -a %q\n", words)
+	}
+	return err
+}

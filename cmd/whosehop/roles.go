@@ -1,0 +1,318 @@
+package main
+
+import (
+	"context"
+	"crypto/subtle"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/whosehop/whosehop/analyzer"
+	"github.com/whosehop/whosehop/collector"
+	"github.com/whosehop/whosehop/internal/telemetry"
+	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/query"
+	"github.com/whosehop/whosehop/query/grpcapi"
+	"github.com/whosehop/whosehop/query/rest"
+	"github.com/whosehop/whosehop/query/web"
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/server"
+)
+
+type (
+	upCmd        struct{}
+	collectorCmd struct{}
+	analyzerCmd  struct{}
+	queryCmd     struct{}
+)
+
+func (upCmd) Help() string {
+	return "Example:\n  whosehop up --storage-dir /var/lib/whosehop --ownership-file owners.yaml"
+}
+
+func (collectorCmd) Help() string {
+	return "Example:\n  whosehop collector --storage-dsn clickhouse://user:password@ch:9000/whosehop --collector-grpc 0.0.0.0:4317 --collector-token SECRET"
+}
+
+func (analyzerCmd) Help() string {
+	return "Example:\n  whosehop analyzer --storage-dsn clickhouse://user:password@ch:9000/whosehop --ownership-file owners.yaml"
+}
+
+func (queryCmd) Help() string {
+	return "Example:\n  whosehop query --storage-dsn clickhouse://user:password@ch:9000/whosehop --query-http 127.0.0.1:8080"
+}
+
+func (upCmd) Run(ctx context.Context, s *streams, set *Settings) error {
+	return serve(ctx, s, set, roles{collect: true, analyze: true, serve: true})
+}
+
+func (collectorCmd) Run(ctx context.Context, s *streams, set *Settings) error {
+	return serve(ctx, s, set, roles{collect: true})
+}
+
+func (analyzerCmd) Run(ctx context.Context, s *streams, set *Settings) error {
+	return serve(ctx, s, set, roles{analyze: true})
+}
+
+func (queryCmd) Run(ctx context.Context, s *streams, set *Settings) error {
+	return serve(ctx, s, set, roles{serve: true})
+}
+
+// stopTimeout bounds what is done after the roles have ended.
+const stopTimeout = 20 * time.Second
+
+// serve runs roles until ctx ends. What was started last is stopped first.
+func serve(ctx context.Context, s *streams, set *Settings, r roles) error {
+	if err := set.validate(r); err != nil {
+		return usageError{err}
+	}
+	log, err := telemetry.NewLogger(s.err, set.Log.Level, set.Log.Format)
+	if err != nil {
+		return usageError{err}
+	}
+	all := r.collect && r.analyze && r.serve
+	if set.Storage.DSN == "" && !all {
+		return usageError{errors.New("storage.dsn: a single role needs a ClickHouse that the others reach too; name it with --storage-dsn")}
+	}
+	owners, err := loadOwners(set)
+	if err != nil {
+		return err
+	}
+	ch, err := server.Start(ctx, server.Config{
+		DSN: set.Storage.DSN, Dir: set.Storage.Dir, Engine: set.Storage.Engine, MemoryBytesMax: uint64(set.Storage.MemoryBytesMax),
+	}, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		if err := ch.Stop(stop); err != nil {
+			log.Error("clickhouse did not stop", "error", err)
+		}
+	}()
+	log.Info("clickhouse", "kind", ch.Kind(), "version", ch.Version(), "data", set.Storage.Dir)
+	db, err := storage.Open(ctx, ch.DSN(), log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	if err := db.Migrate(ctx, storage.Retention{Spans: set.Storage.RetentionSpans, Verdicts: set.Storage.RetentionVerdicts}); err != nil {
+		return err
+	}
+	w := &wiring{set: set, log: log, db: db, owners: owners, reg: telemetry.NewRegistry()}
+	return w.run(ctx, s, r)
+}
+
+func loadOwners(set *Settings) (*ownership.Registry, error) {
+	if set.Ownership.File == "" {
+		return ownership.New(set.Ownership.Attributes), nil
+	}
+	return ownership.Load(set.Ownership.File, set.Ownership.Attributes)
+}
+
+// wiring is what the roles share.
+type wiring struct {
+	set    *Settings
+	log    *slog.Logger
+	db     *storage.DB
+	owners *ownership.Registry
+	reg    *prometheus.Registry
+}
+
+// run opens all ports before anything runs, so that a port that is taken is said at once.
+func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
+	var runs []func(context.Context) error
+	var ready []func(context.Context) error
+	var where []string
+	if r.collect {
+		c, err := collector.New(w.set.collectorConfig(), w.db, w.log, w.reg)
+		if err != nil {
+			return err
+		}
+		if err := c.Listen(ctx); err != nil {
+			return err
+		}
+		runs, ready = append(runs, c.Run), append(ready, w.db.Ping)
+		where = append(where, "OTLP/gRPC  "+c.GRPCAddr(), "OTLP/HTTP  http://"+c.HTTPAddr()+"/v1/traces")
+	}
+	judge, err := analyzer.New(w.set.analyzerConfig(), w.db, w.owners.Owner, w.log, w.reg)
+	if err != nil {
+		return err
+	}
+	if r.analyze {
+		runs, ready = append(runs, judge.Run), append(ready, judge.Ready)
+	}
+	if r.serve {
+		service := query.New(w.db, judge)
+		ready = append(ready, service.Ready)
+		more, at, err := w.listenQuery(ctx, service, allReady(ready))
+		if err != nil {
+			return err
+		}
+		runs, where = append(runs, more...), append(where, at...)
+	} else {
+		address := w.set.Collect.Health
+		if r.analyze {
+			address = w.set.Analyze.Health
+		}
+		mux := http.NewServeMux()
+		telemetry.Handle(mux, allReady(ready), w.reg)
+		run, at, err := w.listenHTTP(ctx, "health", listenAddress(address), mux, nil)
+		if err != nil {
+			return err
+		}
+		runs, where = append(runs, run), append(where, "health     http://"+at+"/healthz")
+	}
+	_, _ = fmt.Fprintf(s.err, "whosehop is ready\n  %s\n", strings.Join(where, "\n  "))
+	group, ctx := errgroup.WithContext(ctx)
+	for _, run := range runs {
+		group.Go(func() error { return run(ctx) })
+	}
+	return group.Wait()
+}
+
+func allReady(checks []func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for _, check := range checks {
+			if err := check(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// listenQuery opens the ports of the query role.
+func (w *wiring) listenQuery(ctx context.Context, service *query.Service, ready func(context.Context) error) (runs []func(context.Context) error, where []string, err error) {
+	q := &w.set.Serve
+	var secure *tls.Config
+	if q.TLSCert != "" {
+		cert, err := tls.LoadX509KeyPair(q.TLSCert, q.TLSKey)
+		if err != nil {
+			return nil, nil, fmt.Errorf("query.tls-cert: %w", err)
+		}
+		secure = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	}
+	asked := http.NewServeMux()
+	rest.Register(asked, service, w.log)
+	web.Register(asked, service, w.log)
+	mux := http.NewServeMux()
+	telemetry.Handle(mux, ready, w.reg)
+	mux.Handle("/", requireToken(asked, q.Token))
+	run, at, err := w.listenHTTP(ctx, "query.http", listenAddress(q.HTTP), mux, secure)
+	if err != nil {
+		return nil, nil, err
+	}
+	scheme := "http://"
+	if secure != nil {
+		scheme = "https://"
+	}
+	runs, where = append(runs, run), append(where, "web, REST  "+scheme+at+"/")
+
+	options := []grpc.ServerOption{grpc.MaxRecvMsgSize(1 << 20), grpc.ConnectionTimeout(10 * time.Second), grpc.UnaryInterceptor(boundAndAuthorize(q.Token))}
+	if secure != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(secure)))
+	}
+	api := grpc.NewServer(options...)
+	grpcapi.Register(api, service, w.log)
+	healthpb.RegisterHealthServer(api, health.NewServer())
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listenAddress(q.GRPC))
+	if err != nil {
+		return nil, nil, fmt.Errorf("query.grpc: %w", err)
+	}
+	runs = append(runs, func(ctx context.Context) error {
+		stop := context.AfterFunc(ctx, func() {
+			timer := time.AfterFunc(5*time.Second, api.Stop)
+			defer timer.Stop()
+			api.GracefulStop()
+		})
+		defer stop()
+		if err := api.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			return fmt.Errorf("serve gRPC: %w", err)
+		}
+		return nil
+	})
+	return runs, append(where, "gRPC       "+listener.Addr().String()), nil
+}
+
+func (w *wiring) listenHTTP(ctx context.Context, key, address string, handler http.Handler, secure *tls.Config) (func(context.Context) error, string, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", key, err)
+	}
+	at := listener.Addr().String()
+	if secure != nil {
+		listener = tls.NewListener(listener, secure)
+	}
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(w.log.Handler(), slog.LevelDebug),
+	}
+	return func(ctx context.Context) error {
+		stop := context.AfterFunc(ctx, func() {
+			drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			if server.Shutdown(drain) != nil {
+				_ = server.Close()
+			}
+		})
+		defer stop()
+		if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve %s: %w", key, err)
+		}
+		return nil
+	}, at, nil
+}
+
+// requireToken asks for the token: as a bearer token, or as the password of basic authentication,
+// which browsers know how to ask for.
+func requireToken(next http.Handler, token string) http.Handler {
+	if token == "" {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok {
+			_, given, _ = r.BasicAuth()
+		}
+		if subtle.ConstantTimeCompare([]byte(given), []byte(token)) != 1 {
+			w.Header().Set("WWW-Authenticate", `Basic realm="whosehop: the token is the password"`)
+			http.Error(w, "send the token as `Authorization: Bearer TOKEN`", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// boundAndAuthorize gives every question a deadline, and asks for the token.
+func boundAndAuthorize(token string) grpc.UnaryServerInterceptor {
+	const questionTimeout = 25 * time.Second
+	return func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		if token != "" {
+			md, _ := metadata.FromIncomingContext(ctx)
+			given := strings.Join(md.Get("authorization"), "")
+			if subtle.ConstantTimeCompare([]byte(given), []byte("Bearer "+token)) != 1 {
+				return nil, status.Error(codes.Unauthenticated, "send the token as `authorization: Bearer TOKEN`")
+			}
+		}
+		ctx, cancel := context.WithTimeout(ctx, questionTimeout)
+		defer cancel()
+		return next(ctx, request)
+	}
+}

@@ -1,0 +1,132 @@
+// Package grpcapi is the gRPC interface of the questions.
+package grpcapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	whosehopv1 "github.com/whosehop/whosehop/proto/whosehop/v1"
+	"github.com/whosehop/whosehop/query"
+)
+
+// Register adds the service to a server.
+func Register(server *grpc.Server, service *query.Service, log *slog.Logger) {
+	whosehopv1.RegisterWhosehopServer(server, &api{service: service, log: log})
+}
+
+type api struct {
+	whosehopv1.UnimplementedWhosehopServer
+	service *query.Service
+	log     *slog.Logger
+}
+
+// GetVerdict implements whosehopv1.WhosehopServer.
+func (a *api) GetVerdict(ctx context.Context, r *whosehopv1.GetVerdictRequest) (*whosehopv1.GetVerdictResponse, error) {
+	verdicts, err := a.service.Verdicts(ctx, r.GetTraceId())
+	if err != nil {
+		return nil, a.status(err)
+	}
+	response := &whosehopv1.GetVerdictResponse{}
+	for i := range verdicts {
+		var body bytes.Buffer
+		out := json.NewEncoder(&body)
+		out.SetEscapeHTML(false)
+		if err := out.Encode(&verdicts[i]); err != nil {
+			return nil, a.status(fmt.Errorf("encode a verdict: %w", err))
+		}
+		response.VerdictJson = append(response.VerdictJson, string(bytes.TrimRight(body.Bytes(), "\n")))
+	}
+	return response, nil
+}
+
+// ListVerdicts implements whosehopv1.WhosehopServer.
+func (a *api) ListVerdicts(ctx context.Context, r *whosehopv1.ListVerdictsRequest) (*whosehopv1.ListVerdictsResponse, error) {
+	page, err := a.service.List(ctx, query.ListRequest{
+		From: instant(r.GetFrom()), To: instant(r.GetTo()), Owner: r.GetOwner(), Service: r.GetService(), Entry: r.GetEntry(), Symptom: r.GetSymptom(),
+		PageSize: int(r.GetPageSize()), PageToken: r.GetPageToken(),
+	})
+	if err != nil {
+		return nil, a.status(err)
+	}
+	response := &whosehopv1.ListVerdictsResponse{NextPageToken: page.NextPageToken}
+	for _, v := range page.Verdicts {
+		response.Verdicts = append(response.Verdicts, &whosehopv1.VerdictSummary{
+			TraceId: v.Key.TraceID, EntrySpanId: v.Key.SpanID, EntryService: v.Service, EntryOperation: v.Operation,
+			Start: timestamppb.New(time.Unix(0, v.Key.StartNs)), Duration: durationpb.New(time.Duration(v.DurationNs)),
+			Symptom: v.Symptom, Summary: v.Summary, Owners: v.Owners, Rules: v.Rules,
+		})
+	}
+	return response, nil
+}
+
+// GetAttribution implements whosehopv1.WhosehopServer.
+func (a *api) GetAttribution(ctx context.Context, r *whosehopv1.GetAttributionRequest) (*whosehopv1.GetAttributionResponse, error) {
+	got, err := a.service.Attribution(ctx, query.AttributionRequest{From: instant(r.GetFrom()), To: instant(r.GetTo()), Step: r.GetStep().AsDuration(), Owner: r.GetOwner()})
+	if err != nil {
+		return nil, a.status(err)
+	}
+	response := &whosehopv1.GetAttributionResponse{}
+	for _, row := range got.Rows {
+		response.Attributions = append(response.Attributions, &whosehopv1.Attribution{
+			At: timestamppb.New(row.At), Owner: row.Owner, Caused: row.Caused, Suffered: row.Suffered, Excess: durationpb.New(time.Duration(row.ExcessNs)),
+		})
+	}
+	return response, nil
+}
+
+// GetTop implements whosehopv1.WhosehopServer.
+func (a *api) GetTop(ctx context.Context, r *whosehopv1.GetTopRequest) (*whosehopv1.GetTopResponse, error) {
+	rows, err := a.service.Top(ctx, query.TopRequest{From: instant(r.GetFrom()), To: instant(r.GetTo()), By: r.GetBy(), Limit: int(r.GetLimit())})
+	if err != nil {
+		return nil, a.status(err)
+	}
+	response := &whosehopv1.GetTopResponse{}
+	for _, t := range rows {
+		response.Top = append(response.Top, &whosehopv1.Top{
+			Name: t.Name, Owner: t.Owner, Caused: t.Caused, Excess: durationpb.New(time.Duration(t.ExcessNs)), Rule: t.Rule,
+			ExemplarTraceId: t.Exemplar, LastSeen: timestamppb.New(time.Unix(0, t.LastNs)),
+		})
+	}
+	return response, nil
+}
+
+func instant(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime()
+}
+
+// status is the one place that maps errors to gRPC.
+func (a *api) status(err error) error {
+	var passing interface{ Retryable() bool }
+	switch {
+	case errors.Is(err, query.ErrNotFound):
+		return status.Error(codes.NotFound, err.Error())
+	case errors.Is(err, query.ErrInvalid):
+		return status.Error(codes.InvalidArgument, err.Error())
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return status.FromContextError(err).Err()
+	case errors.As(err, &passing) && passing.Retryable():
+		a.log.Warn("question not answered", "error", err)
+		s, detailErr := status.New(codes.Unavailable, "the storage does not answer at the moment; try again").
+			WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(2 * time.Second)})
+		if detailErr == nil {
+			return s.Err()
+		}
+	}
+	a.log.Error("question failed", "error", err)
+	return status.Error(codes.Internal, "the question could not be answered; the log says why")
+}

@@ -1,0 +1,348 @@
+// Package query answers what people and dashboards ask, free of any transport: gRPC, REST, web pages
+// and the command line are thin adapters over Service.
+package query
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// The errors that a transport tells apart. ErrInvalid wraps what is wrong with a question.
+var (
+	ErrNotFound = errors.New("no span of this trace is stored")
+	ErrInvalid  = errors.New("invalid question")
+)
+
+// Reader is what the service needs of the storage.
+type Reader interface {
+	TraceVerdicts(ctx context.Context, id spans.TraceID) (bodies []string, of storage.SettledTrace, found bool, err error)
+	StoredTrace(ctx context.Context, id spans.TraceID) (storage.SettledTrace, error)
+	ReadTraces(ctx context.Context, ids []spans.TraceID, spansPerTraceMax int, b *spans.Block) error
+	ListVerdicts(ctx context.Context, f storage.VerdictFilter) ([]storage.VerdictRow, error)
+	Attribution(ctx context.Context, from, to time.Time, step time.Duration, owner string) ([]storage.AttributionRow, error)
+	Top(ctx context.Context, from, to time.Time, by string, limit int) ([]storage.TopRow, error)
+	Ping(ctx context.Context) error
+}
+
+// Judge judges a trace on the spot; no verdicts where no span of it is stored.
+type Judge interface {
+	JudgeNow(ctx context.Context, id spans.TraceID) ([]verdict.Verdict, error)
+}
+
+// Service answers questions. It is safe for concurrent use.
+type Service struct {
+	reader Reader
+	judge  Judge
+}
+
+// New makes a service.
+func New(reader Reader, judge Judge) *Service { return &Service{reader: reader, judge: judge} }
+
+// Ready says whether questions can be answered.
+func (s *Service) Ready(ctx context.Context) error { return s.reader.Ping(ctx) }
+
+// ParseTraceID reads 32 hexadecimal digits; spaces and dashes, as ids are often pasted with, do not count.
+func ParseTraceID(text string) (spans.TraceID, error) {
+	var id spans.TraceID
+	digits := strings.NewReplacer("-", "", " ", "").Replace(strings.TrimSpace(text))
+	n, err := hex.Decode(id[:], []byte(digits[:min(len(digits), 32)]))
+	if err != nil || n != len(id) || len(digits) != 32 || id == (spans.TraceID{}) {
+		return spans.TraceID{}, fmt.Errorf("%w: trace id %q is not 32 hexadecimal digits", ErrInvalid, text)
+	}
+	return id, nil
+}
+
+// Verdicts returns the verdicts of a trace, one for each entry: the stored ones, if it has settled
+// and nothing came after; else judged now, and marked provisional.
+func (s *Service) Verdicts(ctx context.Context, traceID string) ([]verdict.Verdict, error) {
+	id, err := ParseTraceID(traceID)
+	if err != nil {
+		return nil, err
+	}
+	bodies, of, found, err := s.reader.TraceVerdicts(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	settled := false
+	if found {
+		stored, err := s.reader.StoredTrace(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		// No row left means that the spans have expired and the verdicts have not.
+		settled = stored.Rows == of.Rows || stored.Rows == 0
+		if settled && len(bodies) > 0 {
+			return parseBodies(bodies)
+		}
+	}
+	verdicts, err := s.judge.JudgeNow(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if len(verdicts) == 0 {
+		return nil, fmt.Errorf("trace %x: %w", id[:], ErrNotFound)
+	}
+	for i := range verdicts {
+		verdicts[i].Provisional = !settled
+		if found {
+			verdicts[i].Version = of.Version
+		}
+	}
+	return verdicts, nil
+}
+
+func parseBodies(bodies []string) ([]verdict.Verdict, error) {
+	verdicts := make([]verdict.Verdict, len(bodies))
+	for i, body := range bodies {
+		if err := json.Unmarshal([]byte(body), &verdicts[i]); err != nil {
+			return nil, fmt.Errorf("read a stored verdict: %w", err)
+		}
+	}
+	return verdicts, nil
+}
+
+// Span is a span as a page draws it.
+type Span struct {
+	ID, ParentID   string
+	Service, Name  string
+	Kind           string
+	StartNs, EndNs int64
+	Status         string // the code it ended with, "" for a good end
+	Failed         bool
+}
+
+// SpansMax is how many spans of a trace are shown.
+const SpansMax = 20_000
+
+// Spans returns the spans of a trace, the earliest first.
+func (s *Service) Spans(ctx context.Context, traceID string) ([]Span, error) {
+	id, err := ParseTraceID(traceID)
+	if err != nil {
+		return nil, err
+	}
+	var b spans.Block
+	if err := s.reader.ReadTraces(ctx, []spans.TraceID{id}, SpansMax, &b); err != nil {
+		return nil, err
+	}
+	return spansOf(&b), nil
+}
+
+var kindNames = [...]string{"", "internal", "server", "client", "producer", "consumer"}
+
+func spansOf(b *spans.Block) []Span {
+	list := make([]Span, b.Len())
+	for i := range list {
+		list[i] = Span{
+			ID: hex.EncodeToString(b.SpanIDs[i][:]), Service: string(b.Service(i)), Name: b.Names.Str(i),
+			Kind: kindNames[min(int(b.Kinds[i]), len(kindNames)-1)], StartNs: b.StartNs[i], EndNs: max(b.StartNs[i], b.EndNs[i]),
+		}
+		if b.ParentIDs[i] != (spans.SpanID{}) {
+			list[i].ParentID = hex.EncodeToString(b.ParentIDs[i][:])
+		}
+		list[i].Status, list[i].Failed = statusOf(b, i)
+	}
+	return list
+}
+
+// statusOf is what a person wants to see of how a span ended; the verdict knows better.
+func statusOf(b *spans.Block, i int) (string, bool) {
+	for _, key := range [...]string{"http.response.status_code", "http.status_code"} {
+		if v, ok := b.Attrs.Get(i, key); ok {
+			code, _ := strconv.Atoi(string(v))
+			return string(v), code >= 500 || b.Statuses[i] == spans.StatusError
+		}
+	}
+	for _, key := range [...]string{"error.type", "db.response.status_code"} {
+		if v, ok := b.Attrs.Get(i, key); ok {
+			return string(v), b.Statuses[i] == spans.StatusError
+		}
+	}
+	if b.Statuses[i] == spans.StatusError {
+		return "error", true
+	}
+	return "", false
+}
+
+// The limits of a listing.
+const (
+	pageSizeDefault = 50
+	pageSizeMax     = 500
+	topDefault      = 20
+	windowDefault   = time.Hour
+	windowMax       = 400 * 24 * time.Hour
+	stepsWanted     = 60
+	stepsMax        = 1500
+)
+
+// ListRequest asks for verdicts; what is empty selects all, or the default.
+type ListRequest struct {
+	From, To                       time.Time
+	Owner, Service, Entry, Symptom string
+	PageSize                       int
+	PageToken                      string
+}
+
+// ListResponse is a page of verdicts; NextPageToken is empty on the last.
+type ListResponse struct {
+	Verdicts      []storage.VerdictRow
+	NextPageToken string
+}
+
+// List lists verdicts with a symptom, newest entry first.
+func (s *Service) List(ctx context.Context, r ListRequest) (*ListResponse, error) {
+	from, to, err := window(r.From, r.To)
+	if err != nil {
+		return nil, err
+	}
+	switch verdict.Symptom(r.Symptom) {
+	case "", verdict.SymptomError, verdict.SymptomDegraded, verdict.SymptomLatency:
+	default:
+		return nil, fmt.Errorf("%w: symptom %q is none of error, degraded, latency", ErrInvalid, r.Symptom)
+	}
+	size, err := limit("pageSize", r.PageSize, pageSizeDefault)
+	if err != nil {
+		return nil, err
+	}
+	f := storage.VerdictFilter{From: from, To: to, Owner: r.Owner, Service: r.Service, Entry: r.Entry, Symptom: r.Symptom, Limit: size + 1}
+	if r.PageToken != "" {
+		if f.Before, err = parseToken(r.PageToken); err != nil {
+			return nil, err
+		}
+	}
+	rows, err := s.reader.ListVerdicts(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	page := &ListResponse{Verdicts: rows}
+	if len(rows) > size {
+		page.Verdicts = rows[:size]
+		page.NextPageToken = formatToken(rows[size-1].Key)
+	}
+	return page, nil
+}
+
+// window fills in and checks a span of time.
+func window(from, to time.Time) (time.Time, time.Time, error) {
+	if to.IsZero() {
+		to = time.Now().Add(time.Minute) // senders' clocks differ
+	}
+	if from.IsZero() {
+		from = to.Add(-windowDefault)
+	}
+	if !from.Before(to) || to.Sub(from) > windowMax {
+		return from, to, fmt.Errorf("%w: from must lie before to, by no more than %d days", ErrInvalid, int(windowMax.Hours()/24))
+	}
+	return from, to, nil
+}
+
+func limit(name string, n, otherwise int) (int, error) {
+	switch {
+	case n == 0:
+		return otherwise, nil
+	case n < 0 || n > pageSizeMax:
+		return 0, fmt.Errorf("%w: %s %d is not within 1 and %d", ErrInvalid, name, n, pageSizeMax)
+	}
+	return n, nil
+}
+
+// A page token is where the next page goes on.
+func formatToken(k storage.VerdictKey) string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d/%s/%s", k.StartNs, k.TraceID, k.SpanID))
+}
+
+func parseToken(token string) (*storage.VerdictKey, error) {
+	text, err := base64.RawURLEncoding.DecodeString(token)
+	parts := strings.Split(string(text), "/")
+	if err != nil || len(parts) != 3 {
+		return nil, fmt.Errorf("%w: pageToken %q is not one of ours", ErrInvalid, token)
+	}
+	ns, err := strconv.ParseInt(parts[0], 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("%w: pageToken %q is not one of ours", ErrInvalid, token)
+	}
+	return &storage.VerdictKey{StartNs: ns, TraceID: parts[1], SpanID: parts[2]}, nil
+}
+
+// AttributionRequest asks what owners caused and suffered.
+type AttributionRequest struct {
+	From, To time.Time
+	Step     time.Duration
+	Owner    string
+}
+
+// AttributionResponse has a row for each owner and step in which there was something.
+type AttributionResponse struct {
+	From, To time.Time
+	Step     time.Duration
+	Rows     []storage.AttributionRow
+}
+
+// Attribution sums up by owner, over time.
+func (s *Service) Attribution(ctx context.Context, r AttributionRequest) (*AttributionResponse, error) {
+	from, to, err := window(r.From, r.To)
+	if err != nil {
+		return nil, err
+	}
+	step := r.Step
+	if step == 0 {
+		step = niceStep(to.Sub(from) / stepsWanted)
+	}
+	if step < time.Second || to.Sub(from)/step > stepsMax {
+		return nil, fmt.Errorf("%w: step %s makes more than %d steps, or is less than 1s", ErrInvalid, step, stepsMax)
+	}
+	rows, err := s.reader.Attribution(ctx, from, to, step, r.Owner)
+	if err != nil {
+		return nil, err
+	}
+	return &AttributionResponse{From: from, To: to, Step: step, Rows: rows}, nil
+}
+
+// niceStep rounds up to a step that people read off easily.
+func niceStep(d time.Duration) time.Duration {
+	for _, s := range [...]time.Duration{
+		10 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute,
+		time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour,
+	} {
+		if d <= s {
+			return s
+		}
+	}
+	return 7 * 24 * time.Hour
+}
+
+// TopRequest asks what caused the most.
+type TopRequest struct {
+	From, To time.Time
+	By       string // owner, service or edge
+	Limit    int
+}
+
+// Top ranks what caused the most.
+func (s *Service) Top(ctx context.Context, r TopRequest) ([]storage.TopRow, error) {
+	from, to, err := window(r.From, r.To)
+	if err != nil {
+		return nil, err
+	}
+	if r.By == "" {
+		r.By = "owner"
+	}
+	if r.By != "owner" && r.By != "service" && r.By != "edge" {
+		return nil, fmt.Errorf("%w: by %q is none of owner, service, edge", ErrInvalid, r.By)
+	}
+	n, err := limit("limit", r.Limit, topDefault)
+	if err != nil {
+		return nil, err
+	}
+	return s.reader.Top(ctx, from, to, r.By, n)
+}

@@ -1,0 +1,303 @@
+// Package rest is the REST interface: JSON over HTTP, described by an OpenAPI document.
+package rest
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/whosehop/whosehop/query"
+	"github.com/whosehop/whosehop/storage"
+)
+
+//go:embed openapi.json
+var openAPI []byte
+
+type handler struct {
+	service *query.Service
+	log     *slog.Logger
+}
+
+// Register adds the routes of /api/v1 to a mux.
+func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
+	h := &handler{service: service, log: log}
+	mux.HandleFunc("GET /api/v1/verdicts/{traceId}", h.verdict)
+	mux.HandleFunc("GET /api/v1/verdicts", h.list)
+	mux.HandleFunc("GET /api/v1/attribution", h.attribution)
+	mux.HandleFunc("GET /api/v1/top", h.top)
+	mux.HandleFunc("GET /api/v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(openAPI)
+	})
+	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
+		writeProblem(w, http.StatusNotFound, fmt.Sprintf("there is no %s %s; /api/v1/openapi.json lists what there is", r.Method, r.URL.Path))
+	})
+}
+
+// questionTimeout bounds every question.
+const questionTimeout = 25 * time.Second
+
+// verdict answers as `whosehop blame -o json` prints: one object a line, for each entry.
+func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), questionTimeout)
+	defer cancel()
+	verdicts, err := h.service.Verdicts(ctx, r.PathValue("traceId"))
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if len(verdicts) > 1 {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+	}
+	out := json.NewEncoder(w)
+	out.SetEscapeHTML(false)
+	for i := range verdicts {
+		if out.Encode(&verdicts[i]) != nil {
+			return // whoever asked has left
+		}
+	}
+}
+
+// The JSON of the answers.
+type (
+	listAnswer struct {
+		Verdicts      []summary `json:"verdicts"`
+		NextPageToken string    `json:"nextPageToken,omitempty"`
+	}
+	summary struct {
+		TraceID    string    `json:"traceId"`
+		SpanID     string    `json:"entrySpanId"`
+		Service    string    `json:"entryService"`
+		Operation  string    `json:"entryOperation"`
+		Start      time.Time `json:"start"`
+		DurationNs int64     `json:"durationNs"`
+		Symptom    string    `json:"symptom"`
+		Summary    string    `json:"summary"`
+		Owners     []string  `json:"owners"`
+		Rules      []string  `json:"rules"`
+	}
+	attributionAnswer struct {
+		From         time.Time     `json:"from"`
+		To           time.Time     `json:"to"`
+		StepSeconds  float64       `json:"stepSeconds"`
+		Attributions []attribution `json:"attributions"`
+	}
+	attribution struct {
+		At       time.Time `json:"at"`
+		Owner    string    `json:"owner"`
+		Caused   float64   `json:"caused"`
+		Suffered uint64    `json:"suffered"`
+		ExcessNs int64     `json:"excessNs"`
+	}
+	topAnswer struct {
+		Top []Top `json:"top"`
+	}
+)
+
+// Top is one line of a ranking, as the command line reads it back.
+type Top struct {
+	Name     string    `json:"name"`
+	Owner    string    `json:"owner"`
+	Caused   float64   `json:"caused"`
+	ExcessNs int64     `json:"excessNs"`
+	Rule     string    `json:"rule"`
+	Exemplar string    `json:"exemplarTraceId"`
+	LastSeen time.Time `json:"lastSeen"`
+}
+
+func (h *handler) list(w http.ResponseWriter, r *http.Request) {
+	q := params{r: r, known: []string{"from", "to", "since", "owner", "service", "entry", "symptom", "pageSize", "pageToken"}}
+	request := query.ListRequest{
+		Owner: q.text("owner"), Service: q.text("service"), Entry: q.text("entry"), Symptom: q.text("symptom"),
+		PageSize: q.number("pageSize"), PageToken: q.text("pageToken"),
+	}
+	request.From, request.To = q.window()
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) {
+		page, err := h.service.List(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		answer := listAnswer{Verdicts: make([]summary, 0, len(page.Verdicts)), NextPageToken: page.NextPageToken}
+		for i := range page.Verdicts {
+			answer.Verdicts = append(answer.Verdicts, newSummary(&page.Verdicts[i]))
+		}
+		return answer, nil
+	})
+}
+
+func newSummary(v *storage.VerdictRow) summary {
+	return summary{
+		TraceID: v.Key.TraceID, SpanID: v.Key.SpanID, Service: v.Service, Operation: v.Operation, Start: time.Unix(0, v.Key.StartNs).UTC(),
+		DurationNs: v.DurationNs, Symptom: v.Symptom, Summary: v.Summary, Owners: v.Owners, Rules: v.Rules,
+	}
+}
+
+func (h *handler) attribution(w http.ResponseWriter, r *http.Request) {
+	q := params{r: r, known: []string{"from", "to", "since", "step", "owner"}}
+	request := query.AttributionRequest{Step: q.duration("step"), Owner: q.text("owner")}
+	request.From, request.To = q.window()
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) {
+		got, err := h.service.Attribution(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		answer := attributionAnswer{From: got.From.UTC(), To: got.To.UTC(), StepSeconds: got.Step.Seconds(), Attributions: make([]attribution, 0, len(got.Rows))}
+		for _, a := range got.Rows {
+			answer.Attributions = append(answer.Attributions, attribution{At: a.At.UTC(), Owner: a.Owner, Caused: a.Caused, Suffered: a.Suffered, ExcessNs: a.ExcessNs})
+		}
+		return answer, nil
+	})
+}
+
+func (h *handler) top(w http.ResponseWriter, r *http.Request) {
+	q := params{r: r, known: []string{"from", "to", "since", "by", "limit"}}
+	request := query.TopRequest{By: q.text("by"), Limit: q.number("limit")}
+	request.From, request.To = q.window()
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) {
+		rows, err := h.service.Top(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		answer := topAnswer{Top: make([]Top, 0, len(rows))}
+		for _, t := range rows {
+			answer.Top = append(answer.Top, Top{
+				Name: t.Name, Owner: t.Owner, Caused: t.Caused, ExcessNs: t.ExcessNs, Rule: t.Rule, Exemplar: t.Exemplar, LastSeen: time.Unix(0, t.LastNs).UTC(),
+			})
+		}
+		return answer, nil
+	})
+}
+
+func (h *handler) answer(w http.ResponseWriter, r *http.Request, q *params, ask func(context.Context) (any, error)) {
+	if err := q.check(); err != nil {
+		h.fail(w, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), questionTimeout)
+	defer cancel()
+	answer, err := ask(ctx)
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer) // whoever asked may have left
+}
+
+// params reads the parameters of a request and remembers the first that is wrong.
+type params struct {
+	r     *http.Request
+	known []string
+	err   error
+}
+
+func (p *params) text(name string) string { return p.r.URL.Query().Get(name) }
+
+func (p *params) number(name string) int {
+	text := p.text(name)
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		p.wrong(name, text, "a number")
+	}
+	return n
+}
+
+func (p *params) duration(name string) time.Duration {
+	text := p.text(name)
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		p.wrong(name, text, "a duration like 30m")
+	}
+	return d
+}
+
+// window reads from and to, or since.
+func (p *params) window() (from, to time.Time) {
+	from, to = p.time("from"), p.time("to")
+	if since := p.duration("since"); since != 0 {
+		if since < 0 || !from.IsZero() {
+			p.wrong("since", p.text("since"), "a positive duration, and not beside from")
+		}
+		from = time.Now().Add(-since)
+	}
+	return from, to
+}
+
+// time reads RFC 3339 or Unix nanoseconds.
+func (p *params) time(name string) time.Time {
+	text := p.text(name)
+	if text == "" {
+		return time.Time{}
+	}
+	if ns, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return time.Unix(0, ns)
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		p.wrong(name, text, "an RFC 3339 time or Unix nanoseconds")
+	}
+	return at
+}
+
+func (p *params) wrong(name, text, want string) {
+	if p.err == nil {
+		p.err = fmt.Errorf("%w: %s %q is not %s", query.ErrInvalid, name, text, want)
+	}
+}
+
+func (p *params) check() error {
+	for name := range p.r.URL.Query() {
+		known := false
+		for _, k := range p.known {
+			known = known || k == name
+		}
+		if !known {
+			return fmt.Errorf("%w: there is no parameter %q", query.ErrInvalid, name)
+		}
+	}
+	return p.err
+}
+
+// fail is the one place that maps errors to HTTP.
+func (h *handler) fail(w http.ResponseWriter, err error) {
+	var passing interface{ Retryable() bool }
+	switch {
+	case errors.Is(err, query.ErrNotFound):
+		writeProblem(w, http.StatusNotFound, err.Error())
+	case errors.Is(err, query.ErrInvalid):
+		writeProblem(w, http.StatusBadRequest, err.Error())
+	case errors.Is(err, context.Canceled):
+		return
+	case errors.As(err, &passing) && passing.Retryable():
+		h.log.Warn("question not answered", "error", err)
+		w.Header().Set("Retry-After", "2")
+		writeProblem(w, http.StatusServiceUnavailable, "the storage does not answer at the moment; try again")
+	default:
+		h.log.Error("question failed", "error", err)
+		writeProblem(w, http.StatusInternalServerError, "the question could not be answered; the log says why")
+	}
+}
+
+// writeProblem answers as RFC 9457 says.
+func writeProblem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(struct {
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+	}{http.StatusText(status), status, detail})
+}

@@ -1,0 +1,256 @@
+// Package web is the pages: drawn on the server, embedded in the program, with nothing fetched from
+// anywhere else.
+package web
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/whosehop/whosehop/query"
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+//go:embed static templates
+var files embed.FS
+
+type handler struct {
+	service *query.Service
+	log     *slog.Logger
+	pages   *template.Template
+}
+
+// Register adds the pages to a mux.
+func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
+	h := &handler{service: service, log: log, pages: template.Must(template.New("").Funcs(template.FuncMap{
+		"ms": took, "percent": percent, "number": number, "when": when,
+	}).ParseFS(files, "templates/*.html"))}
+	mux.Handle("GET /static/", http.FileServerFS(files))
+	mux.HandleFunc("GET /{$}", h.list)
+	mux.HandleFunc("GET /owners", h.owners)
+	mux.HandleFunc("GET /verdicts", h.find)
+	mux.HandleFunc("GET /verdicts/{traceId}", h.verdict)
+	mux.HandleFunc("GET /traces/{traceId}", h.trace)
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+		h.errorPage(w, http.StatusNotFound, "There is no such page", r.URL.Path)
+	})
+}
+
+// pageTimeout bounds the questions of a page.
+const pageTimeout = 20 * time.Second
+
+func (h *handler) render(w http.ResponseWriter, status int, name string, data any) {
+	var page bytes.Buffer
+	if err := h.pages.ExecuteTemplate(&page, name, data); err != nil {
+		h.log.Error("page not drawn", "page", name, "error", err)
+		http.Error(w, "the page could not be drawn; the log says why", http.StatusInternalServerError)
+		return
+	}
+	header := w.Header()
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "same-origin")
+	w.WriteHeader(status)
+	_, _ = w.Write(page.Bytes()) // whoever asked may have left
+}
+
+func (h *handler) errorPage(w http.ResponseWriter, status int, title, detail string) {
+	h.render(w, status, "error", struct{ Title, Detail string }{title, detail})
+}
+
+// fail is the one place that maps errors to pages.
+func (h *handler) fail(w http.ResponseWriter, err error) {
+	var passing interface{ Retryable() bool }
+	switch {
+	case errors.Is(err, query.ErrNotFound):
+		h.errorPage(w, http.StatusNotFound, "This trace is not known", err.Error()+". It may have been sampled out, not have arrived yet, or have expired.")
+	case errors.Is(err, query.ErrInvalid):
+		h.errorPage(w, http.StatusBadRequest, "That is not a question", err.Error())
+	case errors.As(err, &passing) && passing.Retryable():
+		h.log.Warn("page not answered", "error", err)
+		h.errorPage(w, http.StatusServiceUnavailable, "The storage does not answer", "Try again in a moment.")
+	default:
+		h.log.Error("page failed", "error", err)
+		h.errorPage(w, http.StatusInternalServerError, "The question could not be answered", "The log says why.")
+	}
+}
+
+func (h *handler) find(w http.ResponseWriter, r *http.Request) {
+	id, err := query.ParseTraceID(r.URL.Query().Get("traceId"))
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	http.Redirect(w, r, fmt.Sprintf("/verdicts/%x", id[:]), http.StatusSeeOther)
+}
+
+type verdictPage struct {
+	Title    string
+	Verdicts []verdictView
+}
+
+type verdictView struct {
+	V     *verdict.Verdict
+	Start string
+	Rows  []row
+	More  int // spans that are not drawn
+}
+
+func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
+	defer cancel()
+	id := r.PathValue("traceId")
+	verdicts, err := h.service.Verdicts(ctx, id)
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	spans, err := h.service.Spans(ctx, id)
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	page := verdictPage{Title: verdicts[0].Summary}
+	forest := newForest(spans)
+	for i := range verdicts {
+		v := &verdicts[i]
+		view := verdictView{V: v, Start: when(v.Entry.Start.UnixNs)}
+		view.Rows, view.More = forest.verdictRows(v)
+		page.Verdicts = append(page.Verdicts, view)
+	}
+	h.render(w, http.StatusOK, "verdict", page)
+}
+
+// tracePageSpans is how many spans a page of a whole trace has.
+const tracePageSpans = 500
+
+func (h *handler) trace(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
+	defer cancel()
+	id := r.PathValue("traceId")
+	spans, err := h.service.Spans(ctx, id)
+	if err == nil && len(spans) == 0 {
+		err = query.ErrNotFound
+	}
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	number, _ := strconv.Atoi(r.URL.Query().Get("page"))
+	number = min(max(number, 1), (len(spans)+tracePageSpans-1)/tracePageSpans)
+	rows := newForest(spans).allRows()
+	first, last := (number-1)*tracePageSpans, min(number*tracePageSpans, len(rows))
+	page := struct {
+		Title, TraceID     string
+		Rows               []row
+		First, Last, Total int
+		Prev, Next         int
+	}{Title: "Trace " + id, TraceID: id, Rows: rows[first:last], First: first + 1, Last: last, Total: len(rows), Prev: number - 1}
+	if last < len(rows) {
+		page.Next = number + 1
+	}
+	h.render(w, http.StatusOK, "trace", page)
+}
+
+var (
+	sinces   = []string{"15m", "1h", "6h", "24h", "168h"}
+	symptoms = []string{"error", "degraded", "latency"}
+)
+
+type listPage struct {
+	Since, Owner, Service, Entry, Symptom string
+	Sinces, Symptoms                      []string
+	Verdicts                              []storage.VerdictRow
+	Next                                  string
+}
+
+// since reads how far back a page looks.
+func since(r *http.Request) (string, time.Time, error) {
+	text := r.URL.Query().Get("since")
+	if text == "" {
+		text = "1h"
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return text, time.Time{}, fmt.Errorf("%w: since %q is not a duration like 30m", query.ErrInvalid, text)
+	}
+	return text, time.Now().Add(-d), nil
+}
+
+func (h *handler) list(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
+	defer cancel()
+	text, from, err := since(r)
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	q := r.URL.Query()
+	page := listPage{
+		Since: text, Owner: q.Get("owner"), Service: q.Get("service"), Entry: q.Get("entry"), Symptom: q.Get("symptom"), Sinces: sinces, Symptoms: symptoms,
+	}
+	found, err := h.service.List(ctx, query.ListRequest{
+		From: from, Owner: page.Owner, Service: page.Service, Entry: page.Entry, Symptom: page.Symptom, PageToken: q.Get("pageToken"),
+	})
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	page.Verdicts = found.Verdicts
+	if found.NextPageToken != "" {
+		next := url.Values{"since": {text}, "pageToken": {found.NextPageToken}}
+		for key, value := range map[string]string{"owner": page.Owner, "service": page.Service, "entry": page.Entry, "symptom": page.Symptom} {
+			if value != "" {
+				next.Set(key, value)
+			}
+		}
+		page.Next = "/?" + next.Encode()
+	}
+	h.render(w, http.StatusOK, "list", page)
+}
+
+func (h *handler) owners(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
+	defer cancel()
+	text, from, err := since(r)
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	got, err := h.service.Attribution(ctx, query.AttributionRequest{From: from})
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	page := newOwnersPage(got)
+	page.Since, page.Sinces = text, sinces
+	h.render(w, http.StatusOK, "owners", page)
+}
+
+func took(ns int64) string {
+	switch {
+	case ns >= 10*int64(time.Second):
+		return fmt.Sprintf("%.0f s", float64(ns)/1e9)
+	case ns >= int64(time.Second):
+		return fmt.Sprintf("%.1f s", float64(ns)/1e9)
+	case ns >= 10*int64(time.Millisecond):
+		return fmt.Sprintf("%.0f ms", float64(ns)/1e6)
+	}
+	return fmt.Sprintf("%.2f ms", float64(ns)/1e6)
+}
+
+func percent(x float64) string { return fmt.Sprintf("%.0f %%", 100*x) }
+
+func number(x float64) string { return strconv.FormatFloat(x, 'f', 1, 64) }
+
+func when(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02 15:04:05.000 UTC") }
