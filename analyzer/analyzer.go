@@ -97,7 +97,7 @@ const (
 	// catchUpStep is how much of the past is looked through at once.
 	catchUpStep = 10 * time.Minute
 	// learnEvery, learnFrom and learnTraces say what normal is learnt from.
-	learnEvery  = 30 * time.Second
+	learnEvery  = 10 * time.Second
 	learnFrom   = time.Hour
 	learnTraces = 500
 	// idlePause is how long there may be nothing to do before it is looked again.

@@ -188,3 +188,8 @@ func isBusy(err error) bool {
 }
 
 func quoteName(name string) string { return "`" + name + "`" }
+
+// Count answers a question whose answer is one number.
+func (db *DB) Count(ctx context.Context, query string, args ...any) (n uint64, err error) {
+	return n, wrap("count", db.conn.QueryRow(ctx, query, args...).Scan(&n))
+}

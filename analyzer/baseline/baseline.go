@@ -25,6 +25,7 @@ type call struct{ caller, callee, name string }
 type calls struct {
 	succeeded  int
 	withServer int
+	service    string // of the server side
 	durations  Durations
 }
 
@@ -64,8 +65,11 @@ func (b *Baseline) Learn(f *trace.Forest) {
 			}
 			c.succeeded++
 			c.durations.Add(n.DurationNs())
-			if f.ServerSide(int32(i)) != trace.None {
+			if server := f.ServerSide(int32(i)); server != trace.None {
 				c.withServer++
+				if name := f.ServiceOf(server).Name; c.service != name {
+					c.service = clone(name)
+				}
 			}
 		}
 	}
@@ -107,6 +111,17 @@ func (b *Baseline) SendsSpans(caller, callee, name string) (sends, known bool) {
 		return false, false
 	}
 	return c.withServer*10 >= c.succeeded*9, true
+}
+
+// CalleeService is the service whose server spans were seen below such calls, empty where none was.
+func (b *Baseline) CalleeService(caller, callee, name string) string {
+	if b == nil {
+		return ""
+	}
+	if c := b.calls[call{caller, callee, name}]; c != nil {
+		return c.service
+	}
+	return ""
 }
 
 // LastSeenNs is when the last span of a service began, 0 for never.

@@ -36,7 +36,7 @@ func (t *trial) stepServed(it item, s int32) ([]item, []finding) {
 	c := it.node
 	co, so := t.outcome[c], t.outcome[s]
 	switch {
-	case co.Class == "TIMEOUT" && (!so.Failed() || so.Class == "CANCELLED"):
+	case co.Class == "TIMEOUT" && (!so.Failed() || so.Class == "CANCELLED" || (so.Class == "TIMEOUT" && t.nothingFailedBelow(s))):
 		t.onPath[s] = true
 		return nil, t.timedOut(c, s)
 	case co.Class == "CANCELLED" || (so.Class == "CANCELLED" && co.Level == trace.Soft):

@@ -146,6 +146,8 @@ func (t *trial) role(h *hop, s int32, origins map[string]*finding) (verdict.Role
 		return verdict.RoleVictim, "cancelled, because of a failure elsewhere"
 	case failed && t.failsBelow(h.failedNode):
 		return verdict.RolePropagated, fmt.Sprintf("ended with %s because a call of its own failed", t.said(h.failedNode))
+	case failed && t.outcome[h.failedNode].Level == trace.Soft:
+		return verdict.RoleCleared, fmt.Sprintf("refused what it was asked with %s", t.said(h.failedNode))
 	case failed:
 		return verdict.RoleCleared, fmt.Sprintf("ended with %s, but that is not why the request failed", t.said(h.failedNode))
 	}

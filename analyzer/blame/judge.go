@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/whosehop/whosehop/analyzer/baseline"
 	"github.com/whosehop/whosehop/analyzer/trace"
@@ -63,8 +64,54 @@ func newTrial(f *trace.Forest, cfg Config) *trial {
 			t.outcome[i] = f.Nodes[s].Outcome
 		}
 	}
+	t.markCutOff()
 	t.foldAll()
 	return t
+}
+
+// cutOffMost bounds the failed siblings that are compared with each other.
+const cutOffMost = 64
+
+// markCutOff finds calls that were cut off because a call beside them had failed: their error is
+// that call's, word for word. Go's errgroup cancels so, with the first error as the cause.
+func (t *trial) markCutOff() {
+	seen := make(map[int32]bool)
+	var failed []int32
+	for i := range t.f.Nodes {
+		p := t.f.Nodes[i].Parent
+		if p == trace.None || !t.outcome[i].Failed() || t.outcome[i].Answered || seen[p] {
+			continue
+		}
+		seen[p] = true
+		failed = failed[:0]
+		for c := t.f.Nodes[p].FirstChild; c != trace.None && len(failed) < cutOffMost; c = t.f.Nodes[c].NextSib {
+			if t.outcome[c].Failed() && t.f.Nodes[c].Kind == spans.KindClient {
+				failed = append(failed, c)
+			}
+		}
+		for _, c := range failed {
+			for _, by := range failed {
+				if c != by && t.cutOffBy(c, by) {
+					t.outcome[c] = trace.Outcome{Level: trace.Soft, Class: verdict.ClassCancelled}
+				}
+			}
+		}
+	}
+}
+
+// cutOffBy: the call ended without an answer once by had been answered with a failure, whose text it repeats.
+func (t *trial) cutOffBy(c, by int32) bool {
+	n, o := &t.f.Nodes[c], &t.f.Nodes[by]
+	const slackNs = 1_000_000
+	if t.outcome[c].Answered || !t.outcome[by].Answered || n.EndNs+slackNs < o.EndNs {
+		return false
+	}
+	for _, said := range [...]string{o.Facts.ExceptionMessage, o.Facts.StatusMessage} {
+		if len(said) >= 6 && (strings.Contains(n.Facts.ExceptionMessage, said) || strings.Contains(n.Facts.StatusMessage, said)) {
+			return true
+		}
+	}
+	return false
 }
 
 // finding is a share in the making.

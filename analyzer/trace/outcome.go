@@ -300,6 +300,9 @@ func TextClass(text string) Class {
 	if len(text) > 1024 {
 		text = text[:1024]
 	}
+	if text == "EOF" || strings.HasSuffix(text, ": EOF") {
+		return "RESET" // how Go says that the other side has gone
+	}
 	text = strings.ToLower(text)
 	for i := range words {
 		for _, w := range words[i].any {

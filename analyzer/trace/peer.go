@@ -40,12 +40,21 @@ func (f *Facts) CalleeName() string {
 		return f.PeerService
 	case f.DBSystem != "" || f.MsgSystem != "":
 		return f.PeerName()
+	case f.RPCService != "" && (f.Address == "" || isIP(f.Address)):
+		return f.RPCService // which says more than an address
 	case f.Address != "":
 		return hostLabel(f.Address)
-	case f.RPCService != "":
-		return f.RPCService
 	}
 	return ""
+}
+
+func isIP(host string) bool {
+	for i := range len(host) {
+		if c := host[i]; c != '.' && c != ':' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'f' || !strings.Contains(host, ":")) {
+			return false
+		}
+	}
+	return true
 }
 
 // NamesService says whether the call may have gone to the service of that name.

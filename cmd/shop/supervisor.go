@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -33,10 +34,11 @@ func runShop(ctx context.Context, c *runCmd, out io.Writer) error {
 	env := append(os.Environ(), addressesEnv+"="+list, "OTEL_EXPORTER_OTLP_ENDPOINT="+c.OTLP)
 	var group sync.WaitGroup
 	defer group.Wait()
-	ctx, cancel := context.WithCancel(ctx)
+	// The services outlive the load, so that what is under way comes to its end.
+	services, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	for _, name := range serviceNames {
-		group.Go(func() { keepRunning(ctx, self, name, env) })
+		group.Go(func() { keepRunning(services, self, name, env) })
 	}
 	front := addresses["storefront"]
 	if err := awaitShop(ctx, addresses); err != nil {
@@ -48,8 +50,15 @@ func runShop(ctx context.Context, c *runCmd, out io.Writer) error {
 	}
 	_, _ = fmt.Fprintf(out, "the shop is open at http://%s/checkout, %g requests a second, %s\n", front, c.Rate, what)
 	load(ctx, front, c)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		time.Sleep(settle)
+	}
 	return nil
 }
+
+// settle is how long the services go on after the last answer of a run that ended in time: the
+// slowest has a call to end that nobody waits for, and all have spans to send.
+const settle = 3 * time.Second
 
 // reserve picks a free port for each service.
 func reserve() (addresses map[string]string, list string, err error) {
@@ -131,7 +140,7 @@ func load(ctx context.Context, front string, c *runCmd) {
 		}
 		hit := c.Fault != "" && random.IntN(3) == 0
 		group.Go(func() {
-			request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+front+"/checkout", nil)
+			request, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodGet, "http://"+front+"/checkout", nil)
 			if err != nil {
 				return
 			}

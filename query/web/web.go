@@ -40,7 +40,7 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	mux.HandleFunc("GET /verdicts", h.find)
 	mux.HandleFunc("GET /verdicts/{traceId}", h.verdict)
 	mux.HandleFunc("GET /traces/{traceId}", h.trace)
-	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		h.errorPage(w, http.StatusNotFound, "There is no such page", r.URL.Path)
 	})
 }
