@@ -118,16 +118,20 @@ func (t *trial) sendsSpans(c int32) (sends, known bool) {
 	if sends, known := t.cfg.Normal.SendsSpans(t.f.ServiceOf(c).Name, n.Facts.CalleeName(), n.Name); known {
 		return sends, true
 	}
-	for i := range t.f.Nodes {
-		o := &t.f.Nodes[i]
-		if int32(i) == c || o.Kind != spans.KindClient || o.Facts.Address == "" || o.Facts.Address != n.Facts.Address || o.Facts.Port != n.Facts.Port {
-			continue
-		}
-		if s := t.f.ServerSide(int32(i)); s != trace.None && !t.f.Nodes[s].Phantom() {
-			return true, true
+	if n.Facts.Address == "" {
+		return false, false
+	}
+	if t.answering == nil {
+		t.answering = make(map[string]bool)
+		for i := range t.f.Nodes {
+			o := &t.f.Nodes[i]
+			if s := t.f.ServerSide(int32(i)); o.Kind == spans.KindClient && s != trace.None && !t.f.Nodes[s].Phantom() {
+				t.answering[o.Facts.Address+":"+o.Facts.Port] = true
+			}
 		}
 	}
-	return false, false
+	seen := t.answering[n.Facts.Address+":"+n.Facts.Port]
+	return seen, seen
 }
 
 func (t *trial) edge(c int32, phase verdict.Phase) verdict.Site {
@@ -233,8 +237,8 @@ func (t *trial) lost(c int32) finding {
 const silenceMinNs = 60_000_000_000
 
 func (t *trial) silenceNs(c int32, callee string) int64 {
-	for i := range t.f.Nodes {
-		if t.f.ServiceOf(int32(i)).Name == callee {
+	for i := range t.f.Services {
+		if t.f.Services[i].Name == callee {
 			return 0
 		}
 	}

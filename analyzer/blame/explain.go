@@ -212,10 +212,41 @@ func (t *trial) candidates(parent int32) (found []candidate, others []int32) {
 		found = cancelled
 	}
 	slices.SortFunc(found, func(a, b candidate) int { return int(a.node - b.node) })
+	after := t.whatCameAfter(found, others)
 	for k := range found {
-		found[k].score += t.score(parent, found[k].node, found, others)
+		found[k].score += t.score(parent, found[k].node, after)
 	}
 	return found, others
+}
+
+// cameAfter says when the last of the calls below a node began, so that each can be asked whether
+// anything came after it without looking at all the others.
+type cameAfter struct {
+	failedNs int64              // the last failed call
+	goodNs   int64              // the last call that ended well
+	sameNs   map[sameCall]int64 // the last one that ended well and was the same request
+}
+
+func (t *trial) whatCameAfter(failed []candidate, good []int32) *cameAfter {
+	a := &cameAfter{}
+	if len(failed) == 0 {
+		return a
+	}
+	for _, c := range failed {
+		a.failedNs = max(a.failedNs, t.f.Nodes[c.node].StartNs)
+	}
+	a.sameNs = make(map[sameCall]int64)
+	for _, o := range good {
+		n := &t.f.Nodes[o]
+		if n.Kind == spans.KindInternal {
+			continue
+		}
+		a.goodNs = max(a.goodNs, n.StartNs)
+		key := callKey(n)
+		key.name += "@" + n.Facts.Address
+		a.sameNs[key] = max(a.sameNs[key], n.StartNs)
+	}
+	return a
 }
 
 // endedAfter: a call that went on after its parent had ended cannot be why it failed, unless the
@@ -231,7 +262,7 @@ func (t *trial) endedAfter(c, parent int32) bool {
 }
 
 // score: how well does the failed call explain the failure of its parent?
-func (t *trial) score(parent, c int32, all []candidate, others []int32) float64 {
+func (t *trial) score(parent, c int32, after *cameAfter) float64 {
 	n, p := &t.f.Nodes[c], &t.f.Nodes[parent]
 	po, co := t.outcome[parent], t.outcome[c]
 	s := 1.0
@@ -244,29 +275,19 @@ func (t *trial) score(parent, c int32, all []candidate, others []int32) float64 
 	if sameKindOfFailure(po, co) {
 		s++
 	}
-	last := true
-	for _, o := range all {
-		if o.node != c && t.f.Nodes[o.node].StartNs >= n.EndNs {
-			last = false
-		}
-	}
-	if last {
-		s++
+	if after.failedNs < n.EndNs {
+		s++ // no other failure came later
 	}
 	if p.EndNs-n.EndNs <= max(5_000_000, p.DurationNs()/10) {
 		s += 0.5
 	}
-	key := callKey(n)
-	for _, o := range others {
-		sib := &t.f.Nodes[o]
-		if sib.StartNs < n.EndNs || sib.Kind == spans.KindInternal {
-			continue
-		}
+	if after.goodNs >= n.EndNs {
 		s-- // it went on with something else
-		if callKey(sib) == key && sib.Facts.Address == n.Facts.Address {
+		key := callKey(n)
+		key.name += "@" + n.Facts.Address
+		if after.sameNs[key] >= n.EndNs {
 			s-- // and even with the same
 		}
-		break
 	}
 	return s
 }
@@ -411,7 +432,9 @@ func (t *trial) wrapsFailedSibling(i int32) bool {
 		return false
 	}
 	const slackNs = 500_000
-	for s := t.f.Nodes[n.Parent].FirstChild; s != trace.None; s = t.f.Nodes[s].NextSib {
+	looked := 0
+	for s := t.f.Nodes[n.Parent].FirstChild; s != trace.None && looked < siblingsMost; s = t.f.Nodes[s].NextSib {
+		looked++
 		o := &t.f.Nodes[s]
 		if s != i && o.Kind == spans.KindClient && t.outcome[s].Failed() &&
 			n.StartNs <= o.StartNs+slackNs && n.EndNs+slackNs >= o.EndNs {
@@ -420,6 +443,9 @@ func (t *trial) wrapsFailedSibling(i int32) bool {
 	}
 	return false
 }
+
+// siblingsMost bounds how many siblings a span is compared with.
+const siblingsMost = 1000
 
 func (t *trial) serviceSite(i int32) verdict.Site {
 	return verdict.Site{Kind: verdict.SiteService, Service: t.serviceName(i), Operation: own(t.f.Nodes[t.operationOf(i)].Name)}

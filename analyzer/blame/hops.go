@@ -85,18 +85,8 @@ func (t *trial) note(h *hop, i int32) {
 	if h.failedNode == trace.None || (t.onPath[i] && !t.onPath[h.failedNode]) {
 		h.failedNode = i
 	}
-	h.folded = h.folded && t.underFold(i)
+	h.folded = h.folded && t.folded[i]
 	h.cancelled = h.cancelled && o.Class == "CANCELLED"
-}
-
-// underFold: the node is, or lies below, a call that was folded away.
-func (t *trial) underFold(i int32) bool {
-	for ; i != trace.None; i = t.f.Nodes[i].Parent {
-		if t.fold[i].state != foldNone {
-			return true
-		}
-	}
-	return false
 }
 
 // origins are the services that the shares make answerable for what happened.

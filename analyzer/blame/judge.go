@@ -41,7 +41,12 @@ type trial struct {
 	outcome []trace.Outcome
 	fold    []fold
 	onPath  []bool // the node is on the way from the entry to a site
-	order   []int32
+	// folded and dismissed say of every node of the entry that is judged whether it is, or lies below,
+	// a call that was folded away, or one that counts for nothing.
+	folded, dismissed []bool
+	order             []int32
+	// answering are the addresses (with port) whose server spans were seen; nil until it is asked for.
+	answering map[string]bool
 }
 
 func newTrial(f *trace.Forest, cfg Config) *trial {
@@ -50,6 +55,7 @@ func newTrial(f *trace.Forest, cfg Config) *trial {
 		outcome: make([]trace.Outcome, len(f.Nodes)),
 		fold:    make([]fold, len(f.Nodes)),
 		onPath:  make([]bool, len(f.Nodes)),
+		folded:  make([]bool, len(f.Nodes)), dismissed: make([]bool, len(f.Nodes)),
 	}
 	for i := range f.Nodes {
 		t.outcome[i] = f.Nodes[i].Outcome
@@ -146,7 +152,6 @@ func (t *trial) judge(e int32) verdict.Verdict {
 		SpanID: fmt.Sprintf("%x", t.f.Nodes[named].SpanID[:]), Start: verdict.Time{UnixNs: n.StartNs}, DurationNs: n.DurationNs(),
 	}
 	t.walk(entry)
-	clear(t.onPath)
 
 	var findings []finding
 	switch o := t.outcome[entry]; {
@@ -159,7 +164,9 @@ func (t *trial) judge(e int32) verdict.Verdict {
 			// The sender asked for what cannot be given, and was told so: nothing is broken.
 			v.Notes = append(v.Notes, findings[0].evidence...)
 			findings = nil
-			clear(t.onPath)
+			for _, i := range t.order {
+				t.onPath[i] = false
+			}
 		} else {
 			v.Symptom = verdict.SymptomError
 		}
@@ -199,6 +206,12 @@ func (t *trial) walk(entry int32) {
 		at := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
 		t.order = append(t.order, at)
+		state := t.fold[at].state
+		t.folded[at], t.dismissed[at] = state != foldNone, state == foldIgnored || state == foldEarlier
+		if p := t.f.Nodes[at].Parent; p != trace.None {
+			t.folded[at] = t.folded[at] || t.folded[p]
+			t.dismissed[at] = t.dismissed[at] || t.dismissed[p]
+		}
 		children = children[:0]
 		for c := t.f.Nodes[at].FirstChild; c != trace.None; c = t.f.Nodes[c].NextSib {
 			children = append(children, c)
@@ -217,11 +230,7 @@ func (t *trial) masked() []item {
 		if t.outcome[i].Level != trace.Fail || n.Parent == trace.None || t.outcome[n.Parent].Level == trace.Fail {
 			continue
 		}
-		switch t.fold[i].state {
-		case foldIgnored, foldEarlier:
-			continue
-		}
-		if t.wrapsFailedSibling(i) || t.underIgnored(n.Parent) {
+		if t.dismissed[i] || t.wrapsFailedSibling(i) {
 			continue
 		}
 		items = append(items, item{node: i, confidence: 1, attempts: 1})
@@ -230,16 +239,6 @@ func (t *trial) masked() []item {
 		items[i].weight = 1 / float64(len(items))
 	}
 	return items
-}
-
-// underIgnored: some call above was folded away, and what failed below it with it.
-func (t *trial) underIgnored(i int32) bool {
-	for ; i != trace.None; i = t.f.Nodes[i].Parent {
-		if s := t.fold[i].state; s == foldIgnored || s == foldEarlier {
-			return true
-		}
-	}
-	return false
 }
 
 // merge makes one finding of those that name the same site for the same reason.

@@ -368,11 +368,16 @@ func (f *Forest) hang() {
 		}
 		entry := int32(len(f.Entries))
 		f.Entries = append(f.Entries, i)
+		f.sizes = append(f.sizes, size{})
 		stack = append(stack[:0], i)
 		for len(stack) > 0 {
 			at := stack[len(stack)-1]
 			stack = stack[:len(stack)-1]
 			f.Nodes[at].Entry = entry
+			f.sizes[entry].total++
+			if f.Nodes[at].Orphan || f.Nodes[at].Phantom() {
+				f.sizes[entry].orphans++
+			}
 			for c := f.Nodes[at].FirstChild; c != None; c = f.Nodes[c].NextSib {
 				f.Nodes[c].Depth = f.Nodes[at].Depth + 1
 				stack = append(stack, c)

@@ -26,7 +26,10 @@ type Forest struct {
 	LeftOut int
 
 	block *spans.Block
+	sizes []size // of the entries' trees
 }
+
+type size struct{ total, orphans int }
 
 // Service is a service that spans of the trace name as their own.
 type Service struct {
@@ -112,16 +115,7 @@ func (f *Forest) SameClock(a, b int32) bool { return f.Nodes[a].Instance == f.No
 // Completeness of an entry's tree, 0 to 1: a missing root halves it, orphans and phantoms lower it
 // by their share.
 func (f *Forest) Completeness(entry int32) float64 {
-	total, orphans := 0, 0
-	for i := range f.Nodes {
-		if f.Nodes[i].Entry != entry {
-			continue
-		}
-		total++
-		if f.Nodes[i].Orphan || f.Nodes[i].Phantom() {
-			orphans++
-		}
-	}
+	total, orphans := f.sizes[entry].total, f.sizes[entry].orphans
 	whole := 1.0
 	if f.Nodes[f.Entries[entry]].Orphan {
 		whole, orphans = 0.5, orphans-1

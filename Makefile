@@ -1,0 +1,52 @@
+# whosehop: whose hop broke this request?
+
+SHELL := /bin/bash
+BIN := $(CURDIR)/bin
+TOOLS := $(CURDIR)/.cache/bin
+ENGINE := deploy/engine/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
+FAULT ?= leaf-error
+FUZZTIME ?= 30s
+# Neither program needs cgo: the engine is loaded at run time.
+export CGO_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help build engine demo test lint fmt generate checkgenerate fuzz testdeps
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+build: ## build bin/whosehop and bin/shop
+	@mkdir -p $(BIN)
+	go build -trimpath -o $(BIN)/ ./cmd/whosehop ./cmd/shop
+
+engine: ## fetch the pinned embedded ClickHouse (npm, some 180 MB)
+	@deploy/engine/fetch.sh
+
+demo: engine build ## run the shop with a fault (FAULT=name) and print the first verdict
+	@deploy/demo.sh $(FAULT)
+
+testdeps: engine # what the tests need beside Go: Chromium, a Node.js SDK, telemetrygen
+	@deploy/testdeps.sh
+
+test: testdeps ## run all tests
+	go test -timeout 20m -p 1 ./...
+
+lint: ## run the linters
+	@mkdir -p $(TOOLS)
+	@test -x $(TOOLS)/golangci-lint || GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
+	$(TOOLS)/golangci-lint run ./...
+
+fmt: ## format the code
+	@test -x $(TOOLS)/golangci-lint || GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
+	$(TOOLS)/golangci-lint fmt ./...
+
+generate: ## generate the Go of proto/ (needs protoc)
+	proto/generate.sh
+
+checkgenerate: generate ## fail if generated files are not up to date
+	git diff --exit-code -- proto
+
+fuzz: ## fuzz every decoder for FUZZTIME each
+	go test -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZTIME) ./otlp
+	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./ownership
+	go test -run '^$$' -fuzz FuzzJudge -fuzztime $(FUZZTIME) ./analyzer/blame

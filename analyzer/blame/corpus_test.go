@@ -1,0 +1,285 @@
+package blame
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/whosehop/whosehop/analyzer/baseline"
+	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/internal/tracescript"
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+var update = flag.Bool("update", false, "rewrite the verdicts of the corpus")
+
+// historyTraces is how many copies of a case's history are learnt from.
+const historyTraces = 12
+
+// corpusCase is a file of testdata: a story, the trace, the verdict, and perhaps a history.
+type corpusCase struct {
+	name, path string
+	archive    *txtar.Archive
+}
+
+func (c *corpusCase) file(name string) *txtar.File {
+	for i := range c.archive.Files {
+		if c.archive.Files[i].Name == name {
+			return &c.archive.Files[i]
+		}
+	}
+	return nil
+}
+
+func corpus(t testing.TB) []corpusCase {
+	t.Helper()
+	paths, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("the corpus is empty: %v", err)
+	}
+	cases := make([]corpusCase, len(paths))
+	for i, path := range paths {
+		archive, err := txtar.ParseFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cases[i] = corpusCase{name: strings.TrimSuffix(filepath.Base(path), ".txtar"), path: path, archive: archive}
+	}
+	return cases
+}
+
+func (c *corpusCase) spans(t testing.TB, file string) []tracescript.Span {
+	t.Helper()
+	list, err := tracescript.Parse(string(c.file(file).Data))
+	if err != nil {
+		t.Fatalf("%s: %s: %v", c.path, file, err)
+	}
+	return list
+}
+
+func (c *corpusCase) config(t testing.TB) Config {
+	t.Helper()
+	cfg := Config{Owner: func(service, _ string, _ func(string) (string, bool)) string { return "team-" + service }}
+	if c.file("history") != nil {
+		b := tracescript.Block(c.spans(t, "history"), spans.TraceID{1})
+		cfg.Normal = new(baseline.Baseline)
+		for range historyTraces {
+			cfg.Normal.Learn(build(b))
+		}
+	}
+	return cfg
+}
+
+func build(b *spans.Block) *trace.Forest {
+	rows := make([]uint32, b.Len())
+	for i := range rows {
+		rows[i] = uint32(i)
+	}
+	return trace.Build(b, rows, 0)
+}
+
+var traceID = spans.TraceID{0xab, 15: 1}
+
+// brief is a verdict in a few lines: what the corpus holds fast.
+func brief(verdicts []verdict.Verdict) string {
+	var b strings.Builder
+	for i := range verdicts {
+		v := &verdicts[i]
+		fmt.Fprintf(&b, "%s: %s\n", v.Symptom, v.Summary)
+		for _, s := range v.Shares {
+			fmt.Fprintf(&b, "  %.2f %s %s, accountable %q, rule %s, class %s\n", s.Weight, s.Site.Kind, s.Site, s.Accountable, s.Rule, s.Class)
+		}
+		for _, h := range v.Hops {
+			fmt.Fprintf(&b, "  %s %s: %s\n", h.Service, h.Role, h.Why)
+		}
+	}
+	return b.String()
+}
+
+func TestCorpus(t *testing.T) {
+	for _, c := range corpus(t) {
+		t.Run(c.name, func(t *testing.T) {
+			got := brief(Judge(build(tracescript.Block(c.spans(t, "trace"), traceID)), c.config(t)))
+			if *update {
+				if f := c.file("verdict"); f != nil {
+					f.Data = []byte(got)
+				} else {
+					c.archive.Files = append(c.archive.Files, txtar.File{Name: "verdict", Data: []byte(got)})
+				}
+				if err := os.WriteFile(c.path, txtar.Format(c.archive), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			want := c.file("verdict")
+			if want == nil {
+				t.Fatal("the case has no verdict; write it, or look at what -update makes of it")
+			}
+			if got != string(want.Data) {
+				t.Errorf("got\n%swant\n%s", got, want.Data)
+			}
+		})
+	}
+}
+
+func asJSON(t testing.TB, v []verdict.Verdict) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestVerdictsDoNotDependOnDelivery: spans in any order, some of them sent twice, all of them some
+// time later, give the same verdicts.
+func TestVerdictsDoNotDependOnDelivery(t *testing.T) {
+	for _, c := range corpus(t) {
+		list, cfg := c.spans(t, "trace"), c.config(t)
+		want := asJSON(t, Judge(build(tracescript.Block(list, traceID)), cfg))
+		for seed := range uint64(8) {
+			r := rand.New(rand.NewPCG(seed, 1))
+			again := append([]tracescript.Span(nil), list...)
+			for range 3 {
+				again = append(again, list[r.IntN(len(list))])
+			}
+			r.Shuffle(len(again), func(i, j int) { again[i], again[j] = again[j], again[i] })
+			if got := asJSON(t, Judge(build(tracescript.Block(again, traceID)), cfg)); got != want {
+				t.Fatalf("%s with seed %d: got\n%s\nwant\n%s", c.name, seed, got, want)
+			}
+		}
+		if c.file("history") != nil {
+			continue // which would be an hour old then
+		}
+		later := append([]tracescript.Span(nil), list...)
+		for i := range later {
+			later[i].StartNs += 3600_000_000_000
+			later[i].EndNs += 3600_000_000_000
+		}
+		if got := brief(Judge(build(tracescript.Block(later, traceID)), cfg)); got != brief(Judge(build(tracescript.Block(list, traceID)), cfg)) {
+			t.Errorf("%s: another verdict an hour later:\n%s", c.name, got)
+		}
+	}
+}
+
+// checkInvariants holds what is true of every verdict.
+func checkInvariants(t testing.TB, f *trace.Forest, verdicts []verdict.Verdict) {
+	t.Helper()
+	if len(verdicts) != len(f.Entries) {
+		t.Fatalf("%d verdicts for %d entries", len(verdicts), len(f.Entries))
+	}
+	for i := range verdicts {
+		v := &verdicts[i]
+		sum := 0.0
+		for _, s := range v.Shares {
+			sum += s.Weight
+			if s.Confidence < 0 || s.Confidence > 1 || s.Rule == "" || s.Owner == "" || len(s.Evidence) == 0 {
+				t.Fatalf("share %+v", s)
+			}
+		}
+		if v.Symptom != verdict.SymptomNone && math.Abs(sum-1) > 1e-6 {
+			t.Fatalf("%s: the weights sum to %v", v.Summary, sum)
+		}
+		if len(v.Hops) == 0 || v.Completeness < 0 || v.Completeness > 1 {
+			t.Fatalf("%+v", v)
+		}
+	}
+}
+
+// TestRandomTraces: whatever forest the spans make, every node is judged, and the sums are right.
+func TestRandomTraces(t *testing.T) {
+	for seed := range uint64(400) {
+		b := randomBlock(rand.New(rand.NewPCG(seed, 2)), 60)
+		f := build(b)
+		seen := 0
+		for i := range f.Nodes {
+			if f.Nodes[i].Entry == trace.None {
+				t.Fatalf("seed %d: node %d belongs to no entry", seed, i)
+			}
+			seen++
+		}
+		checkInvariants(t, f, Judge(f, Config{}))
+		if seen == 0 {
+			t.Fatalf("seed %d: no node", seed)
+		}
+	}
+}
+
+// randomBlock makes spans with few ids, so that parents are missing, doubled, and in circles.
+func randomBlock(r *rand.Rand, n int) *spans.Block {
+	kinds := []spans.Kind{spans.KindInternal, spans.KindServer, spans.KindClient, spans.KindProducer, spans.KindConsumer}
+	codes := []string{"200", "404", "500", "503", "504", "429", "499", ""}
+	errorsOf := []string{"", "ECONNREFUSED", "context canceled", "timeout", "java.lang.NullPointerException", "JsonParseException", "CERT_HAS_EXPIRED"}
+	list := make([]tracescript.Span, n)
+	for i := range list {
+		start := int64(1_780_000_000_000_000_000) + r.Int64N(1e9)
+		s := tracescript.Span{
+			ID: spans.SpanID{7: byte(1 + r.IntN(n))}, Parent: spans.SpanID{7: byte(r.IntN(n + 5))}, Service: fmt.Sprint("s", r.IntN(6)), Name: fmt.Sprint("op", r.IntN(4)),
+			Kind: kinds[r.IntN(len(kinds))], StartNs: start, EndNs: start + r.Int64N(3e8) - 1e7, Status: spans.Status(r.IntN(3)),
+		}
+		if code := codes[r.IntN(len(codes))]; code != "" {
+			s.Attrs = append(s.Attrs, [2]string{"http.response.status_code", code})
+		}
+		if e := errorsOf[r.IntN(len(errorsOf))]; e != "" {
+			s.Attrs = append(s.Attrs, [2]string{"error.type", e})
+			s.ExceptionType = e
+		}
+		if r.IntN(3) == 0 {
+			s.Attrs = append(s.Attrs, [2]string{"server.address", fmt.Sprint("s", r.IntN(8))})
+		}
+		if r.IntN(6) == 0 {
+			s.Attrs = append(s.Attrs, [2]string{"db.system.name", "postgresql"}, [2]string{"db.response.status_code", "40P01"})
+		}
+		list[i] = s
+	}
+	return tracescript.Block(list, traceID)
+}
+
+// FuzzJudge: no bytes make the model or the rules panic, hang or break a sum.
+func FuzzJudge(f *testing.F) {
+	f.Add(uint64(1), uint8(20))
+	f.Fuzz(func(t *testing.T, seed uint64, n uint8) {
+		forest := build(randomBlock(rand.New(rand.NewPCG(seed, 3)), int(n%100)+1))
+		checkInvariants(t, forest, Judge(forest, Config{}))
+	})
+}
+
+// TestDepthAndWidth: no recursion, so depth costs nothing but time.
+func TestDepthAndWidth(t *testing.T) {
+	const n = 100_000
+	for name, parent := range map[string]func(i int) int{
+		"deep": func(i int) int { return i - 1 },
+		"wide": func(i int) int { return min(i-1, 0) },
+		"torn": func(int) int { return -1 },
+	} {
+		list := make([]tracescript.Span, n)
+		for i := range list {
+			list[i] = tracescript.Span{
+				ID: id4(i + 1), Service: fmt.Sprint("s", i%7), Name: "op", Kind: spans.KindServer, Status: spans.StatusError,
+				StartNs: int64(1e18) + int64(i)*1000, EndNs: int64(1e18) + 2e9 - int64(i),
+			}
+			if p := parent(i); p >= 0 {
+				list[i].Parent = id4(p + 1)
+			}
+		}
+		forest := build(tracescript.Block(list, traceID))
+		verdicts := Judge(forest, Config{})
+		checkInvariants(t, forest, verdicts)
+		if (len(verdicts) != 1 && name != "torn") || verdicts[0].Symptom != verdict.SymptomError {
+			t.Errorf("%s: %d verdicts", name, len(verdicts))
+		}
+	}
+}
+
+func id4(i int) spans.SpanID {
+	return spans.SpanID{1, 4: byte(i >> 24), 5: byte(i >> 16), 6: byte(i >> 8), 7: byte(i)}
+}

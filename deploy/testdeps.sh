@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Installs what the tests need beside Go and the engine: Chromium, the Node.js SDK, telemetrygen.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
+  sudo=
+  [ "$(id -u)" = 0 ] || sudo=sudo
+  command -v apt-get >/dev/null || { echo "Chromium is missing and there is no apt-get: install it." >&2; exit 1; }
+  echo "Installing Chromium…" >&2
+  $sudo apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
+fi
+node=internal/e2e/node
+if ! cmp -s $node/package-lock.json $node/node_modules/.whosehop-lock; then
+  command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 or newer with npm." >&2; exit 1; }
+  (cd $node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+  cp $node/package-lock.json $node/node_modules/.whosehop-lock
+fi
+[ -x .cache/bin/telemetrygen ] ||
+  GOBIN=$PWD/.cache/bin go install github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen@v0.161.0
