@@ -341,7 +341,7 @@ func TestBadInput(t *testing.T) {
 			t.Errorf("%s: %d %q, want %d", test.name, code, answer, test.want)
 		}
 	}
-	response, err := http.Get("http://" + c.HTTPAddr() + "/v1/traces") //nolint:noctx // a test
+	response, err := http.Get("http://" + c.HTTPAddr() + "/v1/traces")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,10 +73,12 @@ func Parse(data []byte, attributes []string) (*Registry, error) {
 	d.KnownFields(true)
 	if err := d.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("not a registry: %w", err)
+	} else if err == nil && !errors.Is(d.Decode(new(yaml.Node)), io.EOF) {
+		return nil, errors.New("not a registry: more than one document")
 	}
 	r := &Registry{exact: make(map[string][]entry), attributes: attributes}
 	for i, e := range file.Services {
-		if e.Name == "" || e.Owner == "" {
+		if e.Name == "" || strings.TrimSpace(e.Owner) == "" {
 			return nil, fmt.Errorf("services[%d]: name and owner must be given", i)
 		}
 		for _, pattern := range []string{e.Name, e.Namespace} {
@@ -84,6 +86,7 @@ func Parse(data []byte, attributes []string) (*Registry, error) {
 				return nil, fmt.Errorf("services[%d]: %q: %w", i, pattern, err)
 			}
 		}
+		e.Name, e.Namespace = flat(e.Name), flat(e.Namespace)
 		if wild(e.Name) || wild(e.Namespace) {
 			r.globs = append(r.globs, e)
 		} else {
@@ -93,10 +96,14 @@ func Parse(data []byte, attributes []string) (*Registry, error) {
 	return r, nil
 }
 
+// flat takes the slashes out of a name: path.Match has * and ? stop at them, and services are no paths.
+func flat(name string) string { return strings.ReplaceAll(name, "/", "\x00") }
+
 func wild(pattern string) bool { return strings.ContainsAny(pattern, `*?[\`) }
 
 // Owner is the owner of a service; attr looks a resource attribute up.
 func (r *Registry) Owner(service, namespace string, attr func(string) (string, bool)) string {
+	service, namespace = flat(service), flat(namespace)
 	for _, e := range r.exact[service] {
 		if e.Namespace == "" || e.Namespace == namespace {
 			return e.Owner

@@ -259,8 +259,10 @@ func TestSettledAndJudged(t *testing.T) {
 	judge := func(of storage.SettledTrace) {
 		t.Helper()
 		of.Version++
-		v := verdict.Verdict{TraceID: fmt.Sprintf("%x", of.TraceID[:]), Version: of.Version, Symptom: verdict.SymptomError, Entry: verdict.Entry{Service: "checkout"},
-			Shares: []verdict.Share{{Site: verdict.Site{Kind: verdict.SiteService, Service: "payments"}, Owner: "team-a", Weight: 1}}}
+		v := verdict.Verdict{
+			TraceID: fmt.Sprintf("%x", of.TraceID[:]), Version: of.Version, Symptom: verdict.SymptomError, Entry: verdict.Entry{Service: "checkout"},
+			Shares: []verdict.Share{{Site: verdict.Site{Kind: verdict.SiteService, Service: "payments"}, Owner: "team-a", Weight: 1}},
+		}
 		if err := db.WriteJudged(t.Context(), []storage.JudgedTrace{{SettledTrace: of, Verdicts: []verdict.Verdict{v}}}); err != nil {
 			t.Fatal(err)
 		}

@@ -106,13 +106,20 @@ func (t *trial) said(i int32) string {
 	return "an error"
 }
 
-// selfSaid is the exception of a span, or its code where it has none.
+// selfSaid is the exception of a span, or its code where it has none that tells something.
 func (t *trial) selfSaid(i int32) string {
 	f := &t.f.Nodes[i].Facts
-	if f.ExceptionType != "" {
-		return own(shortType(f.ExceptionType))
+	switch kind := shortType(f.ExceptionType); kind {
+	case "":
+		return t.said(i)
+	case "errorString", "wrapError", "joinError", "Error", "Exception", "RuntimeException":
+		if f.ExceptionMessage == "" {
+			return t.said(i)
+		}
+		return t.said(i) + " (" + cut(own(f.ExceptionMessage), 80) + ")"
+	default:
+		return own(kind)
 	}
-	return t.said(i)
 }
 
 func shortType(s string) string {

@@ -354,11 +354,10 @@ func (f *Forest) hang() {
 	}
 	// Phantoms stand behind the spans; all others are in order already.
 	slices.SortStableFunc(order, func(x, y int32) int { return cmp.Compare(f.Nodes[x].StartNs, f.Nodes[y].StartNs) })
-	for k := len(order) - 1; k >= 0; k-- {
-		n := &f.Nodes[order[k]]
-		if n.Parent != None {
+	for _, i := range slices.Backward(order) {
+		if n := &f.Nodes[i]; n.Parent != None {
 			n.NextSib = f.Nodes[n.Parent].FirstChild
-			f.Nodes[n.Parent].FirstChild = order[k]
+			f.Nodes[n.Parent].FirstChild = i
 		}
 	}
 	var stack []int32

@@ -209,7 +209,7 @@ func grpcOutcome(f *Facts, kind spans.Kind) Outcome {
 
 // envoyRefused: the flags say that the proxy itself ended the request.
 func envoyRefused(flags string) bool {
-	for _, flag := range strings.Split(flags, ",") {
+	for flag := range strings.SplitSeq(flags, ",") {
 		switch flag {
 		case "UO", "UF", "UH", "UC", "UT", "URX", "NR":
 			return true
@@ -268,7 +268,7 @@ var words = []struct {
 // textClass reads the class from what the error calls itself; empty where the words say nothing.
 func textClass(f *Facts) Class {
 	if f.EnvoyFlags != "" {
-		for _, flag := range strings.Split(f.EnvoyFlags, ",") {
+		for flag := range strings.SplitSeq(f.EnvoyFlags, ",") {
 			switch flag {
 			case "UO":
 				return "BREAKER"
@@ -333,8 +333,8 @@ func sqlState(f *Facts) string {
 		return f.ExceptionType
 	}
 	for _, text := range [...]string{f.StatusMessage, f.ExceptionMessage} {
-		if at := strings.Index(text, "SQLSTATE"); at >= 0 {
-			rest := strings.TrimLeft(text[at+len("SQLSTATE"):], " =:[(")
+		if _, rest, found := strings.Cut(text, "SQLSTATE"); found {
+			rest = strings.TrimLeft(rest, " =:[(")
 			if len(rest) >= 5 && looksLikeState(rest[:5]) {
 				return rest[:5]
 			}

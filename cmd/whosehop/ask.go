@@ -39,7 +39,7 @@ type blameCmd struct {
 
 	TraceID        string   `arg:"" optional:"" name:"trace-id" help:"The trace, 32 hexadecimal digits."`
 	Input          string   `help:"Judge the traces of a file instead, without any server: OTLP JSON or protobuf, gzipped or not; - is standard input." placeholder:"FILE"`
-	Owners         string   `help:"With --input: services and their owners, YAML." type:"path" placeholder:"FILE"`
+	Owners         string   `help:"With --input: services and their owners, YAML." type:"file" placeholder:"FILE"`
 	Trace          []string `help:"With --input: judge only this trace; may be given again." placeholder:"ID"`
 	TracesFrom     string   `help:"With --input: judge only the traces that a file lists, one id a line." placeholder:"FILE"`
 	Baseline       []string `help:"With --input: learn normal from these traces; may be given again." placeholder:"FILE"`
@@ -62,6 +62,8 @@ func (c *blameCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 		return usageError{errors.New("blame: give a trace id, or a file with --input")}
 	case c.Input == "" && (c.Owners != "" || len(c.Trace) > 0 || c.TracesFrom != "" || len(c.Baseline) > 0):
 		return usageError{errors.New("blame: --owners, --trace, --traces-from and --baseline go with --input")}
+	case c.BaselineWindow != "" && len(c.Baseline) == 0:
+		return usageError{errors.New("blame: --baseline-window goes with --baseline")}
 	case c.Input != "":
 		verdicts, err = c.fromFile(s, set)
 	default:

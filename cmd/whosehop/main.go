@@ -40,7 +40,7 @@ type streams struct {
 }
 
 type cli struct {
-	Config      string `help:"Read settings from this YAML file; flags and WHOSEHOP_… variables win over it." type:"path" placeholder:"FILE" env:"WHOSEHOP_CONFIG"`
+	Config      string `help:"Read settings from this YAML file; flags and WHOSEHOP_… variables win over it." type:"file" placeholder:"FILE" env:"WHOSEHOP_CONFIG"`
 	PrintConfig bool   `help:"Print the settings that are in force, as a file for --config, and end."`
 
 	Settings `embed:""`
@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	exited := -1
 	files := &fileResolver{}
 	parser, err := kong.New(&c, kong.Name("whosehop"), kong.Description(description), kong.Writers(out, errOut), kong.UsageOnError(),
-		kong.Exit(func(code int) { exited = code; panic(exitPanic{}) }), kong.Resolvers(files), kong.DefaultEnvars("WHOSEHOP"),
+		kong.Exit(func(code int) { exited = code; panic(exitPanic{}) }), kong.Resolvers(files), kong.DefaultEnvars("WHOSEHOP"), kong.NamedMapper("file", fileMapper{}),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.BindTo(ctx, (*context.Context)(nil)))
 	if err != nil {
 		_, _ = fmt.Fprintf(errOut, "whosehop: %v\n", err)
@@ -87,19 +87,16 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 		}
 	}()
 	if err := files.load(configPath(args)); err != nil {
-		_, _ = fmt.Fprintf(errOut, "whosehop: %v\n", err)
+		_, _ = fmt.Fprintf(errOut, "whosehop: %v\n", oneLine(err))
 		return 2
 	}
 	parsed, err := parser.Parse(args)
-	if err == nil {
-		err = files.unknown(parser.Model)
-	}
 	if err != nil {
 		_, _ = fmt.Fprintf(errOut, "whosehop: %v (try --help)\n", oneLine(err))
 		return 2
 	}
 	if c.PrintConfig {
-		return report(errOut, c.Settings.print(out))
+		return report(errOut, c.writeYAML(out))
 	}
 	s := &streams{in: in, out: out, err: errOut}
 	return report(errOut, parsed.Run(s, &c.Settings, parser.Model))
@@ -123,6 +120,8 @@ func report(errOut io.Writer, err error) int {
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 type versionCmd struct{}
+
+func (versionCmd) Help() string { return "Example:\n  whosehop version" }
 
 func (versionCmd) Run(s *streams) error {
 	revision := ""

@@ -93,6 +93,20 @@ func serve(ctx context.Context, s *streams, set *Settings, r roles) error {
 	if err != nil {
 		return err
 	}
+	for _, p := range set.ports(r) {
+		if p.leaves() && !p.encrypted {
+			log.Warn("a port leaves this machine unencrypted: tokens and spans can be read on the way", "key", p.key, "address", p.address)
+		}
+	}
+	err = start(ctx, s, set, r, owners, log)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // ended by the user before it was up
+	}
+	return err
+}
+
+// start brings up the storage and what stands on it, and runs it until ctx ends.
+func start(ctx context.Context, s *streams, set *Settings, r roles, owners *ownership.Registry, log *slog.Logger) error {
 	ch, err := server.Start(ctx, server.Config{
 		DSN: set.Storage.DSN, Dir: set.Storage.Dir, Engine: set.Storage.Engine, MemoryBytesMax: uint64(set.Storage.MemoryBytesMax),
 	}, log)

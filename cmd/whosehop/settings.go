@@ -4,9 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"net"
+	"net/url"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,8 +36,8 @@ type Settings struct {
 
 type storageSettings struct {
 	DSN               string        `name:"dsn" help:"A running ClickHouse: clickhouse://user:password@host:9000/database. Without it one is started." placeholder:"DSN"`
-	Dir               string        `help:"Where a ClickHouse that is started keeps its data." default:"whosehop-data" type:"path"`
-	Engine            string        `help:"The embedded ClickHouse library; looked for if not given." type:"path" placeholder:"FILE"`
+	Dir               string        `help:"Where a ClickHouse that is started keeps its data." default:"whosehop-data" type:"file"`
+	Engine            string        `help:"The embedded ClickHouse library; looked for if not given." type:"file" placeholder:"FILE"`
 	MemoryBytesMax    size          `help:"Memory of a ClickHouse that is started." default:"4GiB"`
 	RetentionSpans    time.Duration `help:"How long spans are kept; 0 is for ever." default:"168h"`
 	RetentionVerdicts time.Duration `help:"How long verdicts are kept; 0 is for ever." default:"2160h"`
@@ -47,8 +51,8 @@ type collectorSettings struct {
 	PendingBytesMax size          `help:"What may be received and not yet stored." default:"256MiB"`
 	Linger          time.Duration `help:"How long a request waits for others to share its block." default:"50ms"`
 	InsertTimeout   time.Duration `help:"How long storing is tried before senders are told to come again." default:"10s"`
-	TLSCert         string        `name:"tls-cert" help:"Certificate of both ports." type:"path" placeholder:"FILE"`
-	TLSKey          string        `name:"tls-key" help:"Its key." type:"path" placeholder:"FILE"`
+	TLSCert         string        `name:"tls-cert" help:"Certificate of both ports." type:"file" placeholder:"FILE"`
+	TLSKey          string        `name:"tls-key" help:"Its key." type:"file" placeholder:"FILE"`
 	Token           string        `help:"Senders must bring it as a bearer token."`
 }
 
@@ -63,13 +67,13 @@ type analyzerSettings struct {
 type querySettings struct {
 	HTTP    string `name:"http" help:"Web pages, REST, health and metrics." default:"127.0.0.1:8080" placeholder:"ADDR"`
 	GRPC    string `name:"grpc" help:"gRPC." default:"127.0.0.1:8081" placeholder:"ADDR"`
-	TLSCert string `name:"tls-cert" help:"Certificate of both ports." type:"path" placeholder:"FILE"`
-	TLSKey  string `name:"tls-key" help:"Its key." type:"path" placeholder:"FILE"`
+	TLSCert string `name:"tls-cert" help:"Certificate of both ports." type:"file" placeholder:"FILE"`
+	TLSKey  string `name:"tls-key" help:"Its key." type:"file" placeholder:"FILE"`
 	Token   string `help:"Whoever asks must bring it: as a bearer token, or in a browser as the password."`
 }
 
 type ownershipSettings struct {
-	File       string   `help:"Services and their owners, YAML." type:"path" placeholder:"FILE"`
+	File       string   `help:"Services and their owners, YAML." type:"file" placeholder:"FILE"`
 	Attributes []string `help:"Resource attributes that name an owner, the first that is set." default:"service.owner.name,team,owner,service.namespace"`
 }
 
@@ -96,7 +100,7 @@ func (s *size) UnmarshalText(text []byte) error {
 		}
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || n < 0 {
+	if err != nil || n < 0 || n > math.MaxInt64/unit {
 		return fmt.Errorf("%q is no size like 1048576, 512MiB or 4GiB", text)
 	}
 	*s = size(n * unit)
@@ -149,9 +153,6 @@ func (s *Settings) validate(r roles) error {
 		if err := cfg.Validate(); err != nil {
 			return err
 		}
-		if err := s.exposed(map[string]string{"collector.grpc": cfg.GRPC, "collector.http": cfg.HTTP}, "collector.token", cfg.Token); err != nil {
-			return err
-		}
 	}
 	if r.analyze {
 		cfg := s.analyzerConfig()
@@ -159,48 +160,118 @@ func (s *Settings) validate(r roles) error {
 			return err
 		}
 	}
-	if r.serve {
-		q := &s.Serve
-		if (q.TLSCert == "") != (q.TLSKey == "") {
-			return errors.New("query.tls-cert and query.tls-key: one is given without the other")
-		}
-		return s.exposed(map[string]string{"query.http": listenAddress(q.HTTP), "query.grpc": listenAddress(q.GRPC)}, "query.token", q.Token)
+	if q := &s.Serve; r.serve && (q.TLSCert == "") != (q.TLSKey == "") {
+		return errors.New("query.tls-cert and query.tls-key: one is given without the other")
 	}
-	return nil
-}
-
-// exposed refuses addresses that can be reached from other machines without a token.
-func (s *Settings) exposed(addresses map[string]string, tokenKey, token string) error {
-	for key, address := range addresses {
-		if address == "" {
-			continue
-		}
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			return fmt.Errorf("%s: %q is no host:port", key, address)
-		}
-		ip := net.ParseIP(host)
-		if host != "localhost" && (ip == nil || !ip.IsLoopback()) && token == "" && !s.Insecure {
-			return fmt.Errorf("%s: %s leaves this machine; set %s, or insecure if something else protects it", key, address, tokenKey)
+	for _, p := range s.ports(r) {
+		if err := s.checkPort(p); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// print writes the settings as a file for --config, without secrets.
-func (s *Settings) print(w io.Writer) error {
+// port is an address that a role listens on, and what protects it.
+type port struct {
+	key, address string
+	tokenKey     string // empty for a port that shows nothing but health and counts
+	token        string
+	encrypted    bool
+}
+
+// ports are those of the roles that are to run, health included where a role has a port for it.
+func (s *Settings) ports(r roles) []port {
+	var all []port
+	if c := &s.Collect; r.collect {
+		for _, p := range []port{{key: "collector.grpc", address: c.GRPC}, {key: "collector.http", address: c.HTTP}} {
+			if p.address != "" { // one of them may be left out
+				p.tokenKey, p.token, p.encrypted = "collector.token", c.Token, c.TLSCert != ""
+				all = append(all, p)
+			}
+		}
+		if !r.serve {
+			all = append(all, port{key: "collector.health", address: c.Health})
+		}
+	}
+	if r.analyze && !r.serve {
+		all = append(all, port{key: "analyzer.health", address: s.Analyze.Health})
+	}
+	if q := &s.Serve; r.serve {
+		for _, p := range []port{{key: "query.http", address: q.HTTP}, {key: "query.grpc", address: q.GRPC}} {
+			p.tokenKey, p.token, p.encrypted = "query.token", q.Token, q.TLSCert != ""
+			all = append(all, p)
+		}
+	}
+	for i := range all {
+		all[i].address = listenAddress(all[i].address)
+	}
+	return all
+}
+
+// leaves says whether a port can be reached from other machines.
+func (p *port) leaves() bool {
+	host, _, _ := net.SplitHostPort(p.address)
+	ip := net.ParseIP(host)
+	return host != "localhost" && (ip == nil || !ip.IsLoopback())
+}
+
+// checkPort refuses a port that can be reached from other machines without a token.
+func (s *Settings) checkPort(p port) error {
+	_, number, err := net.SplitHostPort(p.address)
+	if err != nil {
+		return fmt.Errorf("%s: %q is no host:port", p.key, p.address)
+	}
+	if n, err := strconv.Atoi(number); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("%s: %q has no port from 0 to 65535", p.key, p.address)
+	}
+	if p.tokenKey != "" && p.token == "" && p.leaves() && !s.Insecure {
+		return fmt.Errorf("%s: %s leaves this machine; set %s, or insecure if something else protects it", p.key, p.address, p.tokenKey)
+	}
+	return nil
+}
+
+// writeYAML writes the settings as a file for --config, without secrets.
+func (s *Settings) writeYAML(w io.Writer) error {
 	shown := *s
 	for _, secret := range []*string{&shown.Collect.Token, &shown.Serve.Token} {
 		if *secret != "" {
-			*secret = "(not shown)"
+			*secret = notShown
 		}
 	}
-	if at := strings.LastIndexByte(shown.Storage.DSN, '@'); at >= 0 {
-		shown.Storage.DSN = "clickhouse://(not shown)" + shown.Storage.DSN[at:]
-	}
+	shown.Storage.DSN = withoutSecrets(shown.Storage.DSN)
 	out := yaml.NewEncoder(w)
 	out.SetIndent(2)
 	return out.Encode(settingsNode(reflect.ValueOf(shown)))
+}
+
+const notShown = "(not shown)"
+
+// withoutSecrets is a DSN without its credentials, wherever they stand. It leaves a DSN that it made alone.
+func withoutSecrets(dsn string) string {
+	scheme, rest, ok := strings.Cut(dsn, "://")
+	if !ok {
+		if dsn == "" {
+			return ""
+		}
+		return notShown
+	}
+	base, query, _ := strings.Cut(rest, "?")
+	params, err := url.ParseQuery(query)
+	at := strings.LastIndexByte(base, '@')
+	if err != nil || (at < 0 && strings.Contains(query, "@")) { // a ? or @ that was not escaped: nobody knows what is secret
+		return scheme + "://" + notShown
+	}
+	if at >= 0 {
+		base = notShown + base[at:]
+	}
+	if query == "" {
+		return scheme + "://" + base
+	}
+	if params.Has("password") {
+		params.Set("password", notShown)
+		query = params.Encode()
+	}
+	return scheme + "://" + base + "?" + query
 }
 
 // settingsNode is a struct of settings as YAML, under the names of its flags and in their order.
@@ -256,34 +327,104 @@ func configPath(args []string) string {
 	return os.Getenv("WHOSEHOP_CONFIG")
 }
 
-// fileResolver gives kong the values of the configuration file.
-type fileResolver struct {
-	path   string
-	values map[string]any // by flag name
+// fileMapper makes paths absolute. Kong's own makes the working directory of an empty one, which here
+// means none.
+type fileMapper struct{}
+
+// Decode implements kong.Mapper.
+func (fileMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
+	var path string
+	if err := ctx.Scan.PopValueInto("file", &path); err != nil {
+		return err
+	}
+	if path != "" {
+		path = kong.ExpandPath(path)
+	}
+	target.SetString(path)
+	return nil
 }
 
+// settingKeys are the keys that a configuration file may have: "section.key", and "key" outside of
+// the sections.
+func settingKeys() map[string]bool {
+	keys := make(map[string]bool)
+	for section := range reflect.TypeFor[Settings]().Fields() {
+		prefix, sectioned := section.Tag.Lookup("prefix")
+		if !sectioned {
+			keys[flagName(section)] = true
+			continue
+		}
+		for f := range section.Type.Fields() {
+			keys[strings.TrimSuffix(prefix, "-")+"."+flagName(f)] = true
+		}
+	}
+	return keys
+}
+
+// fileResolver gives kong the values of the configuration file.
+type fileResolver struct{ values map[string]string } // by flag name
+
+// fileBytesMax bounds a configuration file.
+const fileBytesMax = 1 << 20
+
+// load reads a file. A key that is no setting is refused by name and line.
 func (r *fileResolver) load(path string) error {
 	if path == "" {
 		return nil
 	}
-	data, err := os.ReadFile(path) //nolint:gosec // the user names the file
+	f, err := os.Open(path) //nolint:gosec // the user names the file
 	if err != nil {
 		return fmt.Errorf("--config: %w", err)
 	}
-	var tree map[string]any
-	if err := yaml.Unmarshal(data, &tree); err != nil {
+	defer func() { _ = f.Close() }()
+	var tree map[string]yaml.Node
+	if err := yaml.NewDecoder(io.LimitReader(f, fileBytesMax)).Decode(&tree); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("--config %s: %w", path, err)
 	}
-	r.path, r.values = path, make(map[string]any)
-	for section, value := range tree {
-		group, ok := value.(map[string]any)
-		if !ok {
-			r.values[section] = value
+	r.values = make(map[string]string)
+	known := settingKeys()
+	for name, node := range tree {
+		if err := r.add(known, name, &node); err != nil {
+			return fmt.Errorf("--config %s: line %d: %w", path, node.Line, err)
+		}
+		if node.Kind != yaml.MappingNode {
 			continue
 		}
-		for key, v := range group {
-			r.values[section+"-"+key] = v
+		var section map[string]yaml.Node
+		if err := node.Decode(&section); err != nil {
+			return fmt.Errorf("--config %s: %w", path, err)
 		}
+		for key, value := range section {
+			if err := r.add(known, name+"."+key, &value); err != nil {
+				return fmt.Errorf("--config %s: line %d: %w", path, value.Line, err)
+			}
+		}
+	}
+	return nil
+}
+
+// add takes one setting; a section is not one, but must be known.
+func (r *fileResolver) add(known map[string]bool, key string, value *yaml.Node) error {
+	isSection := func(k string) bool { return strings.HasPrefix(k, key+".") }
+	switch {
+	case !known[key] && !slices.ContainsFunc(slices.Collect(maps.Keys(known)), isSection):
+		return fmt.Errorf("there is no setting %s", key)
+	case known[key] && value.Kind == yaml.ScalarNode:
+		if value.Tag != "!!null" {
+			r.values[strings.ReplaceAll(key, ".", "-")] = value.Value
+		}
+		return nil
+	case known[key] && value.Kind == yaml.SequenceNode:
+		var list []string
+		if err := value.Decode(&list); err != nil {
+			return fmt.Errorf("%s: want a list of words", key)
+		}
+		r.values[strings.ReplaceAll(key, ".", "-")] = strings.Join(list, ",")
+		return nil
+	case known[key]:
+		return fmt.Errorf("%s: want one value or a list", key)
+	case value.Kind != yaml.MappingNode && value.Tag != "!!null":
+		return fmt.Errorf("%s: want a section with settings in it", key)
 	}
 	return nil
 }
@@ -298,32 +439,16 @@ func (r *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (
 			return nil, nil
 		}
 	}
-	switch v := r.values[flag.Name].(type) {
-	case nil:
+	value, ok := r.values[flag.Name]
+	switch {
+	case !ok:
 		return nil, nil
-	case []any:
-		parts := make([]string, len(v))
-		for i := range v {
-			parts[i] = fmt.Sprint(v[i])
+	case flag.IsBool():
+		set, err := strconv.ParseBool(value)
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither true nor false", value)
 		}
-		return strings.Join(parts, ","), nil
-	case bool:
-		return v, nil
-	default:
-		return fmt.Sprint(v), nil
+		return set, nil
 	}
-}
-
-// unknown refuses keys of the file that are no settings.
-func (r *fileResolver) unknown(app *kong.Application) error {
-	known := make(map[string]bool)
-	for _, f := range app.Flags {
-		known[f.Name] = true
-	}
-	for name := range r.values {
-		if !known[name] {
-			return fmt.Errorf("--config %s: there is no setting %s", r.path, strings.Replace(name, "-", ".", 1))
-		}
-	}
-	return nil
+	return value, nil
 }

@@ -4,6 +4,7 @@ package term
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -30,8 +31,8 @@ func (p Painter) paint(code, text string) string {
 
 // line is one row of the tree.
 type line struct {
-	tree, mark, name, took, role, why string
-	guilty                            bool
+	tree, name, took, role, why string
+	guilty                      bool
 }
 
 // Verdict draws one verdict: the sentence, the path of the failure as a tree, the evidence.
@@ -94,8 +95,8 @@ func tree(v *verdict.Verdict) []line {
 	push := func(caller, indent string, root bool) {
 		list := children[caller]
 		delete(children, caller) // a service that calls itself is drawn once
-		for k := len(list) - 1; k >= 0; k-- {
-			stack = append(stack, open{list[k], indent, root || k == len(list)-1})
+		for k, hop := range slices.Backward(list) {
+			stack = append(stack, open{hop, indent, root || k == len(list)-1})
 		}
 	}
 	push("", "", true)

@@ -55,8 +55,8 @@ func (f *forest) walk(roots []int) []drawn {
 	seen := make([]bool, len(f.spans))
 	var stack []drawn
 	push := func(list []int, depth int) {
-		for k := len(list) - 1; k >= 0; k-- {
-			stack = append(stack, drawn{list[k], depth})
+		for _, i := range slices.Backward(list) {
+			stack = append(stack, drawn{i, depth})
 		}
 	}
 	push(roots, 0)

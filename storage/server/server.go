@@ -142,7 +142,7 @@ func (s *Server) prepare(cfg Config) error {
 
 	if binary, err := exec.LookPath("clickhouse"); err == nil && cfg.Engine == "" {
 		s.kind = KindBinary
-		s.command = func() *exec.Cmd { return exec.Command(binary, "server", "--config-file="+config) }
+		s.command = func() *exec.Cmd { return exec.Command(binary, "server", "--config-file="+config) } //nolint:noctx // Stop ends it, by asking first
 		return nil
 	}
 	engine, err := findEngine(cfg.Engine)
@@ -157,7 +157,8 @@ func (s *Server) prepare(cfg Config) error {
 	}
 	s.kind = KindEmbedded
 	s.command = func() *exec.Cmd {
-		return exec.Command(self, childCommand, engine, "--path="+data, "--config-file="+config,
+		return exec.Command(self, childCommand, engine, "--path="+data, //nolint:noctx // Stop ends it, by asking first
+			"--config-file="+config,
 			fmt.Sprintf("--tcp_port=%d", port), "--listen_host=127.0.0.1", "--query", keepAlive)
 	}
 	return nil

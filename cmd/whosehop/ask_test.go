@@ -1,0 +1,95 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+const (
+	settledID = "4bf92f3577b34da6a3ce929d0e0e4736"
+	absentID  = "00000000000000000000000000000001"
+)
+
+// standIn answers as a query server does.
+func standIn(t *testing.T) string {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /api/v1/verdicts/"+settledID, func(w http.ResponseWriter, _ *http.Request) {
+		for _, service := range []string{"cart", "pay"} {
+			_, _ = w.Write([]byte(`{"traceId":"` + settledID + `","rules":"1","version":1,"entry":{"service":"web","operation":"GET /","spanId":"00f067aa0ba902b7",` +
+				`"start":"2026-11-20T10:00:00.000000000Z","durationNs":5},"symptom":"error","shares":[{"site":{"kind":"service","service":"` + service + `"},` +
+				`"accountable":"` + service + `","owner":"team","weight":1,"excessNs":0,"confidence":0.9,"rule":"self-error","spanIds":[],"evidence":["<it> said 500"]}],` +
+				`"hops":[],"completeness":1,"summary":"` + service + ` broke it."}` + "\n"))
+		}
+	})
+	mux.HandleFunc("GET /api/v1/verdicts/"+absentID, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = w.Write([]byte(`{"detail":"no span of this trace is stored"}`))
+	})
+	mux.HandleFunc("GET /api/v1/top", func(w http.ResponseWriter, r *http.Request) {
+		if q := r.URL.Query(); q.Get("since") != "30m0s" || q.Get("by") != "edge" || q.Get("limit") != "20" {
+			http.Error(w, "asked for "+r.URL.RawQuery, http.StatusBadRequest)
+			return
+		}
+		_, _ = w.Write([]byte(`{"top":[{"name":"cart->pay (budget)","owner":"team-cart","rule":"budget","exemplar":"` + settledID + `","caused":7}]}`))
+	})
+	server := httptest.NewServer(requireToken(mux, "secret"))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func TestAskServer(t *testing.T) {
+	at := standIn(t)
+	for _, test := range []struct {
+		args     []string
+		code     int
+		out, err string // parts of it
+	}{
+		{[]string{"blame", settledID, "--token", "secret"}, 0, "cart broke it.", ""},
+		{[]string{"blame", settledID, "--token", "secret"}, 0, "pay broke it.", ""},
+		{[]string{"blame", strings.ToUpper(settledID), "--token", "secret"}, 1, "", "404"},
+		{[]string{"blame", settledID, "--token", "secret", "-o", "json"}, 0, `"evidence":["<it> said 500"]`, ""},
+		{[]string{"blame", absentID, "--token", "secret"}, 1, "", "says 404: no span of this trace is stored"},
+		{[]string{"blame", settledID}, 1, "", "says 401: send the token"},
+		{[]string{"top", "--since", "30m", "--by", "edge", "--token", "secret"}, 0, "cart->pay (budget)", ""},
+		{[]string{"top", "--since", "30m", "--by", "edge", "--token", "secret", "-o", "json"}, 0, `"caused":7`, ""},
+		{[]string{"top", "--token", "secret"}, 1, "", "says 400: asked for"},
+	} {
+		var out, errOut strings.Builder
+		code := run(t.Context(), append(test.args, "--server", at+"/"), strings.NewReader(""), &out, &errOut)
+		if code != test.code || !strings.Contains(out.String(), test.out) || !strings.Contains(errOut.String(), test.err) {
+			t.Errorf("%q: code %d\nout: %s\nerr: %s", test.args, code, out.String(), errOut.String())
+		}
+		if (test.err == "") != (errOut.Len() == 0) {
+			t.Errorf("%q: stderr: %s", test.args, errOut.String())
+		}
+	}
+}
+
+func TestRequireToken(t *testing.T) {
+	guarded := requireToken(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }), "secret")
+	for name, test := range map[string]struct {
+		set  func(*http.Request)
+		want int
+	}{
+		"none":           {func(*http.Request) {}, http.StatusUnauthorized},
+		"bearer":         {func(r *http.Request) { r.Header.Set("Authorization", "Bearer secret") }, http.StatusNoContent},
+		"wrong bearer":   {func(r *http.Request) { r.Header.Set("Authorization", "Bearer secrets") }, http.StatusUnauthorized},
+		"empty bearer":   {func(r *http.Request) { r.Header.Set("Authorization", "Bearer ") }, http.StatusUnauthorized},
+		"password":       {func(r *http.Request) { r.SetBasicAuth("anybody", "secret") }, http.StatusNoContent},
+		"wrong password": {func(r *http.Request) { r.SetBasicAuth("secret", "") }, http.StatusUnauthorized},
+	} {
+		request := httptest.NewRequest(http.MethodGet, "/", nil)
+		test.set(request)
+		recorder := httptest.NewRecorder()
+		guarded.ServeHTTP(recorder, request)
+		if recorder.Code != test.want {
+			t.Errorf("%s: %d, want %d", name, recorder.Code, test.want)
+		}
+		if recorder.Code == http.StatusUnauthorized && recorder.Header().Get("WWW-Authenticate") == "" {
+			t.Errorf("%s: a browser is not told how to ask for the token", name)
+		}
+	}
+}

@@ -1,0 +1,342 @@
+package web_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"github.com/whosehop/whosehop/analyzer/blame"
+	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/internal/tracescript"
+	"github.com/whosehop/whosehop/query"
+	"github.com/whosehop/whosehop/query/web"
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+const story = `
+storefront SERVER "GET /checkout" 0..412 502
+  storefront CLIENT GET 3..9 200 @recommendations
+    recommendations SERVER "GET /recommendations" 4..8 200
+  storefront CLIENT POST 12..405 500 @checkout
+    checkout SERVER "POST /orders" 13..404 500
+      checkout CLIENT shop.Pricing/Quote 15..96 grpc=OK @pricing
+        pricing SERVER shop.Pricing/Quote 16..95 grpc=OK
+      checkout CLIENT shop.Inventory/Reserve 15..22 grpc=OK @inventory
+        inventory SERVER shop.Inventory/Reserve 16..21 grpc=OK
+          inventory CLIENT "SELECT stock" 17..20 db.system.name=postgresql @pg-stock
+      checkout CLIENT POST 100..170 503 @shipping url.full=http://shipping/s
+        shipping SERVER "POST /shipments" 101..169 503
+      checkout CLIENT POST 190..260 200 @shipping url.full=http://shipping/s resend=1
+        shipping SERVER "POST /shipments" 191..259 200
+      checkout CLIENT POST 270..400 error @payments error.type=ECONNRESET
+        payments SERVER "POST /charges" 272..310 200
+          payments CLIENT POST 275..305 200 @bank:443
+`
+
+// fake is a storage with two traces: the story, and one of ten thousand spans.
+type fake struct {
+	blocks map[spans.TraceID]*spans.Block
+}
+
+var (
+	storyID = spans.TraceID{0x4b, 0xf9, 0x2f, 0x35, 0x77, 0xb3, 0x4d, 0xa6, 0xa3, 0xce, 0x92, 0x9d, 0x0e, 0x0e, 0x47, 0x36}
+	hugeID  = spans.TraceID{0x77, 15: 1}
+)
+
+func newFake(t *testing.T) *fake {
+	t.Helper()
+	list, err := tracescript.Parse(story)
+	if err != nil {
+		t.Fatal(err)
+	}
+	huge := []tracescript.Span{{ID: spans.SpanID{1}, Service: "importer", Name: "POST /import", Kind: spans.KindServer, Status: spans.StatusError, StartNs: 1e18, EndNs: 1e18 + 20e9}}
+	for i := range 9_999 {
+		s := tracescript.Span{ID: spans.SpanID{2, 6: byte(i >> 8), 7: byte(i)}, Parent: spans.SpanID{1}, Service: fmt.Sprint("items-", i%40), Name: "PUT /item <b>", Kind: spans.KindServer, StartNs: 1e18 + int64(i)*2e6, EndNs: 1e18 + int64(i)*2e6 + 1.5e6}
+		if i == 7_777 {
+			s.Status = spans.StatusError
+		}
+		huge = append(huge, s)
+	}
+	return &fake{blocks: map[spans.TraceID]*spans.Block{storyID: tracescript.Block(list, storyID), hugeID: tracescript.Block(huge, hugeID)}}
+}
+
+func (f *fake) TraceVerdicts(context.Context, spans.TraceID) ([]string, storage.SettledTrace, bool, error) {
+	return nil, storage.SettledTrace{}, false, nil
+}
+
+func (f *fake) StoredTrace(context.Context, spans.TraceID) (storage.SettledTrace, error) {
+	return storage.SettledTrace{}, nil
+}
+
+func (f *fake) ReadTraces(_ context.Context, ids []spans.TraceID, _ int, b *spans.Block) error {
+	if from := f.blocks[ids[0]]; from != nil {
+		*b = *from
+	}
+	return nil
+}
+
+func (f *fake) JudgeNow(_ context.Context, id spans.TraceID) ([]verdict.Verdict, error) {
+	b := f.blocks[id]
+	if b == nil {
+		return nil, nil
+	}
+	cfg := blame.Config{Owner: func(service, _ string, _ func(string) (string, bool)) string { return "team-" + service }}
+	return blame.Judge(trace.Build(b, trace.Group(b)[0].Rows, 0), cfg), nil
+}
+
+func (f *fake) ListVerdicts(_ context.Context, filter storage.VerdictFilter) ([]storage.VerdictRow, error) {
+	var rows []storage.VerdictRow
+	for i := range min(filter.Limit, 60) {
+		rows = append(rows, storage.VerdictRow{
+			Key: storage.VerdictKey{StartNs: time.Date(2026, 11, 20, 10, 0, i, 0, time.UTC).UnixNano(), TraceID: fmt.Sprintf("%x", storyID[:]), SpanID: "01"}, Service: "storefront", Operation: "GET /checkout",
+			DurationNs: 412e6, Symptom: "error", Summary: "the response between checkout and payments (unowned) broke storefront GET /checkout: the answer of payments never arrived; 1 hop passed it on.", Owners: []string{"unowned"}, Rules: []string{"response-lost"},
+		})
+	}
+	return rows, nil
+}
+
+func (f *fake) Attribution(_ context.Context, from, to time.Time, step time.Duration, _ string) ([]storage.AttributionRow, error) {
+	var rows []storage.AttributionRow
+	i := 0.0
+	for at := from.Truncate(step); at.Before(to); at = at.Add(step) {
+		i++
+		for k, owner := range []string{"team-payments", "unowned", "team-checkout", "user"} {
+			rows = append(rows, storage.AttributionRow{At: at, Owner: owner, Caused: math.Max(0, 6+4*math.Sin(i/5+float64(k))) / float64(k+1), Suffered: uint64(k)})
+		}
+	}
+	return rows, nil
+}
+
+func (f *fake) Top(context.Context, time.Time, time.Time, string, int) ([]storage.TopRow, error) {
+	return nil, nil
+}
+func (f *fake) Ping(context.Context) error { return nil }
+
+func serve(t *testing.T) *httptest.Server {
+	t.Helper()
+	f := newFake(t)
+	mux := http.NewServeMux()
+	web.Register(mux, query.New(f, f), slog.New(slog.DiscardHandler))
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	return server
+}
+
+// chromium finds the browser; without one the test fails, it is never skipped.
+func chromium(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	t.Fatal("there is no Chromium; make test installs it")
+	return ""
+}
+
+// browser is a headless Chromium that notes what a page may not do.
+func browser(t *testing.T) (ctx context.Context, wrongs func() []string) {
+	t.Helper()
+	profile, err := os.MkdirTemp("", "whosehop-chromium-") //nolint:usetesting // the browser may still write when the test ends
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(profile) })
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(t)), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(profile),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.WSURLReadTimeout(time.Minute))
+	ctx, cancelAllocator := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(cancelAllocator)
+	ctx, cancel := chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	whole := ctx
+	t.Cleanup(func() { _ = chromedp.Cancel(whole) }) // waits until the browser has ended
+	ctx, cancelTimeout := context.WithTimeout(ctx, 90*time.Second)
+	t.Cleanup(cancelTimeout)
+	var mu sync.Mutex
+	var found []string
+	note := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		found = append(found, fmt.Sprintf(format, args...))
+	}
+	chromedp.ListenTarget(ctx, func(event any) {
+		switch e := event.(type) {
+		case *runtime.EventConsoleAPICalled:
+			note("console %s", e.Type)
+		case *runtime.EventExceptionThrown:
+			note("exception %s", e.ExceptionDetails.Text)
+		case *log.EventEntryAdded:
+			note("log %s: %s", e.Entry.Level, e.Entry.Text)
+		case *network.EventRequestWillBeSent:
+			if u, err := url.Parse(e.Request.URL); err != nil || (u.Scheme != "data" && u.Hostname() != "127.0.0.1") {
+				note("a request leaves the host: %s", e.Request.URL)
+			}
+		}
+	})
+	return ctx, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return found
+	}
+}
+
+func TestPagesInChromium(t *testing.T) {
+	server := serve(t)
+	ctx, wrongs := browser(t)
+	shots := os.Getenv("SCREENSHOTS")
+	verdictURL := fmt.Sprintf("%s/verdicts/%x", server.URL, storyID[:])
+	for _, size := range []struct {
+		name          string
+		width, height int64
+	}{{"wide", 1280, 900}, {"phone", 390, 844}} {
+		for _, scheme := range []string{"light", "dark"} {
+			for page, address := range map[string]string{"verdict": verdictURL, "list": server.URL + "/", "owners": server.URL + "/owners"} {
+				name := page + "-" + size.name + "-" + scheme
+				var overflow int64
+				var heading, background string
+				var shot []byte
+				err := chromedp.Run(ctx,
+					log.Enable(), network.Enable(), chromedp.EmulateViewport(size.width, size.height),
+					emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+					chromedp.Navigate(address), chromedp.WaitVisible("h1"), chromedp.Text("h1", &heading),
+					chromedp.Evaluate("document.documentElement.scrollWidth - innerWidth", &overflow),
+					chromedp.Evaluate("getComputedStyle(document.body).backgroundColor", &background),
+					chromedp.FullScreenshot(&shot, 100),
+				)
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				if heading == "" || overflow > 0 {
+					t.Errorf("%s: heading %q, %d pixels too wide", name, heading, overflow)
+				}
+				if dark := strings.HasPrefix(background, "rgb(21,"); dark != (scheme == "dark") {
+					t.Errorf("%s: background %s", name, background)
+				}
+				if shots != "" {
+					if err := os.WriteFile(filepath.Join(shots, name+".png"), shot, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+	}
+	for _, w := range wrongs() {
+		t.Error(w)
+	}
+}
+
+func TestVerdictPage(t *testing.T) {
+	server := serve(t)
+	ctx, wrongs := browser(t)
+	var sentence, guilty, focused string
+	var hops, links int
+	err := chromedp.Run(ctx, log.Enable(), network.Enable(),
+		chromedp.Navigate(server.URL+"/"), chromedp.WaitVisible("header input"),
+		chromedp.SendKeys("header input", fmt.Sprintf("%x\n", storyID[:])), chromedp.WaitVisible(".waterfall"),
+		chromedp.Text("h1", &sentence), chromedp.Evaluate("document.querySelector('.row.guilty .what').textContent", &guilty),
+		chromedp.Evaluate("document.querySelectorAll('table.stack tbody tr').length", &hops),
+		chromedp.KeyEvent("\t"), chromedp.Evaluate("document.activeElement.className", &focused),
+		chromedp.Evaluate("[...document.querySelectorAll('a,button,input')].filter(e=>e.tabIndex>=0).length", &links),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(sentence, "the response between checkout and payments") || !strings.Contains(guilty, "checkout → payments") {
+		t.Errorf("sentence %q, marked %q", sentence, guilty)
+	}
+	if hops != 7 || focused != "skip" || links < 5 {
+		t.Errorf("%d hops, first focus %q, %d places for the keyboard", hops, focused, links)
+	}
+	for _, w := range wrongs() {
+		t.Error(w)
+	}
+}
+
+// follow clicks a link where it is: rows that are laid out late must not move it away from a pointer.
+func follow(selector string) chromedp.Action {
+	return chromedp.Evaluate(fmt.Sprintf("document.querySelector(%q).click()", selector), nil)
+}
+
+func TestTenThousandSpans(t *testing.T) {
+	server := serve(t)
+	ctx, wrongs := browser(t)
+	address := fmt.Sprintf("%s/verdicts/%x", server.URL, hugeID[:])
+	var rows, marked int
+	var more string
+	var bytes int
+	err := chromedp.Run(ctx, log.Enable(), network.Enable(), chromedp.Navigate(address), chromedp.WaitVisible(".row.guilty"),
+		chromedp.Evaluate("document.querySelectorAll('.row').length", &rows), chromedp.Evaluate("document.querySelectorAll('.row.guilty').length", &marked),
+		chromedp.Evaluate("document.documentElement.outerHTML.length", &bytes),
+		chromedp.Text(`a[href^="/traces/"]`, &more), follow(`a[href^="/traces/"]`), chromedp.WaitVisible(`a[rel="next"]`),
+		follow(`a[rel="next"]`), chromedp.WaitVisible(`a[rel="prev"]`),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows > 320 || marked != 1 || bytes > 1<<20 || !strings.Contains(more, "9700") {
+		t.Errorf("%d rows, %d marked, %d bytes, %q", rows, marked, bytes, more)
+	}
+	for _, w := range wrongs() {
+		t.Error(w)
+	}
+}
+
+func TestErrorsAreClear(t *testing.T) {
+	server := serve(t)
+	for path, want := range map[string]struct {
+		code int
+		text string
+	}{
+		"/verdicts/" + strings.Repeat("0a", 16): {404, "not known"},
+		"/verdicts/xyz":                         {400, "32 hexadecimal digits"},
+		"/verdicts?traceId=%3Cscript%3E":        {400, "&lt;script&gt;"},
+		"/traces/" + strings.Repeat("0a", 16):   {404, "not known"},
+		"/nothing":                              {404, "no such page"},
+		"/?since=yesterday":                     {400, "duration"},
+		"/?symptom=pain":                        {400, "symptom"},
+		"/static/whosehop.css":                  {200, "color-scheme"},
+	} {
+		response, err := http.Get(server.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body strings.Builder
+		_, _ = fmt.Fprint(&body, read(t, response))
+		if response.StatusCode != want.code || !strings.Contains(body.String(), want.text) {
+			t.Errorf("%s: %d %.300s", path, response.StatusCode, body.String())
+		}
+	}
+}
+
+func read(t *testing.T, r *http.Response) string {
+	t.Helper()
+	defer func() { _ = r.Body.Close() }()
+	var b strings.Builder
+	buffer := make([]byte, 4096)
+	for {
+		n, err := r.Body.Read(buffer)
+		b.Write(buffer[:n])
+		if err != nil {
+			return b.String()
+		}
+	}
+}
