@@ -19,7 +19,7 @@ func TestExactly(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"pack": pack, "oneline": oneline, "status": status,
+			"pack": pack, "oneline": oneline, "status": exitsWith,
 		},
 	})
 }
@@ -43,8 +43,8 @@ func oneline(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
-// status fails unless a command ends with an exit code: status CODE COMMAND ARGS...
-func status(ts *testscript.TestScript, _ bool, args []string) {
+// exitsWith fails unless a command ends with an exit code: status CODE COMMAND ARGS...
+func exitsWith(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	var exit *exec.ExitError
@@ -62,12 +62,12 @@ func TestWithoutSecrets(t *testing.T) {
 	for dsn, want := range map[string]string{
 		"":                                    "",
 		"clickhouse://ch:9000/db":             "clickhouse://ch:9000/db",
-		"tcp://me:hush@ch:9000/db":            "tcp://(not shown)@ch:9000/db",
-		"clickhouse://me:hu@sh@ch:9000/db":    "clickhouse://(not shown)@ch:9000/db",
+		"tcp://me:hush@ch:9000/db":            "tcp://me:xxxxx@ch:9000/db",
+		"clickhouse://me:hu@sh@ch:9000/db":    "clickhouse://me:xxxxx@ch:9000/db",
 		"clickhouse://ch/db?secure=true":      "clickhouse://ch/db?secure=true",
 		"clickhouse://me:hu?sh@ch:9000/db":    "clickhouse://(not shown)",
 		"clickhouse://ch/db?password=hu@sh":   "clickhouse://(not shown)",
-		"clickhouse://me:x@ch?password=hu@sh": "clickhouse://(not shown)@ch?password=%28not+shown%29",
+		"clickhouse://me:x@ch?password=hu@sh": "clickhouse://me:xxxxx@ch?password=xxxxx",
 		"me:hush":                             "(not shown)",
 	} {
 		got := withoutSecrets(dsn)

@@ -246,7 +246,7 @@ func (s *Settings) writeYAML(w io.Writer) error {
 
 const notShown = "(not shown)"
 
-// withoutSecrets is a DSN without its credentials, wherever they stand. It leaves a DSN that it made alone.
+// withoutSecrets is a DSN without its password, wherever that stands. It leaves a DSN that it made alone.
 func withoutSecrets(dsn string) string {
 	scheme, rest, ok := strings.Cut(dsn, "://")
 	if !ok {
@@ -261,14 +261,14 @@ func withoutSecrets(dsn string) string {
 	if err != nil || (at < 0 && strings.Contains(query, "@")) { // a ? or @ that was not escaped: nobody knows what is secret
 		return scheme + "://" + notShown
 	}
-	if at >= 0 {
-		base = notShown + base[at:]
+	if user, _, has := strings.Cut(base[:max(at, 0)], ":"); has {
+		base = user + ":xxxxx" + base[at:]
 	}
 	if query == "" {
 		return scheme + "://" + base
 	}
 	if params.Has("password") {
-		params.Set("password", notShown)
+		params.Set("password", "xxxxx")
 		query = params.Encode()
 	}
 	return scheme + "://" + base + "?" + query
