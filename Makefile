@@ -29,7 +29,7 @@ testdeps: engine # what the tests need beside Go: Chromium, a Node.js SDK, telem
 	@deploy/testdeps.sh
 
 test: testdeps ## run all tests
-	go test -timeout 20m -p 1 ./...
+	go test -count=1 -timeout 20m -p 1 ./...
 
 lint: ## run the linters
 	@mkdir -p $(TOOLS)

@@ -20,10 +20,6 @@ func TestMain(m *testing.M) {
 	})
 }
 
-func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata"})
-}
-
 func TestSizes(t *testing.T) {
 	for text, want := range map[string]size{"0": 0, "1048576": 1 << 20, "512MiB": 512 << 20, "4GiB": 4 << 30, "3KiB": 3 << 10} {
 		var s size

@@ -25,9 +25,8 @@ var impure = []string{"os", "os/exec", "net", "net/http", "context", "log", "log
 var pureTime = []string{"verdict"}
 
 type row struct {
-	pure  bool
-	may   []string
-	found bool
+	pure bool
+	may  []string
 }
 
 // table parses the package table of the architecture page.

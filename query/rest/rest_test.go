@@ -1,0 +1,246 @@
+package rest_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	whosehopv1 "github.com/whosehop/whosehop/proto/whosehop/v1"
+	"github.com/whosehop/whosehop/query"
+	"github.com/whosehop/whosehop/query/grpcapi"
+	"github.com/whosehop/whosehop/query/rest"
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// fake knows one judged trace (01…), one that has not settled (02…), and may fail.
+type fake struct{ err error }
+
+func (f *fake) TraceVerdicts(_ context.Context, id spans.TraceID) ([]string, storage.SettledTrace, bool, error) {
+	body, err := json.Marshal(known(id))
+	return []string{string(body)}, storage.SettledTrace{Version: 3, Rows: 2}, id[0] == 1, errors.Join(f.err, err)
+}
+
+func known(id spans.TraceID) verdict.Verdict {
+	return verdict.Verdict{
+		TraceID: fmt.Sprintf("%x", id[:]), Rules: "1", Version: 3, Symptom: verdict.SymptomError, Summary: "a -> b <broke>", Completeness: 1,
+		Shares: []verdict.Share{{Site: verdict.Site{Kind: verdict.SiteService, Service: "b"}, Weight: 1}}, Hops: []verdict.Hop{{Service: "b", Role: verdict.RoleOrigin}},
+	}
+}
+
+func (f *fake) StoredTrace(context.Context, spans.TraceID) (storage.SettledTrace, error) {
+	return storage.SettledTrace{Rows: 2}, f.err
+}
+func (f *fake) ReadTraces(context.Context, []spans.TraceID, int, *spans.Block) error { return f.err }
+func (f *fake) Ping(context.Context) error                                           { return f.err }
+
+func (f *fake) JudgeNow(_ context.Context, id spans.TraceID) ([]verdict.Verdict, error) {
+	if id[0] != 2 || f.err != nil {
+		return nil, f.err
+	}
+	return []verdict.Verdict{known(id), known(id)}, nil
+}
+
+func (f *fake) ListVerdicts(_ context.Context, filter storage.VerdictFilter) ([]storage.VerdictRow, error) {
+	var rows []storage.VerdictRow
+	for i := 100; i > 0 && len(rows) < filter.Limit; i-- {
+		if filter.Before == nil || int64(i) < filter.Before.StartNs {
+			rows = append(rows, storage.VerdictRow{Key: storage.VerdictKey{StartNs: int64(i), TraceID: "t", SpanID: "s"}, Owners: []string{"o"}})
+		}
+	}
+	return rows, f.err
+}
+
+func (f *fake) Attribution(_ context.Context, from, _ time.Time, _ time.Duration, _ string) ([]storage.AttributionRow, error) {
+	return []storage.AttributionRow{{At: from, Owner: "o", Caused: 1.5, Suffered: 2}}, f.err
+}
+
+func (f *fake) Top(context.Context, time.Time, time.Time, string, int) ([]storage.TopRow, error) {
+	return []storage.TopRow{{Name: "o", Caused: 1.5, Exemplar: "t"}}, f.err
+}
+
+func serve(t *testing.T, f *fake) (*httptest.Server, whosehopv1.WhosehopClient) {
+	t.Helper()
+	service := query.New(f, f)
+	mux := http.NewServeMux()
+	rest.Register(mux, service, slog.New(slog.DiscardHandler))
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	api := grpc.NewServer()
+	grpcapi.Register(api, service, slog.New(slog.DiscardHandler))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = api.Serve(listener) }()
+	t.Cleanup(api.Stop)
+	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return server, whosehopv1.NewWhosehopClient(conn)
+}
+
+func get(t *testing.T, address string) (int, http.Header, string) {
+	t.Helper()
+	response, err := http.Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, response.Header, string(body)
+}
+
+var (
+	settled   = "01" + strings.Repeat("0", 30)
+	unsettled = "02" + strings.Repeat("0", 30)
+	unknown   = "03" + strings.Repeat("0", 30)
+)
+
+func TestVerdictIsTheContractsJSON(t *testing.T) {
+	server, client := serve(t, &fake{})
+	code, header, body := get(t, server.URL+"/api/v1/verdicts/"+settled)
+	if code != 200 || header.Get("Content-Type") != "application/json" || !strings.HasSuffix(body, "}\n") || !strings.Contains(body, `"summary":"a -> b <broke>"`) || strings.Contains(body, "provisional") {
+		t.Errorf("settled: %d %s %s", code, header.Get("Content-Type"), body)
+	}
+	response, err := client.GetVerdict(t.Context(), &whosehopv1.GetVerdictRequest{TraceId: settled})
+	if err != nil || response.GetVerdictJson()[0]+"\n" != body {
+		t.Errorf("gRPC says something else: %v %v", response, err)
+	}
+	code, header, body = get(t, server.URL+"/api/v1/verdicts/"+unsettled)
+	if code != 200 || header.Get("Content-Type") != "application/x-ndjson" || strings.Count(body, `"provisional":true`) != 2 || strings.Count(body, "\n") != 2 {
+		t.Errorf("not settled, two entries: %d %s %s", code, header.Get("Content-Type"), body)
+	}
+}
+
+func TestPagesOfAListMeet(t *testing.T) {
+	server, client := serve(t, &fake{})
+	token, seen := "", 0
+	for {
+		_, _, body := get(t, server.URL+"/api/v1/verdicts?pageSize=30&pageToken="+token)
+		var page struct {
+			Verdicts      []struct{ TraceID string }
+			NextPageToken string
+		}
+		if err := json.Unmarshal([]byte(body), &page); err != nil {
+			t.Fatal(err)
+		}
+		seen += len(page.Verdicts)
+		if token = page.NextPageToken; token == "" {
+			break
+		}
+	}
+	if seen != 100 {
+		t.Errorf("%d verdicts on all pages, want 100", seen)
+	}
+	page, err := client.ListVerdicts(t.Context(), &whosehopv1.ListVerdictsRequest{PageSize: 99})
+	if err != nil || len(page.GetVerdicts()) != 99 || page.GetNextPageToken() == "" {
+		t.Errorf("gRPC: %v", err)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	server, client := serve(t, &fake{})
+	for path, want := range map[string]int{
+		"/api/v1/verdicts/" + unknown: 404, "/api/v1/verdicts/nonsense": 400, "/api/v1/verdicts?pageSize=x": 400, "/api/v1/verdicts?from=yesterday": 400,
+		"/api/v1/verdicts?since=1h&from=2026-01-01T00:00:00Z": 400, "/api/v1/verdicts?colour=red": 400, "/api/v1/attribution?step=1ms": 400, "/api/v1/top?by=x": 400, "/api/v1/nothing": 404,
+		"/api/v1/top?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z": 400,
+	} {
+		code, header, body := get(t, server.URL+path)
+		if code != want || header.Get("Content-Type") != "application/problem+json" || !strings.Contains(body, `"detail":"`) {
+			t.Errorf("%s: %d %s %s", path, code, header.Get("Content-Type"), body)
+		}
+	}
+	for id, want := range map[string]codes.Code{unknown: codes.NotFound, "x": codes.InvalidArgument} {
+		if _, err := client.GetVerdict(t.Context(), &whosehopv1.GetVerdictRequest{TraceId: id}); status.Code(err) != want {
+			t.Errorf("gRPC, %s: %v", id, err)
+		}
+	}
+
+	server, client = serve(t, &fake{err: &net.OpError{Op: "dial", Err: errors.New("secret address refused")}})
+	code, _, body := get(t, server.URL+"/api/v1/verdicts/"+settled)
+	if code != 500 || strings.Contains(body, "secret") {
+		t.Errorf("an error of ours: %d %s", code, body)
+	}
+	if _, err := client.GetTop(t.Context(), &whosehopv1.GetTopRequest{}); status.Code(err) != codes.Internal || strings.Contains(err.Error(), "secret") {
+		t.Errorf("gRPC: %v", err)
+	}
+	server, client = serve(t, &fake{err: away{}})
+	code, header, _ := get(t, server.URL+"/api/v1/top")
+	if code != 503 || header.Get("Retry-After") == "" {
+		t.Errorf("the storage is away: %d", code)
+	}
+	if _, err := client.GetAttribution(t.Context(), &whosehopv1.GetAttributionRequest{}); status.Code(err) != codes.Unavailable {
+		t.Errorf("gRPC: %v", err)
+	}
+}
+
+type away struct{}
+
+func (away) Error() string   { return "away" }
+func (away) Retryable() bool { return true }
+
+// TestOpenAPI holds every route against the document: each path answers, with the fields it promises.
+func TestOpenAPI(t *testing.T) {
+	server, _ := serve(t, &fake{})
+	_, _, text := get(t, server.URL+"/api/v1/openapi.json")
+	var doc struct {
+		OpenAPI    string
+		Paths      map[string]map[string]struct{ Parameters []struct{ Name, In string } }
+		Components struct {
+			Schemas map[string]struct {
+				Properties map[string]any
+				Required   []string
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 5 {
+		t.Fatalf("%v, %d paths", err, len(doc.Paths))
+	}
+	for path := range doc.Paths {
+		code, _, body := get(t, server.URL+strings.ReplaceAll(path, "{traceId}", settled))
+		if code != 200 {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+	}
+	for path, schema := range map[string]string{
+		"/api/v1/verdicts/" + settled: "Verdict", "/api/v1/verdicts?pageSize=1": "VerdictSummary", "/api/v1/attribution": "Attribution", "/api/v1/top": "Top",
+	} {
+		_, _, body := get(t, server.URL+path)
+		for _, field := range doc.Components.Schemas[schema].Required {
+			if !strings.Contains(body, `"`+field+`":`) {
+				t.Errorf("%s promises %s, which is not in %s", schema, field, body)
+			}
+		}
+	}
+	for path, methods := range doc.Paths {
+		for _, p := range methods["get"].Parameters {
+			if p.In != "query" {
+				continue
+			}
+			if code, _, body := get(t, server.URL+strings.ReplaceAll(path, "{traceId}", settled)+"?"+p.Name+"="); code != 200 {
+				t.Errorf("%s does not take %s: %s", path, p.Name, body)
+			}
+		}
+	}
+}
