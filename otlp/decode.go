@@ -15,12 +15,20 @@ import (
 
 // Rejected counts the spans that were left out of a block, by reason. Their neighbours are in it.
 type Rejected struct {
-	BadTraceID int // not 16 bytes, or all zero
-	BadSpanID  int // not 8 bytes, or all zero
+	BadTraceID  int // not 16 bytes, or all zero
+	BadSpanID   int // not 8 bytes, or all zero
+	BadParentID int // neither empty nor 8 bytes
 }
 
 // Total is how many spans were left out.
-func (r Rejected) Total() int { return r.BadTraceID + r.BadSpanID }
+func (r Rejected) Total() int { return r.BadTraceID + r.BadSpanID + r.BadParentID }
+
+// Add counts other's spans too.
+func (r *Rejected) Add(other Rejected) {
+	r.BadTraceID += other.BadTraceID
+	r.BadSpanID += other.BadSpanID
+	r.BadParentID += other.BadParentID
+}
 
 // String names the reasons, as a sender can use them.
 func (r Rejected) String() string {
@@ -31,14 +39,23 @@ func (r Rejected) String() string {
 	if r.BadSpanID > 0 {
 		parts = append(parts, fmt.Sprintf("%d with a span id that is not 8 bytes or all zero", r.BadSpanID))
 	}
+	if r.BadParentID > 0 {
+		parts = append(parts, fmt.Sprintf("%d with a parent span id that is not 8 bytes", r.BadParentID))
+	}
 	return strings.Join(parts, ", ")
 }
 
 // Decode appends the spans of an ExportTraceServiceRequest (which is also a TracesData) to b. When
-// the bytes are not that, the error is an *Error and b is as it was. A parent id that is not 8 bytes
-// long is taken for none; unknown fields are passed over.
+// the bytes are not that, the error is an *Error and b is as it was.
+//
+// What is kept, and how: repeated messages merge, as protobuf says; unknown fields and fields of
+// another wire type are passed over; of a key that a row of attributes has twice the last value
+// stays; text that is not UTF-8 gets U+FFFD in its place; times beyond int64 are held at its
+// maximum. A span with a bad id is left out and counted (to take a bad parent for none would make up
+// a root); a link with bad ids is kept, without them. Resources and scopes without a span that is
+// kept leave nothing behind.
 func Decode(request []byte, b *spans.Block) (Rejected, error) {
-	d := decoder{b: b}
+	d := decoder{b: b, detailsLeft: len(request)/detailBytesMin + 64}
 	n, resources, scopes := b.Len(), b.Resources.Services.Len(), b.Scopes.Names.Len()
 	r := reader{data: request}
 	var f field
@@ -49,7 +66,8 @@ func Decode(request []byte, b *spans.Block) (Rejected, error) {
 		}
 		if err != nil {
 			b.TruncateSpans(n)
-			truncateResources(b, resources, scopes)
+			truncateResources(b, resources)
+			truncateScopes(b, scopes)
 			return Rejected{}, err
 		}
 		if !ok {
@@ -58,65 +76,43 @@ func Decode(request []byte, b *spans.Block) (Rejected, error) {
 	}
 }
 
-func truncateResources(b *spans.Block, resources, scopes int) {
-	b.Resources.Services.Truncate(resources)
-	b.Resources.Attrs.Truncate(resources)
-	b.Resources.SchemaURLs.Truncate(resources)
-	b.Resources.DroppedAttrs = b.Resources.DroppedAttrs[:resources]
-	b.Scopes.Names.Truncate(scopes)
-	b.Scopes.Versions.Truncate(scopes)
-	b.Scopes.Attrs.Truncate(scopes)
-	b.Scopes.SchemaURLs.Truncate(scopes)
-	b.Scopes.DroppedAttrs = b.Scopes.DroppedAttrs[:scopes]
+func truncateResources(b *spans.Block, n int) {
+	b.Resources.Services.Truncate(n)
+	b.Resources.Attrs.Truncate(n)
+	b.Resources.SchemaURLs.Truncate(n)
+	b.Resources.DroppedAttrs = b.Resources.DroppedAttrs[:n]
 }
 
+func truncateScopes(b *spans.Block, n int) {
+	b.Scopes.Names.Truncate(n)
+	b.Scopes.Versions.Truncate(n)
+	b.Scopes.Attrs.Truncate(n)
+	b.Scopes.SchemaURLs.Truncate(n)
+	b.Scopes.DroppedAttrs = b.Scopes.DroppedAttrs[:n]
+}
+
+// detailBytesMin is fewer bytes than any event or link of a real sender has (a time alone is 9).
+// Empty ones, two bytes each, would unfold to twenty times the request.
+const detailBytesMin = 8
+
 type decoder struct {
-	b        *spans.Block
-	rejected Rejected
+	b           *spans.Block
+	rejected    Rejected
+	detailsLeft int // how many events and links may still come
+}
+
+func (d *decoder) detail(base int) error {
+	if d.detailsLeft--; d.detailsLeft < 0 {
+		return &Error{At: base, Reason: "it is made of empty events or links"}
+	}
+	return nil
 }
 
 // resourceSpans goes over its fields twice: the resource may stand behind the spans that it is of.
 func (d *decoder) resourceSpans(body []byte, base int) error {
-	var resource, schemaURL []byte
-	resourceBase := base
-	r := reader{data: body, base: base}
-	var f field
-	for {
-		ok, err := r.next(&f)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			break
-		}
-		switch {
-		case f.number == 1 && f.wire == wireLen:
-			resource, resourceBase = f.body, f.base
-		case f.number == 3 && f.wire == wireLen:
-			schemaURL = f.body
-		}
-	}
-	row := uint32(d.b.Resources.Services.Len())
-	if err := d.resource(resource, resourceBase, schemaURL); err != nil {
-		return err
-	}
-	r = reader{data: body, base: base}
-	for {
-		ok, err := r.next(&f)
-		if err != nil || !ok {
-			return err
-		}
-		if f.number == 2 && f.wire == wireLen {
-			if err := d.scopeSpans(f.body, f.base, row); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-func (d *decoder) resource(body []byte, base int, schemaURL []byte) error {
-	res := &d.b.Resources
-	row := res.Attrs.Len()
+	res, n := &d.b.Resources, d.b.Len()
+	row := res.Services.Len()
+	var schemaURL []byte
 	dropped := uint32(0)
 	r := reader{data: body, base: base}
 	var f field
@@ -130,25 +126,67 @@ func (d *decoder) resource(body []byte, base int, schemaURL []byte) error {
 		}
 		switch {
 		case f.number == 1 && f.wire == wireLen:
-			if err := attribute(&res.Attrs, f.body, f.base); err != nil {
+			if dropped, err = d.resource(f.body, f.base, dropped); err != nil {
 				return err
 			}
-		case f.number == 2 && f.wire == wireVarint:
-			dropped = uint32(f.value)
+		case f.number == 3 && f.wire == wireLen:
+			schemaURL = f.body
 		}
 	}
-	res.Attrs.EndRow()
+	endRow(&res.Attrs)
 	service, _ := res.Attrs.Get(row, "service.name")
 	res.Services.AppendBytes(service)
 	res.SchemaURLs.Bytes = appendText(res.SchemaURLs.Bytes, schemaURL)
 	res.SchemaURLs.EndRow()
 	res.DroppedAttrs = append(res.DroppedAttrs, dropped)
+
+	r = reader{data: body, base: base}
+	for {
+		ok, err := r.next(&f)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		if f.number == 2 && f.wire == wireLen {
+			if err := d.scopeSpans(f.body, f.base, uint32(row)); err != nil {
+				return err
+			}
+		}
+	}
+	if d.b.Len() == n {
+		truncateResources(d.b, row)
+	}
 	return nil
 }
 
+// resource adds the attributes of a Resource to the open row.
+func (d *decoder) resource(body []byte, base int, dropped uint32) (uint32, error) {
+	r := reader{data: body, base: base}
+	var f field
+	for {
+		ok, err := r.next(&f)
+		if err != nil || !ok {
+			return dropped, err
+		}
+		switch {
+		case f.number == 1 && f.wire == wireLen:
+			if err := attribute(&d.b.Resources.Attrs, f.body, f.base); err != nil {
+				return dropped, err
+			}
+		case f.number == 2 && f.wire == wireVarint:
+			dropped = uint32(f.value)
+		}
+	}
+}
+
+// scopeSpans goes over its fields twice, like resourceSpans.
 func (d *decoder) scopeSpans(body []byte, base int, resource uint32) error {
-	var scope, schemaURL []byte
-	scopeBase := base
+	s, n := &d.b.Scopes, d.b.Len()
+	row := s.Names.Len()
+	var sc scope
+	var schemaURL []byte
 	r := reader{data: body, base: base}
 	var f field
 	for {
@@ -161,65 +199,71 @@ func (d *decoder) scopeSpans(body []byte, base int, resource uint32) error {
 		}
 		switch {
 		case f.number == 1 && f.wire == wireLen:
-			scope, scopeBase = f.body, f.base
+			if err := d.scope(f.body, f.base, &sc); err != nil {
+				return err
+			}
 		case f.number == 3 && f.wire == wireLen:
 			schemaURL = f.body
 		}
 	}
-	row := uint32(d.b.Scopes.Names.Len())
-	if err := d.scope(scope, scopeBase, schemaURL); err != nil {
-		return err
-	}
+	endRow(&s.Attrs)
+	s.Names.Bytes = appendText(s.Names.Bytes, sc.name)
+	s.Names.EndRow()
+	s.Versions.Bytes = appendText(s.Versions.Bytes, sc.version)
+	s.Versions.EndRow()
+	s.SchemaURLs.Bytes = appendText(s.SchemaURLs.Bytes, schemaURL)
+	s.SchemaURLs.EndRow()
+	s.DroppedAttrs = append(s.DroppedAttrs, sc.dropped)
+
 	r = reader{data: body, base: base}
+	for {
+		ok, err := r.next(&f)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		if f.number == 2 && f.wire == wireLen {
+			if err := d.span(f.body, f.base, resource, uint32(row)); err != nil {
+				return err
+			}
+		}
+	}
+	if d.b.Len() == n {
+		truncateScopes(d.b, row)
+	}
+	return nil
+}
+
+// scope is an InstrumentationScope without its attributes.
+type scope struct {
+	name, version []byte
+	dropped       uint32
+}
+
+// scope adds the attributes of a scope to the open row.
+func (d *decoder) scope(body []byte, base int, sc *scope) error {
+	r := reader{data: body, base: base}
+	var f field
 	for {
 		ok, err := r.next(&f)
 		if err != nil || !ok {
 			return err
 		}
-		if f.number == 2 && f.wire == wireLen {
-			if err := d.span(f.body, f.base, resource, row); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-func (d *decoder) scope(body []byte, base int, schemaURL []byte) error {
-	s := &d.b.Scopes
-	var name, version []byte
-	dropped := uint32(0)
-	r := reader{data: body, base: base}
-	var f field
-	for {
-		ok, err := r.next(&f)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			break
-		}
 		switch {
 		case f.number == 1 && f.wire == wireLen:
-			name = f.body
+			sc.name = f.body
 		case f.number == 2 && f.wire == wireLen:
-			version = f.body
+			sc.version = f.body
 		case f.number == 3 && f.wire == wireLen:
-			if err := attribute(&s.Attrs, f.body, f.base); err != nil {
+			if err := attribute(&d.b.Scopes.Attrs, f.body, f.base); err != nil {
 				return err
 			}
 		case f.number == 4 && f.wire == wireVarint:
-			dropped = uint32(f.value)
+			sc.dropped = uint32(f.value)
 		}
 	}
-	s.Attrs.EndRow()
-	s.Names.Bytes = appendText(s.Names.Bytes, name)
-	s.Names.EndRow()
-	s.Versions.Bytes = appendText(s.Versions.Bytes, version)
-	s.Versions.EndRow()
-	s.SchemaURLs.Bytes = appendText(s.SchemaURLs.Bytes, schemaURL)
-	s.SchemaURLs.EndRow()
-	s.DroppedAttrs = append(s.DroppedAttrs, dropped)
-	return nil
 }
 
 // span appends one span; one without a valid id is taken out again.
@@ -290,7 +334,7 @@ func (d *decoder) span(body []byte, base int, resource, scope uint32) error {
 	var sid, pid spans.SpanID
 	copyID(tid[:], traceID)
 	copyID(sid[:], spanID)
-	copyID(pid[:], parentID)
+	badParent := !copyID(pid[:], parentID) && len(parentID) > 0
 	b.TraceIDs, b.SpanIDs, b.ParentIDs = append(b.TraceIDs, tid), append(b.SpanIDs, sid), append(b.ParentIDs, pid)
 	b.StartNs, b.EndNs = append(b.StartNs, clampNs(start)), append(b.EndNs, clampNs(end))
 	b.Kinds, b.Statuses = append(b.Kinds, knownKind(kind)), append(b.Statuses, knownStatus(status))
@@ -301,7 +345,7 @@ func (d *decoder) span(body []byte, base int, resource, scope uint32) error {
 	b.TraceStates.EndRow()
 	b.StatusMessages.Bytes = appendText(b.StatusMessages.Bytes, message)
 	b.StatusMessages.EndRow()
-	b.Attrs.EndRow()
+	endRow(&b.Attrs)
 	b.DroppedAttrs = append(b.DroppedAttrs, dropped)
 	b.DroppedEvents = append(b.DroppedEvents, droppedEvents)
 	b.DroppedLinks = append(b.DroppedLinks, droppedLinks)
@@ -316,15 +360,20 @@ func (d *decoder) span(body []byte, base int, resource, scope uint32) error {
 	case sid == (spans.SpanID{}):
 		d.rejected.BadSpanID++
 		b.TruncateSpans(row)
+	case badParent:
+		d.rejected.BadParentID++
+		b.TruncateSpans(row)
 	}
 	return nil
 }
 
-// copyID copies an id of the right length; any other is none.
-func copyID(dst, id []byte) {
-	if len(id) == len(dst) {
-		copy(dst, id)
+// copyID copies an id of the right length and says whether it had that.
+func copyID(dst, id []byte) bool {
+	if len(id) != len(dst) {
+		return false
 	}
+	copy(dst, id)
+	return true
 }
 
 func clampNs(ns uint64) int64 { return int64(min(ns, math.MaxInt64)) }
@@ -361,6 +410,9 @@ func readStatus(body []byte, base int, message []byte, code uint32) ([]byte, uin
 }
 
 func (d *decoder) event(body []byte, base int) error {
+	if err := d.detail(base); err != nil {
+		return err
+	}
 	e := &d.b.Events
 	var at uint64
 	var name []byte
@@ -391,12 +443,15 @@ func (d *decoder) event(body []byte, base int) error {
 	e.TimeNs = append(e.TimeNs, clampNs(at))
 	e.Names.Bytes = appendText(e.Names.Bytes, name)
 	e.Names.EndRow()
-	e.Attrs.EndRow()
+	endRow(&e.Attrs)
 	e.DroppedAttrs = append(e.DroppedAttrs, dropped)
 	return nil
 }
 
 func (d *decoder) link(body []byte, base int) error {
+	if err := d.detail(base); err != nil {
+		return err
+	}
 	l := &d.b.Links
 	var tid spans.TraceID
 	var sid spans.SpanID
@@ -432,7 +487,7 @@ func (d *decoder) link(body []byte, base int) error {
 	l.TraceIDs, l.SpanIDs = append(l.TraceIDs, tid), append(l.SpanIDs, sid)
 	l.TraceStates.Bytes = appendText(l.TraceStates.Bytes, state)
 	l.TraceStates.EndRow()
-	l.Attrs.EndRow()
+	endRow(&l.Attrs)
 	l.DroppedAttrs, l.Flags = append(l.DroppedAttrs, dropped), append(l.Flags, flags)
 	return nil
 }

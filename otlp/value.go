@@ -1,8 +1,10 @@
 package otlp
 
 import (
+	"bytes"
 	"encoding/base64"
 	"math"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -28,39 +30,114 @@ func appendText(dst, s []byte) []byte {
 
 // attribute appends a KeyValue to the open row of attrs.
 func attribute(attrs *spans.Attrs, body []byte, base int) error {
-	var key, value []byte
-	valueBase := base
+	key, value, err := keyValue(body, base)
+	if err != nil {
+		return err
+	}
+	attrs.Keys.Bytes = appendText(attrs.Keys.Bytes, key)
+	attrs.Keys.EndRow()
+	attrs.Values.Bytes, err = plainValue(attrs.Values.Bytes, value)
+	attrs.Values.EndRow() // the row stays whole; after an error the caller gives up the request
+	return err
+}
+
+// keyValue reads a KeyValue; the value is the field of its AnyValue that is set.
+func keyValue(body []byte, base int) (key []byte, value field, err error) {
 	r := reader{data: body, base: base}
 	var f field
 	for {
 		ok, err := r.next(&f)
-		if err != nil {
-			return err
+		if err != nil || !ok {
+			return key, value, err
 		}
-		if !ok {
+		switch {
+		case f.number == 1 && f.wire == wireLen:
+			key = f.body
+		case f.number == 2 && f.wire == wireLen:
+			set, err := anyValue(f.body, f.base)
+			if err != nil {
+				return key, value, err
+			}
+			if set.number != 0 {
+				value = set
+			}
+		}
+	}
+}
+
+// endRow closes a row of attributes in which of every key only the last pair stays: the
+// specification wants keys to be unique, and ClickHouse, asked for one, gives the first.
+//
+// Nearly all rows have no key twice, so this is made cheap for them: only keys whose bit in seen is
+// taken are looked for among those before.
+func endRow(attrs *spans.Attrs) {
+	from, to := 0, attrs.Keys.Len()
+	if n := attrs.Len(); n > 0 {
+		from = int(attrs.Ends[n-1])
+	}
+	if to-from > rowScannedMax {
+		lastOfEach(attrs, from, to)
+		attrs.EndRow()
+		return
+	}
+	var seen [4]uint64
+	for i := from; i < to; i++ {
+		key := attrs.Keys.At(i)
+		h := len(key)
+		if h > 0 {
+			h = h*31 + int(key[h-1])*7 + int(key[h/2])
+		}
+		word, bit := h>>6&3, uint64(1)<<(h&63)
+		if seen[word]&bit != 0 && hasKey(attrs, key, from, i) {
+			lastOfEach(attrs, from, to)
 			break
 		}
-		if f.wire != wireLen {
-			continue
-		}
-		switch f.number {
-		case 1:
-			key = f.body
-		case 2:
-			value, valueBase = f.body, f.base
+		seen[word] |= bit
+	}
+	attrs.EndRow()
+}
+
+// rowScannedMax is the length of a row up to which searching it costs less than a map.
+const rowScannedMax = 256
+
+func hasKey(attrs *spans.Attrs, key []byte, from, to int) bool {
+	for i := from; i < to; i++ {
+		if bytes.Equal(attrs.Keys.At(i), key) {
+			return true
 		}
 	}
-	attrs.Keys.Bytes = appendText(attrs.Keys.Bytes, key)
-	var err error
-	if attrs.Values.Bytes, err = plainValue(attrs.Values.Bytes, value, valueBase); err != nil {
-		// The row stays whole; the caller gives up the request.
-		attrs.Keys.EndRow()
-		attrs.Values.EndRow()
-		return err
+	return false
+}
+
+// lastOfEach keeps, of the pairs from..to at the columns' end, the last of every key.
+func lastOfEach(attrs *spans.Attrs, from, to int) {
+	last := make(map[string]int, to-from)
+	for i := from; i < to; i++ {
+		last[attrs.Keys.Str(i)] = i
 	}
-	attrs.Keys.EndRow()
-	attrs.Values.EndRow()
-	return nil
+	if len(last) == to-from {
+		return
+	}
+	kept := from
+	for i := from; i < to; i++ {
+		key, value := attrs.Keys.At(i), attrs.Values.At(i)
+		if last[string(key)] == i {
+			move(&attrs.Keys, kept, key)
+			move(&attrs.Values, kept, value)
+			kept++
+		}
+	}
+	attrs.Keys.Truncate(kept)
+	attrs.Values.Truncate(kept)
+}
+
+// move makes row i of a column text, which stands in the column at or behind that row.
+func move(column *spans.Text, i int, text []byte) {
+	at := 0
+	if i > 0 {
+		at = int(column.Ends[i-1])
+	}
+	column.Ends[i] = uint32(at + copy(column.Bytes[at:], text))
 }
 
 // anyValue finds the field of an AnyValue that is set: the last one, as for every oneof.
@@ -81,13 +158,11 @@ func anyValue(body []byte, base int) (field, error) {
 	}
 }
 
-// plainValue appends an AnyValue as text: strings as they are, numbers and booleans in their usual
-// spelling, bytes in base64, arrays and maps as JSON.
-func plainValue(dst, body []byte, base int) ([]byte, error) {
-	f, err := anyValue(body, base)
-	if err != nil {
-		return dst, err
-	}
+// plainValue appends the set field of an AnyValue as text, byte for byte as the OpenTelemetry
+// exporters spell it (pdata's Value.AsString): strings as they are, numbers and booleans in their
+// usual spelling, bytes in base64, arrays and maps as JSON. Two differences: NaN and the infinities
+// within JSON are strings and do not empty the whole value; what lies deeper than valueDepthMax is null.
+func plainValue(dst []byte, f field) ([]byte, error) {
 	switch f.number {
 	case 1:
 		return appendText(dst, f.body), nil
@@ -164,34 +239,19 @@ func jsonArray(dst []byte, of field, depth int) ([]byte, error) {
 	}
 }
 
-func jsonMap(dst []byte, of field, depth int) ([]byte, error) {
-	dst = append(dst, '{')
-	r := reader{data: of.body, base: of.base}
-	var f field
-	for first := true; ; {
-		ok, err := r.next(&f)
-		if err != nil {
-			return dst, err
-		}
-		if !ok {
-			return append(dst, '}'), nil
-		}
-		if f.number != 1 || f.wire != wireLen {
-			continue
-		}
-		if !first {
-			dst = append(dst, ',')
-		}
-		first = false
-		if dst, err = jsonPair(dst, f, depth); err != nil {
-			return dst, err
-		}
-	}
+// pair is one pair of a map that was written as JSON, as it stands in the buffer.
+type pair struct {
+	key      []byte
+	from, to int
 }
 
-func jsonPair(dst []byte, of field, depth int) ([]byte, error) {
-	var key []byte
-	var value field
+// jsonMap writes the pairs in the order of their keys, the last one of each, as encoding/json does.
+func jsonMap(dst []byte, of field, depth int) ([]byte, error) {
+	var few [8]pair // larger maps are rare
+	pairs := few[:0]
+	sorted := true
+	dst = append(dst, '{')
+	start := len(dst)
 	r := reader{data: of.body, base: of.base}
 	var f field
 	for {
@@ -202,17 +262,44 @@ func jsonPair(dst []byte, of field, depth int) ([]byte, error) {
 		if !ok {
 			break
 		}
-		switch {
-		case f.number == 1 && f.wire == wireLen:
-			key = f.body
-		case f.number == 2 && f.wire == wireLen:
-			if value, err = anyValue(f.body, f.base); err != nil {
-				return dst, err
-			}
+		if f.number != 1 || f.wire != wireLen {
+			continue
 		}
+		key, value, err := keyValue(f.body, f.base)
+		if err != nil {
+			return dst, err
+		}
+		if n := len(pairs); n > 0 {
+			sorted = sorted && bytes.Compare(pairs[n-1].key, key) < 0
+			dst = append(dst, ',')
+		}
+		from := len(dst)
+		dst = append(jsonString(dst, key), ':')
+		if dst, err = jsonValue(dst, value, depth+1); err != nil {
+			return dst, err
+		}
+		pairs = append(pairs, pair{key: key, from: from, to: len(dst)})
 	}
-	dst = append(jsonString(dst, key), ':')
-	return jsonValue(dst, value, depth+1)
+	if !sorted {
+		dst = sortPairs(dst, start, pairs)
+	}
+	return append(dst, '}'), nil
+}
+
+// sortPairs rewrites dst[start:] with the pairs sorted: it writes them behind, then moves them down.
+func sortPairs(dst []byte, start int, pairs []pair) []byte {
+	slices.SortStableFunc(pairs, func(a, b pair) int { return bytes.Compare(a.key, b.key) })
+	end := len(dst)
+	for i, p := range pairs {
+		if i+1 < len(pairs) && bytes.Equal(p.key, pairs[i+1].key) {
+			continue // a later one has this key
+		}
+		if len(dst) > end {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, dst[p.from:p.to]...)
+	}
+	return dst[:start+copy(dst[start:], dst[end:])]
 }
 
 // appendDouble spells a number as JavaScript does.
@@ -236,6 +323,7 @@ func appendDouble(dst []byte, v float64) []byte {
 	return dst
 }
 
+// jsonString escapes what encoding/json escapes when HTML is left alone.
 func jsonString(dst, s []byte) []byte {
 	const hexDigits = "0123456789abcdef"
 	dst = append(dst, '"')
@@ -243,7 +331,15 @@ func jsonString(dst, s []byte) []byte {
 		c := s[0]
 		if c >= utf8.RuneSelf {
 			r, n := utf8.DecodeRune(s)
-			dst = utf8.AppendRune(dst, r)
+			switch {
+			case r == utf8.RuneError && n == 1:
+				dst = append(dst, `\ufffd`...)
+			case r == '\u2028' || r == '\u2029':
+				dst = append(dst, `\u202`...)
+				dst = append(dst, hexDigits[r&15])
+			default:
+				dst = append(dst, s[:n]...)
+			}
 			s = s[n:]
 			continue
 		}
@@ -251,6 +347,10 @@ func jsonString(dst, s []byte) []byte {
 		switch {
 		case c == '"' || c == '\\':
 			dst = append(dst, '\\', c)
+		case c == '\b':
+			dst = append(dst, '\\', 'b')
+		case c == '\f':
+			dst = append(dst, '\\', 'f')
 		case c == '\n':
 			dst = append(dst, '\\', 'n')
 		case c == '\r':

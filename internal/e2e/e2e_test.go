@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/server"
 	"github.com/whosehop/whosehop/verdict"
 )
 
@@ -26,6 +27,9 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
+	if server.IsChild(os.Args) {
+		os.Exit(server.ChildMain(os.Args))
+	}
 	dir, err := os.MkdirTemp("", "whosehop-e2e-")
 	if err == nil {
 		bin = dir
