@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 BIN := $(CURDIR)/bin
 TOOLS := $(CURDIR)/.cache/bin
+LINT_VERSION := v2.12.2
+LINT := $(TOOLS)/golangci-lint-$(LINT_VERSION)
 ENGINE := deploy/engine/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 FAULT ?= leaf-error
 FUZZTIME ?= 30s
@@ -31,14 +33,18 @@ testdeps: engine # what the tests need beside Go: Chromium, a Node.js SDK, telem
 test: testdeps ## run all tests
 	go test -count=1 -timeout 20m -p 1 ./...
 
-lint: ## run the linters
-	@mkdir -p $(TOOLS)
-	@test -x $(TOOLS)/golangci-lint || GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
-	$(TOOLS)/golangci-lint run ./...
+lint: $(LINT) ## run the linters
+	$(LINT) run ./...
 
-fmt: ## format the code
-	@test -x $(TOOLS)/golangci-lint || GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
-	$(TOOLS)/golangci-lint fmt ./...
+fmt: $(LINT) ## format the code
+	$(LINT) fmt ./...
+
+# The version is in the name: another one is built when it is pinned.
+$(LINT):
+	@mkdir -p $(TOOLS)
+	@echo "Building golangci-lint $(LINT_VERSION) (a minute or two, once)…"
+	GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@mv $(TOOLS)/golangci-lint $@
 
 generate: ## generate the Go of proto/ (needs protoc)
 	proto/generate.sh

@@ -4,15 +4,18 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
   sudo=
-  [ "$(id -u)" = 0 ] || sudo=sudo
+  [ "$(id -u)" = 0 ] || sudo="sudo -n"
   command -v apt-get >/dev/null || { echo "Chromium is missing and there is no apt-get: install it." >&2; exit 1; }
   echo "Installing Chromium…" >&2
   $sudo apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
 fi
 node=internal/e2e/node
 if ! cmp -s $node/package-lock.json $node/node_modules/.whosehop-lock; then
   command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 or newer with npm." >&2; exit 1; }
+  version=$(node --version) # v20.11.0
+  major=${version#v}
+  [ "${major%%.*}" -ge 20 ] || { echo "Node.js is $version: install 20 or newer." >&2; exit 1; }
   (cd $node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
   cp $node/package-lock.json $node/node_modules/.whosehop-lock
 fi

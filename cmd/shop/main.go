@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,48 +22,54 @@ type cli struct {
 	Run     runCmd     `cmd:"" help:"Run the shop under load until Ctrl-C."`
 	Faults  faultsCmd  `cmd:"" help:"List the faults, and the hop that each should be blamed on."`
 	Owners  ownersCmd  `cmd:"" help:"Print who owns which service, as whosehop reads it."`
-	Service serviceCmd `cmd:"" hidden:"" help:"Run one service."`
+	Service serviceCmd `cmd:"" hidden:"" help:"Run one service; the shop itself does so."`
 }
 
+// streams are where a command writes to.
+type streams struct{ out, err io.Writer }
+
+// usageError is the user's: exit code 2.
+type usageError struct{ error }
+
 type runCmd struct {
-	Fault string        `help:"The fault to switch on; see shop faults." placeholder:"NAME"`
-	Rate  float64       `help:"Requests a second." default:"10"`
-	OTLP  string        `name:"otlp" help:"Where the spans go." default:"http://127.0.0.1:4317" env:"OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL"`
-	For   time.Duration `help:"End after so long; 0 is at Ctrl-C."`
-	Seed  int64         `help:"Which of the requests the fault hits." default:"1"`
+	Fault     string        `help:"The fault to switch on; see shop faults." placeholder:"NAME"`
+	Rate      float64       `help:"Requests a second, at most 1000." default:"10"`
+	OTLP      string        `name:"otlp" help:"Where the spans go." default:"http://127.0.0.1:4317" env:"OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL"`
+	Protocol  string        `help:"How: grpc or http/protobuf." enum:"grpc,http/protobuf" default:"grpc" env:"OTEL_EXPORTER_OTLP_PROTOCOL"`
+	For       time.Duration `help:"End after so long a load, e.g. 30s; 0 ends at Ctrl-C." default:"0s"`
+	EntryAddr string        `help:"Where the storefront listens; port 0 picks a free one." default:"127.0.0.1:0" placeholder:"ADDR"`
+	Seed      uint64        `help:"Which of the requests the fault hits." default:"1"`
 }
 
 func (runCmd) Help() string {
 	return "Example:\n  shop run --fault leaf-error --otlp http://127.0.0.1:4317"
 }
 
-func (c *runCmd) Run(ctx context.Context, out io.Writer) error {
-	if c.Fault != "" && findFault(c.Fault) == nil {
-		return fmt.Errorf("there is no fault %q; shop faults lists them", c.Fault)
+func (c *runCmd) Run(ctx context.Context, to streams) error {
+	if _, ok := findFault(c.Fault); c.Fault != "" && !ok {
+		return usageError{fmt.Errorf("--fault: there is no fault %q; shop faults lists them", c.Fault)}
 	}
-	if c.Rate <= 0 || c.Rate > 1000 {
-		return fmt.Errorf("--rate: %g is not within 0 and 1000", c.Rate)
+	if !(c.Rate > 0 && c.Rate <= 1000) {
+		return usageError{fmt.Errorf("--rate: %g is not above 0 and at most 1000", c.Rate)}
 	}
-	if c.For > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.For)
-		defer cancel()
+	if c.For < 0 {
+		return usageError{fmt.Errorf("--for: %s is negative", c.For)}
 	}
-	return runShop(ctx, c, out)
+	return runShop(ctx, c, to)
 }
 
 type faultsCmd struct {
 	Output string `short:"o" enum:"text,json" default:"text" help:"text or json."`
 }
 
-func (c *faultsCmd) Run(out io.Writer) error {
+func (c *faultsCmd) Run(to streams) error {
 	if c.Output == "json" {
-		enc := json.NewEncoder(out)
+		enc := json.NewEncoder(to.out)
 		enc.SetIndent("", "  ")
-		return enc.Encode(faults)
+		return enc.Encode(allFaults())
 	}
-	for _, f := range faults {
-		if _, err := fmt.Fprintf(out, "%-18s %s\n%-18s to blame: %s\n", f.Name, f.Story, "", f.Expect.Sites[0]); err != nil {
+	for _, f := range allFaults() {
+		if _, err := fmt.Fprintf(to.out, "%-18s %s\n%-18s to blame: %s, owner: %s\n", f.Name, f.Story, "", f.Expect.Sites[0], f.Expect.Owner); err != nil {
 			return fmt.Errorf("print: %w", err)
 		}
 	}
@@ -71,8 +78,8 @@ func (c *faultsCmd) Run(out io.Writer) error {
 
 type ownersCmd struct{}
 
-func (ownersCmd) Run(out io.Writer) error {
-	_, err := io.WriteString(out, ownersFile)
+func (ownersCmd) Run(to streams) error {
+	_, err := io.WriteString(to.out, ownersFile())
 	return err
 }
 
@@ -80,18 +87,34 @@ type serviceCmd struct {
 	Name string `arg:"" help:"Which."`
 }
 
-func (c *serviceCmd) Run(ctx context.Context) error { return runService(ctx, c.Name) }
+func (c *serviceCmd) Run(ctx context.Context, to streams) error { return runService(ctx, c.Name, to) }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
+	go func() {
+		<-ctx.Done()
+		stop() // a second signal ends the program at once
+	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// exitPanic carries kong's wish to end, after --help, up to run.
+type exitPanic struct{ code int }
+
 func run(ctx context.Context, args []string, out, errOut io.Writer) (code int) {
+	defer func() {
+		if p := recover(); p != nil {
+			exit, ok := p.(exitPanic)
+			if !ok {
+				panic(p)
+			}
+			code = exit.code
+		}
+	}()
 	var c cli
 	parser, err := kong.New(&c, kong.Name("shop"), kong.Description("A small shop to try whosehop on.\n\nExample:\n  shop run --fault retries-exhausted"),
-		kong.Writers(out, errOut), kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(out, (*io.Writer)(nil)))
+		kong.Writers(out, errOut), kong.Exit(func(code int) { panic(exitPanic{code}) }),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(streams{out, errOut}))
 	if err != nil {
 		_, _ = fmt.Fprintf(errOut, "shop: %v\n", err)
 		return 1
@@ -103,6 +126,10 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) (code int) {
 	}
 	if err := parsed.Run(); err != nil {
 		_, _ = fmt.Fprintf(errOut, "shop: %s\n", strings.TrimSpace(err.Error()))
+		var usage usageError
+		if errors.As(err, &usage) {
+			return 2
+		}
 		return 1
 	}
 	return 0

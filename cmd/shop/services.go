@@ -4,22 +4,20 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
-	"encoding/json"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/XSAM/otelsql"
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/propagation"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
@@ -30,21 +28,25 @@ import (
 	_ "modernc.org/sqlite" // the database of inventory
 )
 
-// serviceNames are all processes: storefront calls recommendations and checkout; checkout calls
-// pricing, inventory, shipping and payments and sends mail through the broker; payments calls the
-// bank. The bank and the broker send no spans.
-var serviceNames = []string{"storefront", "recommendations", "checkout", "pricing", "inventory", "shipping", "payments", "mailer", "bank", "broker"}
-
-// runService runs one service until ctx ends.
-func runService(ctx context.Context, name string) error {
-	d := newDirectory()
+// runService runs one service until ctx ends, or its input does, which the supervisor holds.
+func runService(ctx context.Context, name string, to streams) error {
+	h, err := newHost(name, to.out)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
 	switch name {
 	case "bank":
-		return runBank(ctx, d)
+		return runBank(ctx, h)
 	case "broker":
-		return runBroker(ctx, d)
+		return runBroker(ctx, h)
 	}
-	provider, err := startTelemetry(ctx)
+	provider, err := startTelemetry(ctx, name, to.err)
 	if err != nil {
 		return err
 	}
@@ -55,21 +57,21 @@ func runService(ctx context.Context, name string) error {
 	}()
 	switch name {
 	case "storefront":
-		return runStorefront(ctx, d)
+		return runStorefront(ctx, h)
 	case "recommendations":
-		return runRecommendations(ctx, d)
+		return runRecommendations(ctx, h)
 	case "checkout":
-		return runCheckout(ctx, d)
+		return runCheckout(ctx, h)
 	case "pricing":
-		return serveGRPC(ctx, d[name], "shop.Pricing", "Quote", quote)
+		return serveGRPC(ctx, h, "shop.Pricing", map[string]unary{"Quote": quote, "List": list})
 	case "inventory":
-		return runInventory(ctx, d)
+		return runInventory(ctx, h)
 	case "shipping":
-		return runShipping(ctx, d)
+		return runShipping(ctx, h)
 	case "payments":
-		return runPayments(ctx, d, provider)
+		return runPayments(ctx, h, provider)
 	case "mailer":
-		return runMailer(ctx, d)
+		return runMailer(ctx, h)
 	}
 	return fmt.Errorf("there is no service %q", name)
 }
@@ -102,16 +104,50 @@ type statusError struct {
 
 func (e *statusError) Error() string { return fmt.Sprintf("%s answered %d", e.what, e.code) }
 
+// accountClosedError is what payments fails with.
+type accountClosedError struct{ merchant string }
+
+func (e accountClosedError) Error() string {
+	return "the account of merchant " + e.merchant + " is closed"
+}
+
+// featuresMissingError is what recommendations fails with.
+type featuresMissingError struct{ item string }
+
+func (e featuresMissingError) Error() string { return "the model has no features of " + e.item }
+
 // refuse answers a request with an error, and records it.
 func refuse(ctx context.Context, w http.ResponseWriter, code int, err error) {
 	fail(ctx, err)
 	http.Error(w, err.Error(), code)
 }
 
-func runStorefront(ctx context.Context, d directory) error {
-	client := d.httpClient()
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /checkout", func(w http.ResponseWriter, r *http.Request) {
+func runStorefront(ctx context.Context, h *host) error {
+	client := h.httpClient()
+	pricing, err := h.grpcClient("pricing")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = pricing.Close() }()
+	to := routes{}
+	to["GET /"] = func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/" {
+			http.NotFound(w, r)
+			return
+		}
+		ctx := r.Context()
+		also, err := call(ctx, client, http.MethodGet, "http://recommendations:8080/recommendations", nil)
+		if err != nil {
+			also = nil // a page without recommendations is a page
+		}
+		list := new(wrapperspb.StringValue)
+		if err := pricing.Invoke(ctx, "/shop.Pricing/List", wrapperspb.String("all"), list); err != nil {
+			refuse(ctx, w, http.StatusBadGateway, err)
+			return
+		}
+		_, _ = io.WriteString(w, list.GetValue()+" "+string(also))
+	}
+	to["GET /checkout"] = func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		also, err := call(ctx, client, http.MethodGet, "http://recommendations:8080/recommendations", nil)
 		if err != nil {
@@ -123,21 +159,21 @@ func runStorefront(ctx context.Context, d directory) error {
 			return
 		}
 		_, _ = w.Write(append(answer, also...))
-	})
-	return d.serveHTTP(ctx, "storefront", mux, true)
+	}
+	return h.serveHTTP(ctx, to, true)
 }
 
-func runRecommendations(ctx context.Context, d directory) error {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /recommendations", func(w http.ResponseWriter, r *http.Request) {
+func runRecommendations(ctx context.Context, h *host) error {
+	to := routes{}
+	to["GET /recommendations"] = func(w http.ResponseWriter, r *http.Request) {
 		if struck(r.Context(), "masked-error") {
-			refuse(r.Context(), w, http.StatusInternalServerError, errors.New("the model has no features"))
+			refuse(r.Context(), w, http.StatusInternalServerError, featuresMissingError{"tea"})
 			return
 		}
 		time.Sleep(3 * time.Millisecond)
 		_, _ = io.WriteString(w, "cups")
-	})
-	return d.serveHTTP(ctx, "recommendations", mux, true)
+	}
+	return h.serveHTTP(ctx, to, true)
 }
 
 // checkout is the service that most faults pass through.
@@ -147,26 +183,26 @@ type checkout struct {
 	pricing, inventory *grpc.ClientConn
 }
 
-func runCheckout(ctx context.Context, d directory) error {
-	c := &checkout{http: d.httpClient(), plain: d.plainClient()}
+func runCheckout(ctx context.Context, h *host) error {
+	c := &checkout{http: h.httpClient(), plain: h.plainClient()}
 	var err error
-	if c.pricing, err = d.grpcClient("pricing"); err != nil {
+	if c.pricing, err = h.grpcClient("pricing"); err != nil {
 		return err
 	}
 	defer func() { _ = c.pricing.Close() }()
-	if c.inventory, err = d.grpcClient("inventory"); err != nil {
+	if c.inventory, err = h.grpcClient("inventory"); err != nil {
 		return err
 	}
 	defer func() { _ = c.inventory.Close() }()
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /orders", func(w http.ResponseWriter, r *http.Request) {
+	to := routes{}
+	to["POST /orders"] = func(w http.ResponseWriter, r *http.Request) {
 		if err := c.order(r.Context()); err != nil {
 			refuse(r.Context(), w, http.StatusInternalServerError, err)
 			return
 		}
 		_, _ = io.WriteString(w, "ordered ")
-	})
-	return d.serveHTTP(ctx, "checkout", mux, true)
+	}
+	return h.serveHTTP(ctx, to, true)
 }
 
 func (c *checkout) order(ctx context.Context) error {
@@ -205,10 +241,6 @@ func (c *checkout) reserve(ctx context.Context) error {
 
 // ship tries three times, as clients do.
 func (c *checkout) ship(ctx context.Context) error {
-	url := "http://shipping:8080/shipments"
-	if struck(ctx, "refused") {
-		url = "http://shipping:" + closedPort + "/shipments"
-	}
 	var err error
 	for attempt := range 3 {
 		if attempt > 0 {
@@ -219,7 +251,7 @@ func (c *checkout) ship(ctx context.Context) error {
 			}
 		}
 		var answered *statusError
-		_, err = call(ctx, c.http, http.MethodPost, url, nil)
+		_, err = call(ctx, c.http, http.MethodPost, "http://shipping:8080/shipments", nil)
 		if err == nil || !errors.As(err, &answered) || answered.code != http.StatusServiceUnavailable {
 			return err
 		}
@@ -227,59 +259,31 @@ func (c *checkout) ship(ctx context.Context) error {
 	return err
 }
 
-// message is what lies in the queue.
-type message struct {
-	Headers map[string]string `json:"headers"`
-	DelayMs int               `json:"delayMs"`
-	Sent    time.Time         `json:"sent"`
-}
-
-// mail publishes a message; the consumer's span becomes a child of this one.
-func (c *checkout) mail(ctx context.Context) error {
-	ctx, span := otel.Tracer("shop/queue").Start(ctx, "send mail", trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
-		attribute.String("messaging.system", "shopmq"), attribute.String("messaging.destination.name", "mail"), attribute.String("messaging.operation.type", "send")))
-	defer span.End()
-	m := message{Headers: make(map[string]string), Sent: time.Now()}
-	otel.GetTextMapPropagator().Inject(ctx, propagation.MapCarrier(m.Headers))
-	if struck(ctx, "slow-queue") {
-		m.DelayMs = 2500
-	}
-	body, err := json.Marshal(m)
-	if err != nil {
-		return fmt.Errorf("encode the message: %w", err)
-	}
-	if _, err := call(ctx, c.plain, http.MethodPost, "http://broker:8080/mail", body); err != nil {
-		fail(ctx, err)
-		return err
-	}
-	return nil
-}
-
 // unary is a gRPC method whose messages are strings.
 type unary func(ctx context.Context, in string) (string, error)
 
-// serveGRPC serves one method of one service until ctx ends.
-func serveGRPC(ctx context.Context, address, serviceName, method string, handle unary) error {
+// serveGRPC serves the methods of one service until ctx ends.
+func serveGRPC(ctx context.Context, h *host, service string, methods map[string]unary) error {
 	server := grpc.NewServer(grpc.StatsHandler(otelgrpc.NewServerHandler()))
-	server.RegisterService(&grpc.ServiceDesc{
-		ServiceName: serviceName, HandlerType: (*any)(nil),
-		Methods: []grpc.MethodDesc{{MethodName: method, Handler: func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+	desc := &grpc.ServiceDesc{ServiceName: service, HandlerType: (*any)(nil)}
+	for name, handle := range methods {
+		desc.Methods = append(desc.Methods, grpc.MethodDesc{MethodName: name, Handler: func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 			in := new(wrapperspb.StringValue)
 			if err := decode(in); err != nil {
 				return nil, err
 			}
 			out, err := handle(ctx, in.GetValue())
 			return wrapperspb.String(out), err
-		}}},
-	}, nil)
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err != nil {
-		return fmt.Errorf("serve %s: %w", serviceName, err)
+		}})
 	}
+	server.RegisterService(desc, nil)
 	stop := context.AfterFunc(ctx, server.Stop)
 	defer stop()
-	if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-		return fmt.Errorf("serve %s: %w", serviceName, err)
+	if err := h.ready(); err != nil {
+		return err
+	}
+	if err := server.Serve(h.listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serve %s: %w", service, err)
 	}
 	return nil
 }
@@ -294,29 +298,52 @@ func quote(ctx context.Context, _ string) (string, error) {
 	return "1200", nil
 }
 
-func runInventory(ctx context.Context, d directory) error {
+func list(context.Context, string) (string, error) {
+	time.Sleep(2 * time.Millisecond)
+	return "tea cups", nil
+}
+
+func runInventory(ctx context.Context, h *host) error {
 	db, err := otelsql.Open("sqlite", "file:stock?mode=memory&cache=shared", otelsql.WithAttributes(attribute.String("db.system.name", "sqlite"), attribute.String("db.namespace", "stock")),
-		otelsql.WithSpanOptions(otelsql.SpanOptions{OmitConnResetSession: true, OmitConnectorConnect: true, OmitRows: true, DisableErrSkip: true}))
+		otelsql.WithSpanOptions(otelsql.SpanOptions{
+			OmitConnResetSession: true, OmitConnectorConnect: true, OmitRows: true, DisableErrSkip: true,
+			// What is done at the start belongs to no request.
+			SpanFilter: func(ctx context.Context, _ otelsql.Method, _ string, _ []driver.NamedValue) bool {
+				return trace.SpanContextFromContext(ctx).IsValid()
+			},
+		}))
 	if err != nil {
 		return fmt.Errorf("open the stock: %w", err)
 	}
 	defer func() { _ = db.Close() }()
 	db.SetMaxOpenConns(4)
+	keep, err := db.Conn(ctx) // the database lives in memory, as long as somebody is connected to it
+	if err != nil {
+		return fmt.Errorf("open the stock: %w", err)
+	}
+	defer func() { _ = keep.Close() }()
 	if _, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS stock (item TEXT PRIMARY KEY, count INTEGER)"); err != nil {
 		return fmt.Errorf("make the stock: %w", err)
 	}
 	if _, err := db.ExecContext(ctx, "INSERT OR REPLACE INTO stock VALUES ('tea', 1000000)"); err != nil {
 		return fmt.Errorf("fill the stock: %w", err)
 	}
-	return serveGRPC(ctx, d["inventory"], "shop.Inventory", "Reserve", func(ctx context.Context, quantity string) (string, error) {
-		if quantity[0] == '-' {
+	return serveGRPC(ctx, h, "shop.Inventory", map[string]unary{"Reserve": func(ctx context.Context, quantity string) (string, error) {
+		if strings.HasPrefix(quantity, "-") {
 			return "", status.Errorf(grpccodes.InvalidArgument, "quantity %s is negative", quantity)
 		}
 		if struck(ctx, "slow-callee") {
 			time.Sleep(2500 * time.Millisecond) // a lock that is held for too long
 		}
+		if struck(ctx, "fan-out-cancel") {
+			select {
+			case <-ctx.Done():
+				return "", status.FromContextError(ctx.Err()).Err()
+			case <-time.After(300 * time.Millisecond):
+			}
+		}
 		return count(ctx, db)
-	})
+	}})
 }
 
 func count(ctx context.Context, db *sql.DB) (string, error) {
@@ -327,12 +354,12 @@ func count(ctx context.Context, db *sql.DB) (string, error) {
 	return n, nil
 }
 
-func runShipping(ctx context.Context, d directory) error {
+func runShipping(ctx context.Context, h *host) error {
 	// How often a trace has asked: the third attempt of retries-absorbed succeeds.
 	var mu sync.Mutex
 	asked := make(map[trace.TraceID]int)
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /shipments", func(w http.ResponseWriter, r *http.Request) {
+	to := routes{}
+	to["POST /shipments"] = func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		switch {
 		case struck(ctx, "retries-exhausted"):
@@ -360,18 +387,18 @@ func runShipping(ctx context.Context, d directory) error {
 		}
 		time.Sleep(5 * time.Millisecond)
 		_, _ = io.WriteString(w, "shipped")
-	})
-	return d.serveHTTP(ctx, "shipping", mux, true)
+	}
+	return h.serveHTTP(ctx, to, true)
 }
 
-func runPayments(ctx context.Context, d directory, provider *sdktrace.TracerProvider) error {
-	client := d.httpClient()
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /charges", func(w http.ResponseWriter, r *http.Request) {
+func runPayments(ctx context.Context, h *host, provider *sdktrace.TracerProvider) error {
+	client := h.httpClient()
+	to := routes{}
+	to["POST /charges"] = func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		if struck(ctx, "leaf-error") {
 			time.Sleep(4 * time.Millisecond)
-			refuse(ctx, w, http.StatusInternalServerError, errors.New("the merchant account is closed"))
+			refuse(ctx, w, http.StatusInternalServerError, accountClosedError{"4711"})
 			return
 		}
 		if _, err := call(ctx, client, http.MethodPost, "http://bank:8080/transfers", nil); err != nil {
@@ -380,95 +407,10 @@ func runPayments(ctx context.Context, d directory, provider *sdktrace.TracerProv
 		}
 		if struck(ctx, "crash") {
 			_ = provider.ForceFlush(ctx) // what has ended is sent; the request itself has not
-			os.Exit(3)
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
 		}
 		_, _ = io.WriteString(w, "charged")
-	})
-	return d.serveHTTP(ctx, "payments", mux, true)
-}
-
-// runBank is somebody else's: it knows nothing of traces, but reads the header that tells it to fail.
-func runBank(ctx context.Context, d directory) error {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /transfers", func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("baggage") == "shop.fault=third-party-down" {
-			http.Error(w, "closed on Sundays", http.StatusServiceUnavailable)
-			return
-		}
-		time.Sleep(8 * time.Millisecond)
-		_, _ = io.WriteString(w, "done")
-	})
-	return d.serveHTTP(ctx, "bank", mux, false)
-}
-
-// runBroker is a queue: POST puts a message in, GET waits for one that is due.
-func runBroker(ctx context.Context, d directory) error {
-	queue := make(chan []byte, 10_000)
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /mail", func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-		var m message
-		if err != nil || json.Unmarshal(body, &m) != nil {
-			http.Error(w, "not a message", http.StatusBadRequest)
-			return
-		}
-		time.AfterFunc(time.Duration(m.DelayMs)*time.Millisecond, func() {
-			select {
-			case queue <- body:
-			default: // full: the oldest must be taken first
-			}
-		})
-	})
-	mux.HandleFunc("GET /mail", func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case body := <-queue:
-			_, _ = w.Write(body)
-		case <-r.Context().Done():
-		case <-time.After(time.Second):
-			w.WriteHeader(http.StatusNoContent)
-		}
-	})
-	return d.serveHTTP(ctx, "broker", mux, false)
-}
-
-// mailTTL is how old a message may be.
-const mailTTL = time.Second
-
-func runMailer(ctx context.Context, d directory) error {
-	// A port of its own only says that it lives.
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", d["mailer"])
-	if err != nil {
-		return fmt.Errorf("serve mailer: %w", err)
 	}
-	defer func() { _ = listener.Close() }()
-	client := d.plainClient()
-	for ctx.Err() == nil {
-		body, err := call(ctx, client, http.MethodGet, "http://broker:8080/mail", nil)
-		var m message
-		if err != nil || len(body) == 0 || json.Unmarshal(body, &m) != nil {
-			if err != nil {
-				select {
-				case <-ctx.Done():
-				case <-time.After(50 * time.Millisecond):
-				}
-			}
-			continue
-		}
-		process(ctx, &m)
-	}
-	return nil
-}
-
-func process(ctx context.Context, m *message) {
-	ctx = otel.GetTextMapPropagator().Extract(ctx, propagation.MapCarrier(m.Headers))
-	_, span := otel.Tracer("shop/queue").Start(ctx, "process mail", trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
-		attribute.String("messaging.system", "shopmq"), attribute.String("messaging.destination.name", "mail"), attribute.String("messaging.operation.type", "process")))
-	defer span.End()
-	if age := time.Since(m.Sent); age > mailTTL {
-		err := fmt.Errorf("the message has expired: it lay in the queue for %s", age.Round(100*time.Millisecond))
-		span.RecordError(err)
-		span.SetStatus(codes.Error, err.Error())
-		return
-	}
-	time.Sleep(2 * time.Millisecond)
+	return h.serveHTTP(ctx, to, true)
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
@@ -15,31 +17,61 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 )
 
+// batchDelay is a tenth of the SDK's: the verdict is waited for.
+const batchDelay = 500 * time.Millisecond
+
 // startTelemetry is what every instrumented service does: the SDK, an OTLP exporter, the standard
 // environment variables.
-func startTelemetry(ctx context.Context) (*sdktrace.TracerProvider, error) {
-	exporter, err := otlptracegrpc.New(ctx)
+func startTelemetry(ctx context.Context, name string, errOut io.Writer) (*sdktrace.TracerProvider, error) {
+	otel.SetErrorHandler(onceHandler(name, errOut))
+	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
+	var exporter *otlptrace.Exporter
+	var err error
+	if os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL") == "http/protobuf" {
+		exporter, err = otlptracehttp.New(ctx)
+	} else {
+		exporter, err = otlptracegrpc.New(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make the exporter: %w", err)
 	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter, sdktrace.WithBatchTimeout(500*time.Millisecond)))
+	from, err := resource.New(ctx, resource.WithService(), resource.WithTelemetrySDK(), resource.WithProcessPID(), resource.WithFromEnv())
+	if err != nil {
+		return nil, fmt.Errorf("read OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	}
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter, sdktrace.WithBatchTimeout(batchDelay)), sdktrace.WithResource(from))
 	otel.SetTracerProvider(provider)
-	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {})) // the shop goes on when nobody takes its spans
 	return provider, nil
 }
 
+// onceHandler says once, for all services, that the spans do not arrive; the shop goes on without.
+func onceHandler(name string, errOut io.Writer) otel.ErrorHandler {
+	var once sync.Once
+	return otel.ErrorHandlerFunc(func(err error) {
+		if name != "storefront" {
+			return
+		}
+		once.Do(func() { _, _ = fmt.Fprintf(errOut, "shop: spans are not taken, the shop goes on: %v\n", err) })
+	})
+}
+
+// faultKey is the baggage that says which fault a request carries.
+const faultKey = "shop.fault"
+
 // struck says whether a request carries the fault.
 func struck(ctx context.Context, fault string) bool {
-	return baggage.FromContext(ctx).Member("shop.fault").Value() == fault
+	return baggage.FromContext(ctx).Member(faultKey).Value() == fault
 }
 
 // fail records an error on the span that is active, as handlers do.
@@ -49,71 +81,100 @@ func fail(ctx context.Context, err error) {
 	span.SetStatus(codes.Error, err.Error())
 }
 
-// directory knows where services are, as a cluster's DNS does.
-type directory map[string]string
-
-func newDirectory() directory {
-	d := make(directory)
-	for pair := range strings.SplitSeq(os.Getenv(addressesEnv), ",") {
-		name, address, _ := strings.Cut(pair, "=")
-		d[name] = address
-	}
-	return d
+// host is what a service has of the world around it: its own socket, and where the others are, as a
+// cluster's DNS knows.
+type host struct {
+	name      string
+	listener  net.Listener
+	addresses map[string]string
+	out       io.Writer
 }
 
-// closedPort is where nothing listens: the port of reserved services is never 1.
-const closedPort = "1"
+func newHost(name string, out io.Writer) (*host, error) {
+	h := &host{name: name, addresses: make(map[string]string), out: out}
+	for pair := range strings.SplitSeq(os.Getenv(addressesEnv), ",") {
+		name, address, _ := strings.Cut(pair, "=")
+		h.addresses[name] = address
+	}
+	if h.addresses[name] == "" {
+		return nil, fmt.Errorf("service %s is started by: shop run", name)
+	}
+	socket := os.NewFile(listenerFile, "listener")
+	defer func() { _ = socket.Close() }()
+	var err error
+	if h.listener, err = net.FileListener(socket); err != nil {
+		return nil, fmt.Errorf("take over the socket of %s: %w", name, err)
+	}
+	return h, nil
+}
 
-// dial finds a service by its name; at the closed port, nobody.
-func (d directory) dial(ctx context.Context, _, address string) (net.Conn, error) {
-	name, port, err := net.SplitHostPort(address)
+// ready tells the supervisor that the service serves.
+func (h *host) ready() error {
+	if _, err := fmt.Fprintln(h.out, readyLine); err != nil {
+		return fmt.Errorf("say that %s is ready: %w", h.name, err)
+	}
+	return nil
+}
+
+// dial finds a service by its name.
+func (h *host) dial(ctx context.Context, _, address string) (net.Conn, error) {
+	name, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("address %q: %w", address, err)
 	}
-	to := d[name]
-	if port == closedPort {
-		to = "127.0.0.1:" + closedPort
-	}
 	var dialer net.Dialer
-	return dialer.DialContext(ctx, "tcp", to)
+	return dialer.DialContext(ctx, "tcp", h.addresses[name])
 }
 
-func (d directory) httpClient() *http.Client {
-	return &http.Client{Transport: otelhttp.NewTransport(&http.Transport{DialContext: d.dial, MaxIdleConnsPerHost: 20}), Timeout: 5 * time.Second}
+func (h *host) httpClient() *http.Client {
+	return &http.Client{Transport: otelhttp.NewTransport(&http.Transport{DialContext: h.dial, MaxIdleConnsPerHost: 20}), Timeout: 5 * time.Second}
 }
 
 // plainClient is instrumented by nobody.
-func (d directory) plainClient() *http.Client {
-	return &http.Client{Transport: &http.Transport{DialContext: d.dial}, Timeout: 10 * time.Second}
+func (h *host) plainClient() *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: h.dial, MaxIdleConnsPerHost: 20}, Timeout: 10 * time.Second}
 }
 
-func (d directory) grpcClient(name string) (*grpc.ClientConn, error) {
+func (h *host) grpcClient(name string) (*grpc.ClientConn, error) {
 	conn, err := grpc.NewClient("passthrough:///"+name+":9090", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithStatsHandler(otelgrpc.NewClientHandler()),
-		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return d.dial(ctx, "tcp", address) }))
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return h.dial(ctx, "tcp", address) }))
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", name, err)
 	}
 	return conn, nil
 }
 
+// routes are the handlers of a service, by method and path.
+type routes map[string]http.HandlerFunc
+
 // serveHTTP serves until ctx ends. instrumented is how services are that send spans.
-func (d directory) serveHTTP(ctx context.Context, name string, mux *http.ServeMux, instrumented bool) error {
-	var handler http.Handler = mux
-	if instrumented {
-		handler = otelhttp.NewHandler(mux, name, otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string {
-			return r.Method + " " + r.URL.Path
-		}))
+func (h *host) serveHTTP(ctx context.Context, to routes, instrumented bool) error {
+	mux := http.NewServeMux()
+	for route, handler := range to {
+		if instrumented {
+			mux.Handle(route, otelhttp.NewHandler(handler, route))
+		} else {
+			mux.Handle(route, handler)
+		}
 	}
-	server := &http.Server{Addr: d[name], Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	drained := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(drained)
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = server.Shutdown(drain)
 	})
-	defer stop()
-	if err := server.ListenAndServe(); err != nil && !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve %s: %w", name, err)
+	if err := h.ready(); err != nil {
+		return err
+	}
+	err := server.Serve(h.listener)
+	if !stop() {
+		<-drained
+	}
+	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", h.name, err)
 	}
 	return nil
 }
