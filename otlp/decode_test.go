@@ -72,7 +72,11 @@ func fillSpan(s ptrace.Span, r, i byte) {
 	list.AppendEmpty().SetEmptyMap().PutDouble("deep", 2.5)
 	list.AppendEmpty().SetEmptyBytes().FromRaw([]byte("hi"))
 	m := a.PutEmptyMap("map")
+	m.PutStr("z", "<&> \u2028 \b\f\x01\x7f \xff")
 	m.PutStr("k", "v")
+	m.PutEmpty("nothing")
+	m.PutDouble("tiny", 1e-9)
+	m.PutEmptyMap("in it").PutInt("b", 1)
 	m.PutEmptySlice("l").AppendEmpty().SetBool(true)
 	for e := range 2 {
 		ev := s.Events().AppendEmpty()
@@ -104,12 +108,9 @@ func sameAsPdata(t *testing.T, d ptrace.Traces, b *spans.Block) {
 	t.Helper()
 	i, r, sc := 0, 0, 0
 	for _, rs := range d.ResourceSpans().All() {
-		sameAttrs(t, rs.Resource().Attributes(), &b.Resources.Attrs, r)
-		equal(t, "resource", []any{rs.SchemaUrl(), rs.Resource().DroppedAttributesCount()}, []any{b.Resources.SchemaURLs.Str(r), b.Resources.DroppedAttrs[r]})
+		before := i
 		for _, ss := range rs.ScopeSpans().All() {
-			sameAttrs(t, ss.Scope().Attributes(), &b.Scopes.Attrs, sc)
-			equal(t, "scope", []any{ss.Scope().Name(), ss.Scope().Version(), ss.SchemaUrl(), ss.Scope().DroppedAttributesCount()},
-				[]any{b.Scopes.Names.Str(sc), b.Scopes.Versions.Str(sc), b.Scopes.SchemaURLs.Str(sc), b.Scopes.DroppedAttrs[sc]})
+			beforeScope := i
 			for _, s := range ss.Spans().All() {
 				if s.TraceID().IsEmpty() || s.SpanID().IsEmpty() {
 					continue
@@ -118,18 +119,32 @@ func sameAsPdata(t *testing.T, d ptrace.Traces, b *spans.Block) {
 				equal(t, "its resource and scope", []any{r, sc}, []any{int(b.ResourceOf[i]), int(b.ScopeOf[i])})
 				i++
 			}
+			if i == beforeScope {
+				continue
+			}
+			sameAttrs(t, ss.Scope().Attributes(), &b.Scopes.Attrs, sc)
+			equal(t, "scope", []any{repaired(ss.Scope().Name()), repaired(ss.Scope().Version()), repaired(ss.SchemaUrl()), ss.Scope().DroppedAttributesCount()},
+				[]any{b.Scopes.Names.Str(sc), b.Scopes.Versions.Str(sc), b.Scopes.SchemaURLs.Str(sc), b.Scopes.DroppedAttrs[sc]})
 			sc++
 		}
+		if i == before {
+			continue
+		}
+		sameAttrs(t, rs.Resource().Attributes(), &b.Resources.Attrs, r)
+		equal(t, "resource", []any{repaired(rs.SchemaUrl()), rs.Resource().DroppedAttributesCount()}, []any{b.Resources.SchemaURLs.Str(r), b.Resources.DroppedAttrs[r]})
+		service, _ := b.Resources.Attrs.Get(r, "service.name")
+		equal(t, "service", string(service), b.Resources.Services.Str(r))
 		r++
 	}
+	equal(t, "resources and scopes", []int{r, sc}, []int{b.Resources.Services.Len(), b.Scopes.Names.Len()})
 	equal(t, "count", i, b.Len())
 }
 
 func sameSpan(t *testing.T, s ptrace.Span, b *spans.Block, i int) {
 	t.Helper()
 	equal(t, "span", []any{
-		spans.TraceID(s.TraceID()), spans.SpanID(s.SpanID()), spans.SpanID(s.ParentSpanID()), s.TraceState().AsRaw(), s.Name(), clampNs(uint64(s.StartTimestamp())),
-		clampNs(uint64(s.EndTimestamp())), s.Flags(), s.DroppedAttributesCount(), s.DroppedEventsCount(), s.DroppedLinksCount(), knownStatus(uint32(s.Status().Code())), s.Status().Message(), knownKind(uint32(s.Kind())),
+		spans.TraceID(s.TraceID()), spans.SpanID(s.SpanID()), spans.SpanID(s.ParentSpanID()), repaired(s.TraceState().AsRaw()), repaired(s.Name()), clampNs(uint64(s.StartTimestamp())),
+		clampNs(uint64(s.EndTimestamp())), s.Flags(), s.DroppedAttributesCount(), s.DroppedEventsCount(), s.DroppedLinksCount(), knownStatus(uint32(s.Status().Code())), repaired(s.Status().Message()), knownKind(uint32(s.Kind())),
 	}, []any{
 		b.TraceIDs[i], b.SpanIDs[i], b.ParentIDs[i], b.TraceStates.Str(i), b.Names.Str(i), b.StartNs[i],
 		b.EndNs[i], b.Flags[i], b.DroppedAttrs[i], b.DroppedEvents[i], b.DroppedLinks[i], b.Statuses[i], b.StatusMessages.Str(i), b.Kinds[i],
@@ -138,13 +153,13 @@ func sameSpan(t *testing.T, s ptrace.Span, b *spans.Block, i int) {
 	from, to := b.EventRange(i)
 	equal(t, "events", s.Events().Len(), to-from)
 	for k, e := range s.Events().All() {
-		equal(t, "event", []any{clampNs(uint64(e.Timestamp())), e.Name(), e.DroppedAttributesCount()}, []any{b.Events.TimeNs[from+k], b.Events.Names.Str(from + k), b.Events.DroppedAttrs[from+k]})
+		equal(t, "event", []any{clampNs(uint64(e.Timestamp())), repaired(e.Name()), e.DroppedAttributesCount()}, []any{b.Events.TimeNs[from+k], b.Events.Names.Str(from + k), b.Events.DroppedAttrs[from+k]})
 		sameAttrs(t, e.Attributes(), &b.Events.Attrs, from+k)
 	}
 	from, to = b.LinkRange(i)
 	equal(t, "links", s.Links().Len(), to-from)
 	for k, l := range s.Links().All() {
-		equal(t, "link", []any{spans.TraceID(l.TraceID()), spans.SpanID(l.SpanID()), l.TraceState().AsRaw(), l.Flags(), l.DroppedAttributesCount()},
+		equal(t, "link", []any{spans.TraceID(l.TraceID()), spans.SpanID(l.SpanID()), repaired(l.TraceState().AsRaw()), l.Flags(), l.DroppedAttributesCount()},
 			[]any{b.Links.TraceIDs[from+k], b.Links.SpanIDs[from+k], b.Links.TraceStates.Str(from + k), b.Links.Flags[from+k], b.Links.DroppedAttrs[from+k]})
 		sameAttrs(t, l.Attributes(), &b.Links.Attrs, from+k)
 	}
@@ -338,6 +353,16 @@ func FuzzDecode(f *testing.F) {
 		var b spans.Block
 		rejected, err := Decode(data, &b)
 		if err != nil {
+			if b.Len() != 0 || b.Attrs.Keys.Len() != 0 || b.Events.Names.Len() != 0 || b.Resources.Services.Len() != 0 || b.Scopes.Names.Len() != 0 {
+				t.Fatalf("an error leaves something behind: %v", err)
+			}
+			var broken *Error
+			if !errors.As(err, &broken) || broken.At < 0 || broken.At > len(data) {
+				t.Fatalf("%#v", err)
+			}
+			if strings.Contains(broken.Reason, "empty events") || strings.Contains(broken.Reason, "too deep") {
+				return // limits, not grammar
+			}
 			// Google's decoder is the judge of what protobuf is; pdata lets broken groups pass.
 			if proto.Unmarshal(data, &tracepb.ExportTraceServiceRequest{}) == nil {
 				t.Fatalf("it is protobuf, and refused: %v", err)
@@ -346,10 +371,31 @@ func FuzzDecode(f *testing.F) {
 		}
 		oracle := ptraceotlp.NewExportRequest()
 		if oracle.UnmarshalProto(data) != nil {
-			return // it refuses more: ids of a wrong length fail the whole request there
+			return // it refuses more: ids of a wrong length and wrong wire types fail the whole request there
 		}
-		if b.Len()+rejected.Total() != oracle.Traces().SpanCount() {
-			t.Fatalf("%d spans and %d rejected, pdata has %d", b.Len(), rejected.Total(), oracle.Traces().SpanCount())
+		equal(t, "spans, rejected or not", oracle.Traces().SpanCount(), b.Len()+rejected.Total())
+		sameAsPdata(t, oracle.Traces(), &b)
+	})
+}
+
+// FuzzDecodeJSON looks for crashes, and for spans that get lost uncounted.
+func FuzzDecodeJSON(f *testing.F) {
+	text, err := request(2).MarshalJSON()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte(`{"resource_spans":[{"scope_spans":[{"spans":[{"trace_id":"zz","parentSpanId":1}]}]}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var b spans.Block
+		rejected, err := DecodeJSON(data, &b)
+		if err != nil {
+			equal(t, "spans left behind", 0, b.Len())
+			return
+		}
+		traces, err := (&ptrace.JSONUnmarshaler{}).UnmarshalTraces(data)
+		if err == nil {
+			equal(t, "spans, rejected or not", traces.SpanCount(), b.Len()+rejected.Total())
 		}
 	})
 }

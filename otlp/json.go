@@ -32,6 +32,9 @@ func DecodeJSON(request []byte, b *spans.Block) (Rejected, error) {
 // Names may be written in camelCase or in snake_case, enums as numbers or as names, 64-bit numbers as
 // text or as numbers.
 func FromJSON(request []byte) (wire []byte, rejected Rejected, err error) {
+	if deeperThan(request, jsonDepthMax) {
+		return nil, Rejected{}, fmt.Errorf("not OTLP/JSON: it is nested deeper than %d", jsonDepthMax)
+	}
 	traces, err := (&ptrace.JSONUnmarshaler{}).UnmarshalTraces(request)
 	if err != nil {
 		// One span with a bad id must not fail its neighbours: repair and read again.
@@ -47,6 +50,31 @@ func FromJSON(request []byte) (wire []byte, rejected Rejected, err error) {
 		return nil, Rejected{}, fmt.Errorf("OTLP/JSON as protobuf: %w", err)
 	}
 	return wire, rejected, nil
+}
+
+// jsonDepthMax bounds the nesting of objects and arrays. pdata reads them by recursion without a
+// bound: 32 MiB of brackets took it 3.6 s, and a stack that overflows ends the process.
+const jsonDepthMax = 1000
+
+// deeperThan looks at brackets only; whether the rest is JSON is for others to say.
+func deeperThan(text []byte, most int) bool {
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			if depth++; depth > most {
+				return true
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return false
 }
 
 // repairIDs empties every id in a request that is not hex of its length, and takes out the spans

@@ -203,6 +203,9 @@ func jsonValue(dst []byte, f field, depth int) ([]byte, error) {
 	case 6:
 		return jsonMap(dst, f, depth)
 	case 7:
+		if len(f.body) == 0 {
+			break // so does pdata
+		}
 		dst = append(dst, '"')
 		dst = base64.StdEncoding.AppendEncode(dst, f.body)
 		return append(dst, '"'), nil

@@ -144,7 +144,6 @@ func (t *trial) judge(e int32) verdict.Verdict {
 	v := verdict.Verdict{
 		TraceID: fmt.Sprintf("%x", t.f.ID[:]), Rules: verdict.Rules, Version: 1,
 		Symptom: verdict.SymptomNone, Shares: []verdict.Share{},
-		Completeness: t.f.Completeness(e),
 	}
 	named := t.namedNode(entry)
 	v.Entry = verdict.Entry{
@@ -152,6 +151,7 @@ func (t *trial) judge(e int32) verdict.Verdict {
 		SpanID: fmt.Sprintf("%x", t.f.Nodes[named].SpanID[:]), Start: verdict.Time{UnixNs: n.StartNs}, DurationNs: n.DurationNs(),
 	}
 	t.walk(entry)
+	v.Completeness = round(t.f.Completeness(e) * t.serversPresent())
 
 	var findings []finding
 	switch o := t.outcome[entry]; {
@@ -187,6 +187,27 @@ func (t *trial) judge(e int32) verdict.Verdict {
 	}
 	v.Summary = t.summary(&v, findings)
 	return v
+}
+
+// serversPresent is the share of server spans that are there, of those that good answers say must
+// have been: where a callee normally sends one.
+func (t *trial) serversPresent() float64 {
+	present, expected := 0, 0
+	for _, i := range t.order {
+		if t.f.Nodes[i].Kind != spans.KindClient || t.outcome[i].Failed() {
+			continue
+		}
+		if t.f.ServerSide(i) != trace.None {
+			present++
+			expected++
+		} else if sends, _ := t.sendsSpans(i); sends {
+			expected++
+		}
+	}
+	if expected == 0 {
+		return 1
+	}
+	return float64(present) / float64(expected)
 }
 
 // namedNode is the node that gives an entry its name: the node itself or, for a phantom, its first child.
