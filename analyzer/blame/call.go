@@ -172,7 +172,7 @@ func (t *trial) connect(c int32, rule, what string, confidence float64) finding 
 	f.site = t.edge(c, verdict.PhaseConnect)
 	f.summary = fmt.Sprintf(what, t.target(c))
 	f.evidence = []string{
-		fmt.Sprintf("%s: %s after %s%s", t.callWords(c), f.summary, ms(t.f.Nodes[c].DurationNs()), t.quoted(c)),
+		fmt.Sprintf("%s: %s after %s%s", t.callWords(c), f.summary, verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(c)),
 		"no other caller of it is known to suffer, so the caller's side of the connection is suspect first",
 	}
 	f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(c)}, Confidence: round((1 - confidence) * 0.8)}
@@ -201,7 +201,7 @@ func (t *trial) crash(c, s int32) finding {
 	}
 	f.summary = "it went away in the middle of the request"
 	f.evidence = []string{
-		fmt.Sprintf("%s ended with %s after %s", t.callWords(c), t.outcome[c].Class, ms(t.f.Nodes[c].DurationNs())),
+		fmt.Sprintf("%s ended with %s after %s", t.callWords(c), t.outcome[c].Class, verdict.Took(t.f.Nodes[c].DurationNs())),
 		fmt.Sprintf("%s had begun to work: %s of its own within that call %s there, its server span was never sent",
 			t.serviceName(s), plural(count, "span"), isAre(count)),
 	}
@@ -221,7 +221,7 @@ func (t *trial) lost(c int32) finding {
 		f.site = verdict.Site{Kind: verdict.SiteService, Service: callee}
 		f.summary = "it is down"
 		f.evidence = []string{fmt.Sprintf("%s ended with %s; %s, which normally sends a span for every call, has sent none for %s",
-			t.callWords(c), t.outcome[c].Class, callee, ms(silentNs))}
+			t.callWords(c), t.outcome[c].Class, callee, verdict.Took(silentNs))}
 		return f
 	}
 	f := t.base(c, "lost-request", 0.65)
@@ -254,8 +254,8 @@ func (t *trial) responseLost(c, s int32) finding {
 	f.nodes = append(f.nodes, s)
 	f.summary = fmt.Sprintf("the answer of %s never arrived", t.serviceName(s))
 	f.evidence = []string{
-		fmt.Sprintf("%s: the server side ended well after %s", t.operationWords(s), ms(t.f.Nodes[s].DurationNs())),
-		fmt.Sprintf("%s saw %s after %s%s", t.serviceName(c), t.outcome[c].Class, ms(t.f.Nodes[c].DurationNs()), t.quoted(c)),
+		fmt.Sprintf("%s: the server side ended well after %s", t.operationWords(s), verdict.Took(t.f.Nodes[s].DurationNs())),
+		fmt.Sprintf("%s saw %s after %s%s", t.serviceName(c), t.outcome[c].Class, verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(c)),
 	}
 	f.runnerUp = &verdict.Candidate{Site: t.serviceSite(c), Confidence: 0.15}
 	return f
@@ -268,14 +268,14 @@ func (t *trial) cancelled(it item) finding {
 	if t.outcome[entry].Class == "CANCELLED" {
 		f.site = verdict.Site{Kind: verdict.SiteUser}
 		f.nodes = []int32{entry, c}
-		f.summary = fmt.Sprintf("the sender left after %s", ms(t.f.Nodes[entry].DurationNs()))
+		f.summary = fmt.Sprintf("the sender left after %s", verdict.Took(t.f.Nodes[entry].DurationNs()))
 		f.evidence = []string{f.summary + "; what was still running was cancelled, and nothing had failed"}
 		return f
 	}
 	f = t.byCaller(t.base(c, "cancelled", 0.5), c)
 	f.site = t.serviceSite(c)
 	f.summary = "it cancelled its own call to " + t.calleeName(c)
-	f.evidence = []string{fmt.Sprintf("%s was cancelled by its caller after %s, and no failure before it says why", t.callWords(c), ms(t.f.Nodes[c].DurationNs()))}
+	f.evidence = []string{fmt.Sprintf("%s was cancelled by its caller after %s, and no failure before it says why", t.callWords(c), verdict.Took(t.f.Nodes[c].DurationNs()))}
 	f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteUnknown}, Confidence: 0.3}
 	return f
 }
@@ -290,7 +290,7 @@ func (t *trial) peerFailed(c int32) finding {
 	}
 	f.summary = fmt.Sprintf("%s failed with %s", t.target(c), t.said(c))
 	f.evidence = []string{fmt.Sprintf("%s: %s after %s%s; it sends no spans, so nothing is known of what happened inside",
-		t.callWords(c), f.summary, ms(t.f.Nodes[c].DurationNs()), t.quoted(c))}
+		t.callWords(c), f.summary, verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(c))}
 	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseRequest), Confidence: 0.1}
 	return f
 }
@@ -310,7 +310,7 @@ func (t *trial) breaker(c int32) finding {
 	f.site = t.serviceSite(c)
 	f.summary = "its circuit breaker or limit refused the call to " + t.calleeName(c)
 	f.evidence = []string{fmt.Sprintf("%s was refused on the caller's side after %s%s; %s never saw it",
-		t.callWords(c), ms(t.f.Nodes[c].DurationNs()), t.quoted(c), t.calleeName(c))}
+		t.callWords(c), verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(c), t.calleeName(c))}
 	f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(c)}, Confidence: 0.35}
 	return f
 }

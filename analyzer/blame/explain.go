@@ -78,7 +78,7 @@ func (t *trial) stepOperation(it item) ([]item, []finding) {
 	}
 	if t.outcome[it.node].Class == "TIMEOUT" && t.allCancelled(candidates) {
 		f := t.slowInside(it.node, it.node)
-		f.evidence[0] = fmt.Sprintf("%s ran out of time after %s, and what was still running was cancelled", t.operationWords(it.node), ms(t.f.Nodes[it.node].DurationNs()))
+		f.evidence[0] = fmt.Sprintf("%s ran out of time after %s, and what was still running was cancelled", t.operationWords(it.node), verdict.Took(t.f.Nodes[it.node].DurationNs()))
 		return nil, t.one(f)
 	}
 	own, ownScore := t.ownFault(it.node, candidates)

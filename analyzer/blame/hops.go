@@ -112,14 +112,14 @@ func (t *trial) role(h *hop, s int32, origins map[string]*finding) (verdict.Role
 	failed := h.failedNode != trace.None
 	if failed && h.folded && h.passed == trace.None {
 		fn := &t.f.Nodes[h.failedNode]
-		return verdict.RoleAbsorbed, fmt.Sprintf("%s ended with %s after %s, and its caller made up for it", own(fn.Name), t.said(h.failedNode), ms(fn.DurationNs()))
+		return verdict.RoleAbsorbed, fmt.Sprintf("%s ended with %s after %s, and its caller made up for it", own(fn.Name), t.said(h.failedNode), verdict.Took(fn.DurationNs()))
 	}
 	if f := origins[own(name)]; f != nil {
 		return verdict.RoleOrigin, f.summary
 	}
 	switch {
 	case failed && h.cancelled && h.passed == trace.None:
-		return verdict.RoleVictim, fmt.Sprintf("cancelled by its caller after %s, because of a failure elsewhere", ms(t.f.Nodes[h.failedNode].DurationNs()))
+		return verdict.RoleVictim, fmt.Sprintf("cancelled by its caller after %s, because of a failure elsewhere", verdict.Took(t.f.Nodes[h.failedNode].DurationNs()))
 	case h.passed != trace.None && failed && h.attempts > 1:
 		return verdict.RoleAmplified, fmt.Sprintf("failed because its call to %s failed, which it tried %d times", t.calleeName(h.passed), h.attempts)
 	case h.passed != trace.None && failed:
@@ -146,11 +146,11 @@ func (t *trial) role(h *hop, s int32, origins map[string]*finding) (verdict.Role
 		why = fmt.Sprintf("answered %d", n.Facts.HTTPStatus)
 	}
 	if !n.NoDuration {
-		why += " in " + ms(n.DurationNs())
+		why += " in " + verdict.Took(n.DurationNs())
 	}
 	if n.Kind == spans.KindServer {
 		if d := t.cfg.Normal.Operation(name, n.Name); d != nil {
-			why += fmt.Sprintf(", normal is up to %s", ms(d.QuantileNs(0.95)))
+			why += fmt.Sprintf(", normal is up to %s", verdict.Took(d.QuantileNs(0.95)))
 		}
 	}
 	if h.calls > 1 {

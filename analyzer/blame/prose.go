@@ -11,21 +11,6 @@ import (
 	"github.com/whosehop/whosehop/verdict"
 )
 
-// ms is a duration as people say it: two or three digits that count.
-func ms(ns int64) string {
-	switch v := float64(ns) / 1e6; {
-	case v >= 10_000:
-		return strconv.FormatFloat(v/1e3, 'f', 0, 64) + " s"
-	case v >= 1_000:
-		return strconv.FormatFloat(v/1e3, 'f', 1, 64) + " s"
-	case v >= 10:
-		return strconv.FormatFloat(v, 'f', 0, 64) + " ms"
-	case v >= 1:
-		return strconv.FormatFloat(v, 'f', 1, 64) + " ms"
-	}
-	return strconv.FormatFloat(float64(ns)/1e6, 'f', 2, 64) + " ms"
-}
-
 func plural(n int, what string) string {
 	if n == 1 {
 		return "1 " + what

@@ -27,7 +27,7 @@ func (t *trial) stepSelf(it item, others []int32) ([]item, []finding) {
 		return nil, t.one(t.cancelled(it))
 	case o.Class == "TIMEOUT" && n.FirstChild != trace.None:
 		f := t.slowInside(i, i)
-		f.evidence[0] = fmt.Sprintf("%s ran out of time after %s", t.operationWords(i), ms(n.DurationNs()))
+		f.evidence[0] = fmt.Sprintf("%s ran out of time after %s", t.operationWords(i), verdict.Took(n.DurationNs()))
 		return nil, t.one(f)
 	case o.Level == trace.Soft && n.Parent == trace.None:
 		return nil, t.one(t.userAsked(i))
@@ -53,7 +53,7 @@ func (t *trial) stepSelf(it item, others []int32) ([]item, []finding) {
 	}
 	f.summary = own(t.f.Nodes[op].Name) + " failed by itself" + with(t.selfSaid(i))
 	f.evidence = []string{fmt.Sprintf("%s ended with %s after %s and none of its own calls explains it%s",
-		t.operationWords(i), t.said(i), ms(n.DurationNs()), t.quoted(i))}
+		t.operationWords(i), t.said(i), verdict.Took(n.DurationNs()), t.quoted(i))}
 	if len(others) > 0 {
 		f.evidence = append(f.evidence, fmt.Sprintf("%s below it ended well", plural(len(others), "span")))
 	}
@@ -103,7 +103,7 @@ func (t *trial) contract(at, call int32) finding {
 	f.nodes = append(f.nodes, call)
 	f.summary = fmt.Sprintf("%s could not read the answer of %s", t.serviceName(call), t.calleeName(call))
 	f.evidence = []string{
-		fmt.Sprintf("%s was answered well after %s", t.callWords(call), ms(t.f.Nodes[call].DurationNs())),
+		fmt.Sprintf("%s was answered well after %s", t.callWords(call), verdict.Took(t.f.Nodes[call].DurationNs())),
 		fmt.Sprintf("%s then failed to read it%s", t.operationWords(at), t.quoted(at)),
 		"nothing says which of the two has changed",
 	}
@@ -154,7 +154,7 @@ func (t *trial) refusal(c, s int32) finding {
 	f.nodes = []int32{op, c, answer}
 	f.summary = fmt.Sprintf("%s refused what it sent with %s", t.calleeName(c), t.said(answer))
 	f.evidence = []string{
-		fmt.Sprintf("%s was refused with %s after %s%s", t.callWords(c), t.said(answer), ms(t.f.Nodes[c].DurationNs()), t.quoted(answer)),
+		fmt.Sprintf("%s was refused with %s after %s%s", t.callWords(c), t.said(answer), verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(answer)),
 		fmt.Sprintf("%s made of that %s: its request, or how it deals with the refusal, is at fault", t.operationWords(op), t.said(op)),
 	}
 	if rule == "auth" {
@@ -202,7 +202,7 @@ func (t *trial) conflict(c, s int32) finding {
 	}
 	f.summary = fmt.Sprintf("%s answered %s", t.calleeName(c), t.said(c))
 	f.evidence = []string{fmt.Sprintf("%s: %s after %s%s; concurrent work of its callers is against each other",
-		t.callWords(c), f.summary, ms(t.f.Nodes[c].DurationNs()), t.quoted(c))}
+		t.callWords(c), f.summary, verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(c))}
 	f.runnerUp = &verdict.Candidate{Site: t.serviceSite(c), Confidence: 0.35}
 	return f
 }
@@ -231,7 +231,7 @@ func (t *trial) overload(at, s int32) finding {
 	}
 	f.summary = "it refused the call as one too many"
 	f.evidence = []string{fmt.Sprintf("%s ended with %s after %s%s; whether its callers ask more than usual is not known",
-		t.spanWords(at), t.said(at), ms(t.f.Nodes[at].DurationNs()), t.quoted(at))}
+		t.spanWords(at), t.said(at), verdict.Took(t.f.Nodes[at].DurationNs()), t.quoted(at))}
 	if p := t.f.Nodes[at].Parent; p != trace.None {
 		f.runnerUp = &verdict.Candidate{Site: t.serviceSite(p), Confidence: 0.35}
 	}
@@ -346,8 +346,8 @@ func (t *trial) pool(at int32) finding {
 	if call == at && t.f.Nodes[at].Kind != spans.KindClient {
 		f.site.Callee = ""
 	}
-	f.summary = fmt.Sprintf("it had no free connection for %s", ms(t.f.Nodes[at].DurationNs()))
-	f.evidence = []string{fmt.Sprintf("%s waited %s for a connection of its own pool%s", t.spanWords(at), ms(t.f.Nodes[at].DurationNs()), t.quoted(at))}
+	f.summary = fmt.Sprintf("it had no free connection for %s", verdict.Took(t.f.Nodes[at].DurationNs()))
+	f.evidence = []string{fmt.Sprintf("%s waited %s for a connection of its own pool%s", t.spanWords(at), verdict.Took(t.f.Nodes[at].DurationNs()), t.quoted(at))}
 	f.runnerUp = &verdict.Candidate{Site: t.peerSite(call), Confidence: 0.2}
 	return f
 }

@@ -23,10 +23,10 @@ func (t *trial) timedOut(c, s int32) []finding {
 		f := t.base(c, "late-start", 0.75)
 		f.site = t.edge(c, verdict.PhaseRequest)
 		f.nodes = append(f.nodes, s)
-		f.summary = fmt.Sprintf("the request reached %s only after %s", t.serviceName(s), ms(startLagNs))
+		f.summary = fmt.Sprintf("the request reached %s only after %s", t.serviceName(s), verdict.Took(startLagNs))
 		f.evidence = []string{
-			fmt.Sprintf("%s gave up on %s after %s", t.serviceName(c), t.callName(c), ms(waitedNs)),
-			fmt.Sprintf("%s began %s after the call was made and then ran %s", t.operationWords(s), ms(startLagNs), ms(ranNs)),
+			fmt.Sprintf("%s gave up on %s after %s", t.serviceName(c), t.callName(c), verdict.Took(waitedNs)),
+			fmt.Sprintf("%s began %s after the call was made and then ran %s", t.operationWords(s), verdict.Took(startLagNs), verdict.Took(ranNs)),
 		}
 		f.runnerUp = &verdict.Candidate{Site: t.serviceSite(s), Confidence: 0.15}
 		return t.one(f)
@@ -41,10 +41,10 @@ func (t *trial) timedOut(c, s int32) []finding {
 	f := t.base(c, "late-answer", 0.7)
 	f.site = t.edge(c, verdict.PhaseResponse)
 	f.nodes = append(f.nodes, s)
-	f.summary = fmt.Sprintf("the answer of %s was ready after %s and never arrived", t.serviceName(s), ms(startLagNs+ranNs))
+	f.summary = fmt.Sprintf("the answer of %s was ready after %s and never arrived", t.serviceName(s), verdict.Took(startLagNs+ranNs))
 	f.evidence = []string{
-		fmt.Sprintf("%s ended well after %s", t.operationWords(s), ms(ranNs)),
-		fmt.Sprintf("%s waited %s for it and gave up", t.serviceName(c), ms(waitedNs)),
+		fmt.Sprintf("%s ended well after %s", t.operationWords(s), verdict.Took(ranNs)),
+		fmt.Sprintf("%s waited %s for it and gave up", t.serviceName(c), verdict.Took(waitedNs)),
 	}
 	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseRequest), Confidence: 0.2}
 	return t.one(f)
@@ -80,22 +80,22 @@ func (t *trial) budgetSpent(c, op int32) finding {
 	f := t.slowInside(c, op)
 	f.rule = "budget-spent"
 	f.evidence[0] = fmt.Sprintf("%s had only %s left of the deadline: %s had passed in %s before",
-		t.callWords(c), ms(t.f.Nodes[c].DurationNs()), ms(t.f.Nodes[c].StartNs-t.f.Nodes[op].StartNs), t.serviceName(op))
+		t.callWords(c), verdict.Took(t.f.Nodes[c].DurationNs()), verdict.Took(t.f.Nodes[c].StartNs-t.f.Nodes[op].StartNs), t.serviceName(op))
 	return f
 }
 
 func (t *trial) budgetShort(c, s int32, medianNs, p95Ns int64) finding {
 	f := t.byCaller(t.base(c, "budget-short", 0.85), c)
 	f.site = t.edge(c, verdict.PhaseBudget)
-	f.summary = fmt.Sprintf("it waits %s for what normally takes %s", ms(t.f.Nodes[c].DurationNs()), ms(medianNs))
-	f.evidence = []string{fmt.Sprintf("%s gave up on %s after %s", t.serviceName(c), t.callName(c), ms(t.f.Nodes[c].DurationNs()))}
+	f.summary = fmt.Sprintf("it waits %s for what normally takes %s", verdict.Took(t.f.Nodes[c].DurationNs()), verdict.Took(medianNs))
+	f.evidence = []string{fmt.Sprintf("%s gave up on %s after %s", t.serviceName(c), t.callName(c), verdict.Took(t.f.Nodes[c].DurationNs()))}
 	if s != trace.None {
 		f.nodes = append(f.nodes, s)
 		f.evidence = append(f.evidence, fmt.Sprintf("%s ran %s; normal is %s, 95 in 100 take no more than %s",
-			t.operationWords(s), ms(t.f.Nodes[s].DurationNs()), ms(medianNs), ms(p95Ns)))
+			t.operationWords(s), verdict.Took(t.f.Nodes[s].DurationNs()), verdict.Took(medianNs), verdict.Took(p95Ns)))
 		f.runnerUp = &verdict.Candidate{Site: t.serviceSite(s), Confidence: 0.1}
 	} else {
-		f.evidence = append(f.evidence, fmt.Sprintf("%s normally answers in %s, 95 in 100 times in no more than %s", t.target(c), ms(medianNs), ms(p95Ns)))
+		f.evidence = append(f.evidence, fmt.Sprintf("%s normally answers in %s, 95 in 100 times in no more than %s", t.target(c), verdict.Took(medianNs), verdict.Took(p95Ns)))
 		f.runnerUp = &verdict.Candidate{Site: t.peerSite(c), Confidence: 0.1}
 	}
 	return f
@@ -121,7 +121,7 @@ func (t *trial) slowInside(c, s int32) finding {
 			f.site = t.peerSite(child)
 			f.accountable = f.site.Peer
 			f.nodes = append(f.nodes, child)
-			f.summary = fmt.Sprintf("%s kept %s waiting for %s", t.target(child), t.serviceName(child), ms(n.DurationNs()))
+			f.summary = fmt.Sprintf("%s kept %s waiting for %s", t.target(child), t.serviceName(child), verdict.Took(n.DurationNs()))
 			f.evidence = []string{t.gaveUp(c), f.summary + t.normalCall(child)}
 			return f
 		}
@@ -132,8 +132,8 @@ func (t *trial) slowInside(c, s int32) finding {
 	f := t.base(c, "slow-callee", 0.75)
 	f.site, f.accountable, f.service = t.serviceSite(at), t.serviceName(at), n.Service
 	f.nodes = append(f.nodes, at)
-	f.summary = fmt.Sprintf("%s took %s", own(n.Name), ms(n.DurationNs()))
-	f.evidence = []string{t.gaveUp(c), fmt.Sprintf("%s ran %s%s, and none of its own calls accounts for it", t.operationWords(at), ms(n.DurationNs()), t.normalOperation(at))}
+	f.summary = fmt.Sprintf("%s took %s", own(n.Name), verdict.Took(n.DurationNs()))
+	f.evidence = []string{t.gaveUp(c), fmt.Sprintf("%s ran %s%s, and none of its own calls accounts for it", t.operationWords(at), verdict.Took(n.DurationNs()), t.normalOperation(at))}
 	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseBudget), Confidence: 0.15}
 	return f
 }
@@ -186,15 +186,15 @@ func (t *trial) timedOutSilent(c int32) finding {
 	f := t.base(c, "timeout-peer", 0.7)
 	f.site = t.peerSite(c)
 	f.accountable = f.site.Peer
-	f.summary = fmt.Sprintf("%s did not answer within %s", t.target(c), ms(n.DurationNs()))
+	f.summary = fmt.Sprintf("%s did not answer within %s", t.target(c), verdict.Took(n.DurationNs()))
 	f.evidence = []string{fmt.Sprintf("%s: no answer within %s%s%s; it sends no spans, so nothing is known of what happened inside",
-		t.callWords(c), ms(n.DurationNs()), t.normalCall(c), t.quoted(c))}
+		t.callWords(c), verdict.Took(n.DurationNs()), t.normalCall(c), t.quoted(c))}
 	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseRequest), Confidence: 0.2}
 	return f
 }
 
 func (t *trial) gaveUp(c int32) string {
-	return fmt.Sprintf("%s gave up on %s after %s", t.serviceName(c), t.callName(c), ms(t.f.Nodes[c].DurationNs()))
+	return fmt.Sprintf("%s gave up on %s after %s", t.serviceName(c), t.callName(c), verdict.Took(t.f.Nodes[c].DurationNs()))
 }
 
 func (t *trial) normalOperation(i int32) string {
@@ -202,7 +202,7 @@ func (t *trial) normalOperation(i int32) string {
 	if d == nil {
 		return ""
 	}
-	return fmt.Sprintf(" (normal is %s)", ms(d.QuantileNs(0.5)))
+	return fmt.Sprintf(" (normal is %s)", verdict.Took(d.QuantileNs(0.5)))
 }
 
 func (t *trial) normalCall(c int32) string {
@@ -211,5 +211,5 @@ func (t *trial) normalCall(c int32) string {
 	if d == nil {
 		return ""
 	}
-	return fmt.Sprintf(" (normal is %s)", ms(d.QuantileNs(0.5)))
+	return fmt.Sprintf(" (normal is %s)", verdict.Took(d.QuantileNs(0.5)))
 }

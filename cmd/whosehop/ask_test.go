@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -91,5 +93,21 @@ func TestRequireToken(t *testing.T) {
 		if recorder.Code == http.StatusUnauthorized && recorder.Header().Get("WWW-Authenticate") == "" {
 			t.Errorf("%s: a browser is not told how to ask for the token", name)
 		}
+	}
+}
+
+// A program that is stopped while it starts has done what it was told, whatever that broke off.
+func TestEndedWhileStarting(t *testing.T) {
+	dir := t.TempDir()
+	up := []string{"up", "--storage-dir", dir, "--storage-engine", dir + "/no-such-library.so"}
+	var errOut strings.Builder
+	if code := run(t.Context(), up, strings.NewReader(""), io.Discard, &errOut); code != 1 || !strings.Contains(errOut.String(), "storage.engine") {
+		t.Errorf("no engine: code %d: %s", code, errOut.String())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	errOut.Reset()
+	if code := run(ctx, up, strings.NewReader(""), io.Discard, &errOut); code != 0 || errOut.Len() > 0 {
+		t.Errorf("ended meanwhile: code %d: %s", code, errOut.String())
 	}
 }

@@ -98,9 +98,14 @@ func serve(ctx context.Context, s *streams, set *Settings, r roles) error {
 			log.Warn("a port leaves this machine unencrypted: tokens and spans can be read on the way", "key", p.key, "address", p.address)
 		}
 	}
-	err = start(ctx, s, set, r, owners, log)
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return nil // ended by the user before it was up
+	return start(ctx, s, set, r, owners, log)
+}
+
+// unlessEnded is what went wrong at the start, or nil when the user ended the program meanwhile: then
+// whatever was under way was broken off, and says so in words of its own.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
 	}
 	return err
 }
@@ -111,7 +116,7 @@ func start(ctx context.Context, s *streams, set *Settings, r roles, owners *owne
 		DSN: set.Storage.DSN, Dir: set.Storage.Dir, Engine: set.Storage.Engine, MemoryBytesMax: uint64(set.Storage.MemoryBytesMax),
 	}, log)
 	if err != nil {
-		return err
+		return unlessEnded(ctx, err)
 	}
 	defer func() {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
@@ -123,11 +128,11 @@ func start(ctx context.Context, s *streams, set *Settings, r roles, owners *owne
 	log.Info("clickhouse", "kind", ch.Kind(), "version", ch.Version(), "data", set.Storage.Dir)
 	db, err := storage.Open(ctx, ch.DSN(), log)
 	if err != nil {
-		return err
+		return unlessEnded(ctx, err)
 	}
 	defer func() { _ = db.Close() }()
 	if err := db.Migrate(ctx, storage.Retention{Spans: set.Storage.RetentionSpans, Verdicts: set.Storage.RetentionVerdicts}); err != nil {
-		return err
+		return unlessEnded(ctx, err)
 	}
 	w := &wiring{set: set, log: log, db: db, owners: owners, reg: telemetry.NewRegistry()}
 	return w.run(ctx, s, r)

@@ -194,18 +194,12 @@ func clip(s string, cells int) string {
 	return string(runes[:max(0, cells-1)]) + "…"
 }
 
+// took leaves out what took no time that is known.
 func took(ns int64) string {
-	switch {
-	case ns <= 0:
+	if ns <= 0 {
 		return ""
-	case ns >= 10*int64(time.Second):
-		return fmt.Sprintf("%.0f s", float64(ns)/1e9)
-	case ns >= int64(time.Second):
-		return fmt.Sprintf("%.1f s", float64(ns)/1e9)
-	case ns >= 10*int64(time.Millisecond):
-		return fmt.Sprintf("%.0f ms", float64(ns)/1e6)
 	}
-	return fmt.Sprintf("%.2f ms", float64(ns)/1e6)
+	return verdict.Took(ns)
 }
 
 // TopRow is one line of a ranking.

@@ -32,7 +32,7 @@ type handler struct {
 // Register adds the pages to a mux.
 func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	h := &handler{service: service, log: log, pages: template.Must(template.New("").Funcs(template.FuncMap{
-		"ms": took, "percent": percent, "number": number, "when": when,
+		"ms": verdict.Took, "percent": percent, "number": number, "when": when,
 	}).ParseFS(files, "templates/*.html"))}
 	mux.Handle("GET /static/", http.FileServerFS(files))
 	mux.HandleFunc("GET /{$}", h.list)
@@ -235,18 +235,6 @@ func (h *handler) owners(w http.ResponseWriter, r *http.Request) {
 	page := newOwnersPage(got)
 	page.Since, page.Sinces = text, sinces
 	h.render(w, http.StatusOK, "owners", page)
-}
-
-func took(ns int64) string {
-	switch {
-	case ns >= 10*int64(time.Second):
-		return fmt.Sprintf("%.0f s", float64(ns)/1e9)
-	case ns >= int64(time.Second):
-		return fmt.Sprintf("%.1f s", float64(ns)/1e9)
-	case ns >= 10*int64(time.Millisecond):
-		return fmt.Sprintf("%.0f ms", float64(ns)/1e6)
-	}
-	return fmt.Sprintf("%.2f ms", float64(ns)/1e6)
 }
 
 func percent(x float64) string { return fmt.Sprintf("%.0f %%", 100*x) }

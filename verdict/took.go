@@ -1,0 +1,22 @@
+package verdict
+
+import "strconv"
+
+// Took is a duration in nanoseconds as people say it: with the digits that count, "4.2 ms" or "12 s".
+func Took(ns int64) string {
+	format := func(v float64, digits int, unit string) string {
+		return strconv.FormatFloat(v, 'f', digits, 64) + unit
+	}
+	switch v := float64(ns) / 1e6; {
+	case v >= 10_000:
+		return format(v/1e3, 0, " s")
+	case v >= 1_000:
+		return format(v/1e3, 1, " s")
+	case v >= 10:
+		return format(v, 0, " ms")
+	case v >= 1:
+		return format(v, 1, " ms")
+	default:
+		return format(v, 2, " ms")
+	}
+}
