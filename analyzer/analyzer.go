@@ -76,6 +76,10 @@ type Analyzer struct {
 	lastRound atomic.Int64
 }
 
+// learnFrom are how far back normal is looked for: no further than until there are enough traces, so
+// that the cost does not grow with the traffic.
+var learnFrom = [...]time.Duration{time.Minute, 10 * time.Minute, time.Hour}
+
 // New checks the configuration and starts nothing.
 func New(cfg Config, store Store, owner Owner, log *slog.Logger, reg prometheus.Registerer) (*Analyzer, error) {
 	if err := cfg.Validate(); err != nil {
@@ -96,9 +100,8 @@ const (
 	visibleWithin = 2 * time.Minute
 	// catchUpStep is how much of the past is looked through at once.
 	catchUpStep = 10 * time.Minute
-	// learnEvery, learnFrom and learnTraces say what normal is learnt from.
+	// learnEvery and learnTraces say how often normal is learnt, and from how many traces.
 	learnEvery  = 10 * time.Second
-	learnFrom   = time.Hour
 	learnTraces = 500
 	// idlePause is how long there may be nothing to do before it is looked again.
 	idlePause = time.Second
@@ -205,9 +208,14 @@ func (a *Analyzer) learn(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	ids, err := a.store.HealthyTraces(ctx, now.Add(-learnFrom), learnTraces)
-	if err != nil {
-		return false, err
+	var ids []spans.TraceID
+	for _, ago := range learnFrom {
+		if ids, err = a.store.HealthyTraces(ctx, now.Add(-ago), learnTraces); err != nil {
+			return false, err
+		}
+		if len(ids) == learnTraces {
+			break
+		}
 	}
 	block := a.blocks.Get().(*spans.Block)
 	defer a.blocks.Put(block)

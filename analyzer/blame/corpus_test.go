@@ -171,6 +171,26 @@ func TestVerdictsDoNotDependOnDelivery(t *testing.T) {
 	}
 }
 
+// TestVerdictsOutliveTheBlock: blocks are used again, and verdicts must not point into them.
+func TestVerdictsOutliveTheBlock(t *testing.T) {
+	for _, c := range corpus(t) {
+		b := tracescript.Block(c.spans(t, "trace"), traceID)
+		verdicts := Judge(build(b), c.config(t))
+		want := asJSON(t, verdicts)
+		for _, text := range [][]byte{
+			b.Names.Bytes, b.StatusMessages.Bytes, b.Attrs.Keys.Bytes, b.Attrs.Values.Bytes, b.Resources.Services.Bytes, b.Resources.Attrs.Values.Bytes,
+			b.Events.Names.Bytes, b.Events.Attrs.Keys.Bytes, b.Events.Attrs.Values.Bytes,
+		} {
+			for i := range text {
+				text[i] = '#'
+			}
+		}
+		if got := asJSON(t, verdicts); got != want {
+			t.Errorf("%s: the verdict has changed with the block:\n%s\nwas\n%s", c.name, got, want)
+		}
+	}
+}
+
 // checkInvariants holds what is true of every verdict.
 func checkInvariants(t testing.TB, f *trace.Forest, verdicts []verdict.Verdict) {
 	t.Helper()

@@ -147,7 +147,7 @@ func (t *trial) judge(e int32) verdict.Verdict {
 	}
 	named := t.namedNode(entry)
 	v.Entry = verdict.Entry{
-		Service: t.f.ServiceOf(entry).Name, Operation: t.f.Nodes[named].Name,
+		Service: t.serviceName(entry), Operation: own(t.f.Nodes[named].Name),
 		SpanID: fmt.Sprintf("%x", t.f.Nodes[named].SpanID[:]), Start: verdict.Time{UnixNs: n.StartNs}, DurationNs: n.DurationNs(),
 	}
 	t.walk(entry)
