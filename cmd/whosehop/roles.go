@@ -104,8 +104,8 @@ func serve(ctx context.Context, s *streams, set *Settings, r roles) error {
 // unlessEnded is what went wrong at the start, or nil when the user ended the program meanwhile: then
 // whatever was under way was broken off, and says so in words of its own.
 func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ended := ctx.Err() != nil; ended {
+		err = nil
 	}
 	return err
 }

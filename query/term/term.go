@@ -210,18 +210,29 @@ type TopRow struct {
 
 // Top draws a ranking.
 func (p Painter) Top(w io.Writer, by string, rows []TopRow) error {
+	const ownerCells = 20
 	var b strings.Builder
 	width := len(by)
 	for _, r := range rows {
 		width = max(width, utf8.RuneCountInString(r.Name))
 	}
 	width = min(width, nameCellsMax)
-	fmt.Fprintf(&b, "%s\n", p.paint(dim, fmt.Sprintf("%8s  %-*s  %-20s  %-16s  %s", "caused", width, by, "owner", "mostly", "for example")))
+	owner := func(name string) string {
+		if by == "owner" {
+			return "" // which is the name already
+		}
+		return pad(clip(name, ownerCells), ownerCells) + "  "
+	}
+	fmt.Fprintf(&b, "%s\n", p.paint(dim, fmt.Sprintf("%8s  %s  %s%-16s  %s", "caused", pad(by, width), owner("owner"), "mostly", "for example")))
 	for _, r := range rows {
 		name := clip(r.Name, width)
-		pad := strings.Repeat(" ", width-utf8.RuneCountInString(name))
-		fmt.Fprintf(&b, "%8.1f  %s%s  %-20s  %-16s  %s\n", r.Caused, p.paint(bold, name), pad, clip(r.Owner, 20), r.Rule, r.Exemplar)
+		fmt.Fprintf(&b, "%8.1f  %s  %s%-16s  %s\n", r.Caused, p.paint(bold, name)+pad(name, width)[len(name):], owner(r.Owner), r.Rule, r.Exemplar)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// pad fills a text up to so many cells.
+func pad(s string, cells int) string {
+	return s + strings.Repeat(" ", max(0, cells-utf8.RuneCountInString(s)))
 }

@@ -62,3 +62,23 @@ func TestHopsInACircle(t *testing.T) {
 		t.Errorf("%d lines: %+v", len(lines), lines)
 	}
 }
+
+func TestTop(t *testing.T) {
+	rows := []TopRow{{Name: "zahlungen-größe", Owner: "team-a", Caused: 12.5, Rule: "self-error", Exemplar: "4bf9"}, {Name: "pay", Owner: "unowned", Caused: 1, Rule: "crash", Exemplar: "77aa"}}
+	for by, want := range map[string]string{
+		"service": "  caused  service          owner                 mostly            for example\n" +
+			"    12.5  zahlungen-größe  team-a                self-error        4bf9\n" +
+			"     1.0  pay              unowned               crash             77aa\n",
+		"owner": "  caused  owner            mostly            for example\n" +
+			"    12.5  zahlungen-größe  self-error        4bf9\n" +
+			"     1.0  pay              crash             77aa\n",
+	} {
+		var got bytes.Buffer
+		if err := (Painter{}).Top(&got, by, rows); err != nil {
+			t.Fatal(err)
+		}
+		if got.String() != want {
+			t.Errorf("by %s: got\n%swant\n%s", by, &got, want)
+		}
+	}
+}

@@ -410,7 +410,7 @@ type tailBuffer struct {
 	text []byte
 }
 
-const tailBytesMax = 4096
+const tailBytesMax = 16 << 10
 
 // Write implements io.Writer.
 func (t *tailBuffer) Write(p []byte) (int, error) {
@@ -423,8 +423,20 @@ func (t *tailBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// String is the errors among what was printed; without any, the last line.
 func (t *tailBuffer) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return string(bytes.TrimSpace(t.text))
+	var said []string
+	last := ""
+	for line := range bytes.Lines(bytes.TrimSpace(t.text)) {
+		last = string(bytes.TrimSpace(line))
+		if strings.Contains(last, "Exception") || strings.Contains(last, "<Error>") || strings.Contains(last, "<Fatal>") {
+			said = append(said, last)
+		}
+	}
+	if len(said) == 0 {
+		return last
+	}
+	return strings.Join(said, "; ")
 }
