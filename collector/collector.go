@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,8 +20,11 @@ import (
 	"github.com/whosehop/whosehop/storage/spans"
 )
 
-// drainTimeout bounds how long requests that are under way are waited for when the collector stops.
-const drainTimeout = 10 * time.Second
+const (
+	drainTimeoutDefault = 10 * time.Second
+	// failureFresh is how long an insert that failed makes the collector unready.
+	failureFresh = 15 * time.Second
+)
 
 // Collector is the OTLP servers and what they share. Listen, then Run.
 type Collector struct {
@@ -28,7 +32,13 @@ type Collector struct {
 	log       *slog.Logger
 	metrics   *metrics
 	committer *committer
-	tls       *tls.Config
+	budget    *budget
+	turns     chan struct{} // to receive a gRPC message
+	jsonTurns chan struct{}
+	// receiveTimeout cuts off a gRPC sender that does not get its message through.
+	receiveTimeout time.Duration
+	tls            *tls.Config
+	serving        atomic.Bool
 
 	grpcListener, httpListener net.Listener
 	summary                    summary
@@ -39,7 +49,15 @@ func New(cfg Config, sink Sink, log *slog.Logger, reg prometheus.Registerer) (*C
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Collector{cfg: cfg, log: log, metrics: newMetrics(reg)}
+	if cfg.DrainTimeout == 0 {
+		cfg.DrainTimeout = drainTimeoutDefault
+	}
+	c := &Collector{
+		cfg: cfg, log: log, budget: &budget{bytesMax: cfg.PendingBytesMax},
+		turns: make(chan struct{}, max(2, cfg.PendingBytesMax/int64(cfg.RequestBytesMax))), jsonTurns: make(chan struct{}, jsonMax),
+		receiveTimeout: 30 * time.Second,
+	}
+	c.metrics = newMetrics(reg, c.budget)
 	if cfg.TLSCert != "" {
 		cert, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
 		if err != nil {
@@ -48,12 +66,12 @@ func New(cfg Config, sink Sink, log *slog.Logger, reg prometheus.Registerer) (*C
 		c.tls = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	}
 	c.committer = &committer{
-		sink: sink, log: log, metrics: c.metrics, linger: cfg.Linger, insertTimeout: cfg.InsertTimeout, bytesMax: cfg.PendingBytesMax,
+		sink: sink, log: log, metrics: c.metrics, budget: c.budget, linger: cfg.Linger, insertTimeout: cfg.InsertTimeout, cut: make(chan struct{}),
 	}
 	return c, nil
 }
 
-// Listen opens the ports; after it, GRPCAddr and HTTPAddr say which.
+// Listen opens the ports, both or none; after it, GRPCAddr and HTTPAddr say which.
 func (c *Collector) Listen(ctx context.Context) error {
 	var listen net.ListenConfig
 	for _, l := range []struct {
@@ -65,9 +83,12 @@ func (c *Collector) Listen(ctx context.Context) error {
 		}
 		listener, err := listen.Listen(ctx, "tcp", l.address)
 		if err != nil {
+			if c.grpcListener != nil {
+				_ = c.grpcListener.Close()
+			}
 			return fmt.Errorf("%s: %w", l.key, err)
 		}
-		*l.to = listener
+		*l.to = limitConnections(listener)
 	}
 	return nil
 }
@@ -85,11 +106,26 @@ func address(l net.Listener) string {
 	return l.Addr().String()
 }
 
-// Run serves until ctx ends; then it accepts nothing more, stores what it has and answers for it.
+// Ready says why spans would not be stored at the moment, nil if nothing is known against it.
+func (c *Collector) Ready(context.Context) error {
+	if !c.serving.Load() {
+		return errors.New("the collector is not receiving")
+	}
+	// An old failure says nothing: without senders, there is no later try that could clear it.
+	if f := c.committer.failed.Load(); f != nil && time.Since(f.at) < failureFresh {
+		return fmt.Errorf("the last block could not be stored: %w", f.err)
+	}
+	return nil
+}
+
+// Run serves until ctx ends; then it accepts nothing more, stores what it has and answers for it, for
+// no longer than the configured time to drain. It is called once, after Listen.
 func (c *Collector) Run(ctx context.Context) error {
+	c.serving.Store(true)
 	group, ctx := errgroup.WithContext(ctx)
+	stopping := context.WithoutCancel(ctx)
 	if c.grpcListener != nil {
-		server := c.newGRPC()
+		server, alive := c.newGRPC()
 		group.Go(func() error {
 			if err := server.Serve(c.grpcListener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 				return fmt.Errorf("serve OTLP/gRPC: %w", err)
@@ -98,7 +134,10 @@ func (c *Collector) Run(ctx context.Context) error {
 		})
 		group.Go(func() error {
 			<-ctx.Done()
-			stopGRPC(server)
+			alive.Shutdown()
+			late := time.AfterFunc(c.cfg.DrainTimeout, server.Stop)
+			defer late.Stop()
+			server.GracefulStop()
 			return nil
 		})
 	}
@@ -116,7 +155,7 @@ func (c *Collector) Run(ctx context.Context) error {
 		})
 		group.Go(func() error {
 			<-ctx.Done()
-			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+			stop, cancel := context.WithTimeout(stopping, c.cfg.DrainTimeout)
 			defer cancel()
 			if err := server.Shutdown(stop); err != nil {
 				_ = server.Close()
@@ -124,33 +163,31 @@ func (c *Collector) Run(ctx context.Context) error {
 			return nil
 		})
 	}
+	var deadline time.Time
 	group.Go(func() error {
 		c.summary.report(ctx, c.log)
+		c.serving.Store(false)
+		deadline = time.Now().Add(c.cfg.DrainTimeout)
 		return nil
 	})
 	err := group.Wait()
-	c.committer.drain()
+	c.committer.drain(deadline)
+	c.summary.flush(c.log)
 	return err
 }
 
-// stopGRPC lets requests finish, for a while.
-func stopGRPC(server *grpc.Server) {
-	timer := time.AfterFunc(drainTimeout, server.Stop)
-	defer timer.Stop()
-	server.GracefulStop()
-}
-
-// export stores one request, of whatever transport.
-func (c *Collector) export(ctx context.Context, transport string, body []byte, decode func([]byte, *spans.Block) (otlp.Rejected, error)) (otlp.Rejected, error) {
-	rejected, err := c.committer.store(ctx, len(body), func(b *spans.Block) (otlp.Rejected, error) { return decode(body, b) })
+// count puts the outcome of one request into metrics and summary.
+func (c *Collector) count(transport string, rejected otlp.Rejected, err error) {
 	c.metrics.rejected.WithLabelValues("bad_trace_id").Add(float64(rejected.BadTraceID))
 	c.metrics.rejected.WithLabelValues("bad_span_id").Add(float64(rejected.BadSpanID))
+	c.metrics.rejected.WithLabelValues("bad_parent_id").Add(float64(rejected.BadParentID))
 	c.metrics.requests.WithLabelValues(transport, outcomeName(err)).Inc()
 	c.summary.add(rejected.Total(), err)
-	return rejected, err
 }
 
 func outcomeName(err error) string {
+	var known *refusal
+	var receive receiveError
 	switch {
 	case err == nil:
 		return "ok"
@@ -160,6 +197,10 @@ func outcomeName(err error) string {
 		return "unavailable"
 	case isBadRequest(err):
 		return "bad_request"
+	case errors.As(err, &known):
+		return "refused"
+	case errors.As(err, &receive):
+		return "not_received"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return "cancelled"
 	}
@@ -179,14 +220,6 @@ func isBadRequest(err error) bool {
 
 func decodeProto(body []byte, b *spans.Block) (otlp.Rejected, error) {
 	rejected, err := otlp.Decode(body, b)
-	if err != nil {
-		return rejected, badRequest{err}
-	}
-	return rejected, nil
-}
-
-func decodeJSON(body []byte, b *spans.Block) (otlp.Rejected, error) {
-	rejected, err := otlp.DecodeJSON(body, b)
 	if err != nil {
 		return rejected, badRequest{err}
 	}
@@ -219,16 +252,20 @@ func (s *summary) report(ctx context.Context, log *slog.Logger) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			s.flush(log)
 		}
-		s.mu.Lock()
-		requests, rejected, failed, last := s.requests, s.rejected, s.failed, s.lastError
-		s.requests, s.rejected, s.failed, s.lastError = 0, 0, 0, nil
-		s.mu.Unlock()
-		switch {
-		case failed > 0:
-			log.Warn("received", "requests", requests, "failed", failed, "spans_rejected", rejected, "last_error", last)
-		case requests > 0:
-			log.Info("received", "requests", requests, "spans_rejected", rejected)
-		}
+	}
+}
+
+func (s *summary) flush(log *slog.Logger) {
+	s.mu.Lock()
+	requests, rejected, failed, last := s.requests, s.rejected, s.failed, s.lastError
+	s.requests, s.rejected, s.failed, s.lastError = 0, 0, 0, nil
+	s.mu.Unlock()
+	switch {
+	case failed > 0:
+		log.Warn("received", "requests", requests, "failed", failed, "spans_rejected", rejected, "last_error", last)
+	case requests > 0:
+		log.Info("received", "requests", requests, "spans_rejected", rejected)
 	}
 }

@@ -24,9 +24,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"github.com/whosehop/whosehop/storage/spans"
@@ -44,8 +42,11 @@ type sink struct {
 }
 
 func (s *sink) InsertSpans(ctx context.Context, b *spans.Block, token string) error {
-	if s.insert != nil {
-		if err := s.insert(ctx, b, token); err != nil {
+	s.mu.Lock()
+	insert := s.insert
+	s.mu.Unlock()
+	if insert != nil {
+		if err := insert(ctx, b, token); err != nil {
 			return err
 		}
 	}
@@ -80,6 +81,13 @@ func start(t *testing.T, cfg Config, s *sink) *Collector {
 	if err != nil {
 		t.Fatal(err)
 	}
+	run(t, c)
+	return c
+}
+
+// run runs a collector until the test ends.
+func run(t *testing.T, c *Collector) {
+	t.Helper()
 	if err := c.Listen(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -87,13 +95,15 @@ func start(t *testing.T, cfg Config, s *sink) *Collector {
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
 	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		http.DefaultClient.CloseIdleConnections()
+		if left := c.budget.used.Load(); left != 0 {
+			t.Errorf("%d bytes are in the budget after the end", left)
+		}
 	})
-	return c
 }
 
 func exportRequest(n int) ptraceotlp.ExportRequest {
@@ -110,12 +120,7 @@ func exportRequest(n int) ptraceotlp.ExportRequest {
 
 func client(t *testing.T, c *Collector) ptraceotlp.GRPCClient {
 	t.Helper()
-	conn, err := grpc.NewClient(c.GRPCAddr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return ptraceotlp.NewGRPCClient(conn)
+	return ptraceotlp.NewGRPCClient(dial(t, c))
 }
 
 func post(t *testing.T, c *Collector, contentType, encoding string, body io.Reader, edit ...func(*http.Request)) (int, http.Header, []byte) {
@@ -253,11 +258,7 @@ func TestErrorsByTransport(t *testing.T) {
 			c := start(t, testConfig(), s)
 			_, err := client(t, c).Export(t.Context(), exportRequest(1))
 			st := status.Convert(err)
-			hasDelay := false
-			for _, d := range st.Details() {
-				_, ok := d.(*errdetails.RetryInfo)
-				hasDelay = hasDelay || ok
-			}
+			hasDelay := hasRetryInfo(err)
 			if st.Code() != test.grpc || hasDelay != test.wait || strings.Contains(st.Message(), "secret") {
 				t.Errorf("gRPC: %v, RetryInfo %v", err, hasDelay)
 			}
@@ -280,33 +281,44 @@ func TestErrorsByTransport(t *testing.T) {
 }
 
 func TestTooMuchPending(t *testing.T) {
-	release := make(chan struct{})
-	s := &sink{insert: func(context.Context, *spans.Block, string) error { <-release; return nil }}
+	release, entered := make(chan struct{}), make(chan struct{})
+	s := &sink{insert: func(context.Context, *spans.Block, string) error { close(entered); <-release; return nil }}
 	cfg := testConfig()
-	cfg.RequestBytesMax, cfg.PendingBytesMax = 1<<20, 1<<20
+	cfg.PendingBytesMax = 1 << 20 // less than the columns of these spans
 	c := start(t, cfg, s)
-	body := marshal(t, exportRequest(10_000))
-	var group sync.WaitGroup
-	var mu sync.Mutex
-	got := make(map[int]int)
-	for range 10 {
-		group.Go(func() {
-			code, header, _ := post(t, c, typeProto, "", bytes.NewReader(body))
-			mu.Lock()
-			defer mu.Unlock()
-			got[code]++
-			if code == http.StatusTooManyRequests && header.Get("Retry-After") == "" {
-				t.Error("429 without Retry-After")
-			}
-			if len(got) == 1 && code == http.StatusTooManyRequests && got[code] == 1 {
-				close(release)
-			}
-		})
+	body := marshal(t, exportRequest(20_000))
+	first := make(chan int, 1)
+	go func() {
+		code, _, _ := post(t, c, typeProto, "", bytes.NewReader(body))
+		first <- code
+	}()
+	<-entered
+	for range 3 {
+		code, header, _ := post(t, c, typeProto, "", bytes.NewReader(body))
+		if code != http.StatusTooManyRequests || header.Get("Retry-After") == "" {
+			t.Errorf("HTTP: %d, Retry-After %q", code, header.Get("Retry-After"))
+		}
+		_, err := client(t, c).Export(t.Context(), exportRequest(1))
+		if status.Code(err) != codes.ResourceExhausted || !hasRetryInfo(err) {
+			t.Errorf("gRPC: %v", err)
+		}
 	}
-	group.Wait()
-	if got[http.StatusTooManyRequests] == 0 || got[http.StatusOK] == 0 || len(got) != 2 {
-		t.Errorf("answers %v", got)
+	close(release)
+	if code := <-first; code != http.StatusOK {
+		t.Errorf("the first was answered %d", code)
 	}
+	if n, _ := s.counts(); n != 20_000 {
+		t.Errorf("%d spans stored", n)
+	}
+}
+
+func hasRetryInfo(err error) bool {
+	for _, d := range status.Convert(err).Details() {
+		if _, ok := d.(*errdetails.RetryInfo); ok {
+			return true
+		}
+	}
+	return false
 }
 
 func TestBadInput(t *testing.T) {
@@ -350,7 +362,7 @@ func TestBadInput(t *testing.T) {
 		t.Errorf("GET: %d", response.StatusCode)
 	}
 	_, err = client(t, c).Export(t.Context(), exportRequest(100_000))
-	if code := status.Code(err); code != codes.ResourceExhausted {
+	if code := status.Code(err); code != codes.ResourceExhausted || hasRetryInfo(err) {
 		t.Errorf("a message over the limit: %v", err)
 	}
 }
@@ -384,6 +396,7 @@ func TestValidateNamesTheKey(t *testing.T) {
 		"collector.pending-bytes-max": func(c *Config) { c.PendingBytesMax = 1 },
 		"collector.linger":            func(c *Config) { c.Linger = time.Hour },
 		"collector.insert-timeout":    func(c *Config) { c.InsertTimeout = 0 },
+		"collector.drain-timeout":     func(c *Config) { c.DrainTimeout = -1 },
 		"collector.tls-cert":          func(c *Config) { c.TLSKey = "x" },
 	} {
 		cfg := testConfig()

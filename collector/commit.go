@@ -5,8 +5,10 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/whosehop/whosehop/otlp"
@@ -21,22 +23,32 @@ import (
 // block. A block is sealed when it is full or has lingered, and is inserted by a goroutine of its
 // own; no more than inflightMax are under way, and while they are, the open block gathers.
 //
-// Invariants: a block is open, or on its way, or done, in this order; its waiters are answered once,
-// when it is done. A waiter may leave before; its spans stay in the block. A malformed request leaves the open block as it was (otlp.Decode sees to that),
-// and what was decoded is clean, so no request can spoil the insert of its neighbours. The bytes of
-// all requests in blocks that are not done are bounded by bytesMax.
+// Invariants:
+//   - A block is open, or on its way, or done, in this order; its waiters are answered once, when it
+//     is done. A waiter may leave before; its spans stay in the block and may be stored.
+//   - A malformed request leaves the open block as it was (otlp.Decode sees to that), and what was
+//     decoded is clean text and numbers that every column takes: no request can spoil the insert of
+//     its neighbours. So a block that was refused for good is refused whole, and not tried in parts.
+//   - An open block without spans holds nothing at all: requests without a good span add nothing.
+//   - Block bytes are in the budget from their decoding until the block is done. A request is let in
+//     while there is budget for its bytes; its columns may then exceed the budget by that one request.
+//   - A block has one token for all tries, so that a lost answer stores nothing twice. A sender that
+//     was told to come again brings its spans in another block: those may be stored twice.
 type committer struct {
 	sink          Sink
 	log           *slog.Logger
 	metrics       *metrics
+	budget        *budget
 	linger        time.Duration
 	insertTimeout time.Duration
-	bytesMax      int64
+	cut           chan struct{} // closed when inserts are to be given up
+
+	// failed is the last try to insert, if it failed.
+	failed atomic.Pointer[failure]
 
 	mu       sync.Mutex
 	open     *batch
 	inflight int
-	pending  int64 // bytes of requests in blocks that are not done
 	idle     []*spans.Block
 	running  sync.WaitGroup
 }
@@ -44,7 +56,7 @@ type committer struct {
 // batch is one block and those who wait for it.
 type batch struct {
 	block  *spans.Block
-	bytes  int64 // of the requests in it
+	bytes  int64 // of its columns
 	due    bool  // it has lingered
 	timer  *time.Timer
 	done   chan struct{}
@@ -52,9 +64,16 @@ type batch struct {
 	opened time.Time
 }
 
+// failure is an insert that failed.
+type failure struct {
+	at  time.Time
+	err error
+}
+
 const (
-	// batchRowsMax seals a block: what ClickHouse likes to get at once, and some 30 MB of columns.
-	batchRowsMax = 50_000
+	// batchRowsMax and batchBytesMax seal a block: what ClickHouse likes to get at once.
+	batchRowsMax  = 50_000
+	batchBytesMax = 64 << 20
 	// inflightMax inserts keep one being sent while another is being written.
 	inflightMax = 2
 	retryPause  = 100 * time.Millisecond
@@ -66,40 +85,59 @@ var (
 	errUnavailable = errors.New("the storage is away; come again")
 )
 
-// store decodes a request into the open block and returns when that is stored. bytes is what the
-// request counts for. The error is errOverloaded, errUnavailable, a decoding error, ctx's, or the
-// storage's own, which will not pass.
-func (c *committer) store(ctx context.Context, bytes int, decode func(*spans.Block) (otlp.Rejected, error)) (otlp.Rejected, error) {
-	c.mu.Lock()
-	if c.pending+int64(bytes) > c.bytesMax {
-		c.mu.Unlock()
-		return otlp.Rejected{}, errOverloaded
+// store decodes a request into the open block and returns when that is stored. The error is
+// errUnavailable, a decoding error, ctx's, or the storage's own, which will not pass.
+func (c *committer) store(ctx context.Context, decode func(*spans.Block) (otlp.Rejected, error)) (otlp.Rejected, error) {
+	b, rejected, err := c.add(decode)
+	if err != nil || b == nil {
+		return rejected, err
 	}
+	select {
+	case <-b.done:
+		return rejected, b.err
+	case <-ctx.Done():
+		return rejected, ctx.Err()
+	}
+}
+
+// add decodes a request into the open block; the batch is nil when there was nothing in it to store.
+func (c *committer) add(decode func(*spans.Block) (otlp.Rejected, error)) (b *batch, rejected otlp.Rejected, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.open == nil {
 		c.begin()
 	}
-	b := c.open
-	before := b.block.Len()
-	rejected, err := decode(b.block)
-	added := b.block.Len() - before
-	if err != nil || added == 0 {
-		c.mu.Unlock()
-		return rejected, err
+	b = c.open
+	defer func() {
+		// Without this a fault in the decoder would leave the lock taken and the block torn.
+		if fault := recover(); fault != nil {
+			c.abandon(b)
+			b, err = nil, fmt.Errorf("decode a request: %v", fault)
+		}
+	}()
+	rows, bytes := b.block.Len(), blockBytes(b.block)
+	if rejected, err = decode(b.block); err != nil {
+		return nil, otlp.Rejected{}, err
 	}
-	b.bytes += int64(bytes)
-	c.pending += int64(bytes)
+	added := b.block.Len() - rows
+	c.metrics.received.Add(float64(added + rejected.Total()))
+	if added == 0 {
+		return nil, rejected, nil
+	}
+	grown := blockBytes(b.block) - bytes
+	b.bytes += grown
+	c.budget.force(grown)
 	c.sealIfDue()
-	c.mu.Unlock()
+	return b, rejected, nil
+}
 
-	select {
-	case <-b.done:
-	case <-ctx.Done():
-		return rejected, ctx.Err() // the spans may still be stored
-	}
-	if b.err == nil {
-		c.metrics.stored.Add(float64(added))
-	}
-	return rejected, b.err
+// abandon tells those who wait for the open block to come again; the lock is held.
+func (c *committer) abandon(b *batch) {
+	b.timer.Stop()
+	c.open = nil
+	c.budget.give(b.bytes)
+	b.err = errUnavailable
+	close(b.done)
 }
 
 func (c *committer) begin() {
@@ -122,7 +160,7 @@ func (c *committer) begin() {
 // sealIfDue sends the open block off if it may go; the lock is held.
 func (c *committer) sealIfDue() {
 	b := c.open
-	if b == nil || b.block.Len() == 0 || c.inflight == inflightMax || (!b.due && b.block.Len() < batchRowsMax) {
+	if b == nil || b.block.Len() == 0 || c.inflight == inflightMax || (!b.due && b.block.Len() < batchRowsMax && b.bytes < batchBytesMax) {
 		return
 	}
 	b.timer.Stop()
@@ -132,38 +170,53 @@ func (c *committer) sealIfDue() {
 }
 
 func (c *committer) commit(b *batch) {
+	rows := float64(b.block.Len())
 	b.err = c.insert(b.block)
-	c.metrics.blockRows.Observe(float64(b.block.Len()))
-	c.metrics.commitSeconds.Observe(time.Since(b.opened).Seconds())
-	close(b.done)
+	if b.err == nil {
+		c.metrics.stored.Add(rows)
+		c.metrics.blockRows.Observe(rows)
+		c.metrics.commitSeconds.Observe(time.Since(b.opened).Seconds())
+	}
 	b.block.Reset()
+	c.budget.give(b.bytes)
+	close(b.done)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.inflight--
-	c.pending -= b.bytes
-	if len(c.idle) < inflightMax+1 {
+	// A block that has held far more than usual is left to the garbage collector.
+	if len(c.idle) < inflightMax+1 && b.bytes <= 2*batchBytesMax {
 		c.idle = append(c.idle, b.block)
 	}
 	c.sealIfDue()
 }
 
-// insert tries to store a block for as long as it is allowed to, always under the same token: if an
-// answer was lost, the block is not stored twice.
+// insert tries to store a block for as long as it is allowed to, always under the same token.
 func (c *committer) insert(block *spans.Block) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.insertTimeout)
 	defer cancel()
+	go func() {
+		select {
+		case <-c.cut:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
 	token := hex.EncodeToString(id[:])
 	for pause := retryPause; ; pause = min(2*pause, retryMax) {
 		err := c.sink.InsertSpans(ctx, block, token)
 		if err == nil {
+			c.failed.Store(nil)
 			return nil
 		}
+		before := c.failed.Swap(&failure{at: time.Now(), err: err})
 		var passing interface{ Retryable() bool }
-		if !errors.As(err, &passing) || !passing.Retryable() {
-			c.log.Error("a block was refused by the storage", "rows", block.Len(), "error", err)
+		if ctx.Err() == nil && (!errors.As(err, &passing) || !passing.Retryable()) {
+			if before == nil || before.err.Error() != err.Error() { // else the summary says it
+				c.log.Error("a block was refused by the storage", "rows", block.Len(), "error", err)
+			}
 			return err
 		}
 		select {
@@ -175,10 +228,13 @@ func (c *committer) insert(block *spans.Block) error {
 	}
 }
 
-// drain stores what is open and waits for what is under way.
-func (c *committer) drain() {
+// drain stores what is open and waits for what is under way; at the deadline it gives that up.
+func (c *committer) drain(deadline time.Time) {
+	late := time.AfterFunc(time.Until(deadline), func() { close(c.cut) })
+	defer late.Stop()
 	c.mu.Lock()
 	if c.open != nil {
+		c.open.timer.Stop()
 		c.open.due = true
 		c.sealIfDue()
 	}

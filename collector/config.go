@@ -17,16 +17,27 @@ type Config struct {
 	HTTP string
 	// RequestBytesMax bounds one request, unpacked.
 	RequestBytesMax int
-	// PendingBytesMax bounds what was received and is not yet stored.
+	// PendingBytesMax bounds what was received and is not yet stored: the bytes of requests, then of
+	// the columns that they were decoded into. gRPC messages that are still arriving are bounded by
+	// as much again.
 	PendingBytesMax int64
 	// Linger is how long a request waits for others to share its block.
 	Linger time.Duration
 	// InsertTimeout is how long storing is tried before the sender is told to come again.
 	InsertTimeout time.Duration
-	TLSCert       string
-	TLSKey        string
-	Token         string // senders must bring it as a bearer token; empty for none
+	// DrainTimeout bounds how long requests under way are waited for at the end; 0 is 10 s.
+	DrainTimeout time.Duration
+	TLSCert      string
+	TLSKey       string
+	Token        string // senders must bring it as a bearer token; empty for none
 }
+
+// The offsets in a block's columns have 32 bits: what is pending, and a request of the largest size
+// unfolded on top of it (JSON escapes make six bytes of one), stays below.
+const (
+	requestBytesLimit = 256 << 20
+	pendingBytesLimit = 2 << 30
+)
 
 // Validate names the first key that cannot be.
 func (c *Config) Validate() error {
@@ -43,19 +54,27 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("collector.grpc and collector.http: both are empty, nothing would be received")
 	case c.RequestBytesMax < 1<<10:
 		return fmt.Errorf("collector.request-bytes-max: %d is less than 1 KiB", c.RequestBytesMax)
+	case c.RequestBytesMax > requestBytesLimit:
+		return fmt.Errorf("collector.request-bytes-max: %d is more than 256 MiB", c.RequestBytesMax)
+	case c.PendingBytesMax > pendingBytesLimit:
+		return fmt.Errorf("collector.pending-bytes-max: %d is more than 2 GiB", c.PendingBytesMax)
 	case c.PendingBytesMax < int64(c.RequestBytesMax):
 		return fmt.Errorf("collector.pending-bytes-max: %d is less than collector.request-bytes-max", c.PendingBytesMax)
 	case c.Linger < 0 || c.Linger > 10*time.Second:
 		return fmt.Errorf("collector.linger: %s is not within 0s and 10s", c.Linger)
 	case c.InsertTimeout < time.Second:
 		return fmt.Errorf("collector.insert-timeout: %s is less than 1s", c.InsertTimeout)
+	case c.DrainTimeout < 0:
+		return fmt.Errorf("collector.drain-timeout: %s is negative", c.DrainTimeout)
 	case (c.TLSCert == "") != (c.TLSKey == ""):
 		return fmt.Errorf("collector.tls-cert and collector.tls-key: one is given without the other")
 	}
 	return nil
 }
 
-// Sink stores blocks. An error that is Retryable() bool passes; any other will come again.
+// Sink stores blocks: all of a block or nothing, and the same token never twice. It returns soon
+// after ctx has ended. An error that is Retryable() bool passes, as does one that ctx's end brought
+// about; any other will come again, and the block is given up. storage.DB is one.
 type Sink interface {
 	InsertSpans(ctx context.Context, b *spans.Block, token string) error
 }

@@ -378,8 +378,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzDecodeJSON looks for crashes, and for spans that get lost uncounted.
-func FuzzDecodeJSON(f *testing.F) {
+// FuzzJSON looks for crashes, and for spans that get lost uncounted.
+func FuzzJSON(f *testing.F) {
 	text, err := request(2).MarshalJSON()
 	if err != nil {
 		f.Fatal(err)
