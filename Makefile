@@ -53,6 +53,7 @@ checkgenerate: generate ## fail if generated files are not up to date
 	git diff --exit-code -- proto
 
 fuzz: ## fuzz every decoder for FUZZTIME each
-	go test -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZTIME) ./otlp
+	go test -run '^$$' -fuzz 'FuzzDecode$$' -fuzztime $(FUZZTIME) ./otlp
+	go test -run '^$$' -fuzz 'FuzzJSON$$' -fuzztime $(FUZZTIME) ./otlp
 	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./ownership
 	go test -run '^$$' -fuzz FuzzJudge -fuzztime $(FUZZTIME) ./analyzer/blame

@@ -167,7 +167,7 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 		if err := c.Listen(ctx); err != nil {
 			return err
 		}
-		runs, ready = append(runs, c.Run), append(ready, w.db.Ping)
+		runs, ready = append(runs, c.Run), append(ready, w.db.Ping, c.Ready)
 		where = append(where, "OTLP/gRPC  "+c.GRPCAddr(), "OTLP/HTTP  http://"+c.HTTPAddr()+"/v1/traces")
 	}
 	judge, err := analyzer.New(w.set.analyzerConfig(), w.db, w.owners.Owner, w.log, w.reg)
