@@ -10,12 +10,16 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/ch-go"
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
+
+// dialTimeout bounds the making of a connection.
+const dialTimeout = 5 * time.Second
 
 // queryTimeout bounds every statement that the caller's context does not bound tighter.
 const queryTimeout = 60 * time.Second
@@ -40,14 +44,17 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storage.dsn: %w", err)
 	}
+	if options.Protocol != clickhouse.Native {
+		return nil, errors.New("storage.dsn: spans travel by the native protocol; write clickhouse://host:9000/database")
+	}
 	if options.Auth.Database == "" {
 		options.Auth.Database = "whosehop"
 	}
+	options.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
+	options.DialTimeout = dialTimeout
 	if err := createDatabase(ctx, options); err != nil {
 		return nil, err
 	}
-	options.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
-	options.DialTimeout = 5 * time.Second
 	options.MaxOpenConns, options.MaxIdleConns = 16, 8
 	conn, err := clickhouse.Open(options)
 	if err != nil {
@@ -64,18 +71,27 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*DB, error) {
 	return db, nil
 }
 
+// createDatabase makes the database if it is missing. A user who may not create one needs none of
+// that right when it is there.
 func createDatabase(ctx context.Context, options *clickhouse.Options) error {
-	any := *options
-	any.Auth.Database = ""
-	conn, err := clickhouse.Open(&any)
+	conn, err := clickhouse.Open(options)
 	if err != nil {
 		return fmt.Errorf("open ClickHouse: %w", err)
 	}
 	defer func() { _ = conn.Close() }()
-	if err := conn.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+quoteName(options.Auth.Database)); err != nil {
-		return wrap("create the database", err)
+	err = conn.Ping(ctx)
+	var exception *clickhouse.Exception
+	if err == nil || !errors.As(err, &exception) || exception.Code != codeUnknownDatabase {
+		return wrap("connect to ClickHouse", err)
 	}
-	return nil
+	elsewhere := *options
+	elsewhere.Auth.Database = ""
+	bare, err := clickhouse.Open(&elsewhere)
+	if err != nil {
+		return fmt.Errorf("open ClickHouse: %w", err)
+	}
+	defer func() { _ = bare.Close() }()
+	return wrap("create the database", bare.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+quoteName(options.Auth.Database)))
 }
 
 // Close gives up all connections.
@@ -117,13 +133,9 @@ func (db *DB) stream(ctx context.Context, do func(context.Context, *ch.Client) e
 		}
 	default:
 	}
-	options := ch.Options{
-		Address: db.options.Addr[0], Database: db.options.Auth.Database, User: db.options.Auth.Username,
-		Password: db.options.Auth.Password, Compression: ch.CompressionLZ4, DialTimeout: 5 * time.Second, TLS: db.options.TLS,
-	}
-	c, err := ch.Dial(ctx, options)
+	c, err := db.dial(ctx)
 	if err != nil {
-		return fmt.Errorf("dial: %w", err)
+		return err
 	}
 	if err := do(ctx, c); err != nil {
 		_ = c.Close()
@@ -131,6 +143,20 @@ func (db *DB) stream(ctx context.Context, do func(context.Context, *ch.Client) e
 	}
 	db.keep(c)
 	return nil
+}
+
+// dial tries the hosts of the DSN in turn.
+func (db *DB) dial(ctx context.Context) (c *ch.Client, err error) {
+	for _, address := range db.options.Addr {
+		c, err = ch.Dial(ctx, ch.Options{
+			Address: address, Database: db.options.Auth.Database, User: db.options.Auth.Username, Password: db.options.Auth.Password,
+			Compression: ch.CompressionLZ4, DialTimeout: dialTimeout, TLS: db.options.TLS,
+		})
+		if err == nil {
+			return c, nil
+		}
+	}
+	return nil, fmt.Errorf("dial: %w", err)
 }
 
 func (db *DB) keep(c *ch.Client) {
@@ -171,9 +197,17 @@ func isNetwork(err error) bool {
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ch.ErrClosed) || errors.Is(err, clickhouse.ErrAcquireConnTimeout)
 }
 
-// busyCodes are ClickHouse's error codes for what passes: time and memory limits, too many queries
-// or parts, a disk that is full, shutting down.
-var busyCodes = []int{159, 160, 202, 203, 209, 210, 236, 241, 242, 243, 252, 279, 319, 394, 425, 439, 999}
+// codeUnknownDatabase is ClickHouse's answer to a connection that names a database it has not.
+const codeUnknownDatabase = 81
+
+// busyCodes are ClickHouse's error codes for what passes.
+var busyCodes = []int{
+	159, 160, 209, 210, 394, // time is over, the network failed, the query was killed
+	202, 203, 241, 252, 439, 473, 745, // too many queries, parts or threads, no memory, overloaded
+	75, 76, 243, // the disk is full
+	236, 242, 425, // shutting down, read-only for now, the operating system
+	225, 279, 285, 286, 319, 999, // Keeper or the other replicas are away
+}
 
 func isBusy(err error) bool {
 	var exception *clickhouse.Exception
@@ -187,7 +221,9 @@ func isBusy(err error) bool {
 	return false
 }
 
-func quoteName(name string) string { return "`" + name + "`" }
+func quoteName(name string) string {
+	return "`" + strings.NewReplacer(`\`, `\\`, "`", "\\`").Replace(name) + "`"
+}
 
 // Count answers a question whose answer is one number.
 func (db *DB) Count(ctx context.Context, query string, args ...any) (n uint64, err error) {

@@ -88,25 +88,39 @@ func (db *DB) retain(ctx context.Context, keep Retention) error {
 		{"otel_traces_trace_id_ts", "toDateTime(IngestDate)", keep.Spans},
 		{"verdicts", "toDateTime(FirstIngest)", keep.Verdicts},
 	} {
-		var definition string
-		err := db.conn.QueryRow(ctx, "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = ?", t.table).Scan(&definition)
-		if err != nil {
-			return wrap("read the retention of "+t.table, err)
-		}
-		want := fmt.Sprintf("%s + toIntervalSecond(%d)", t.by, int64(t.keep.Seconds()))
-		has := strings.Contains(definition, " TTL ")
-		switch {
-		case t.keep <= 0 && !has, t.keep > 0 && strings.Contains(definition, want):
-			continue
-		case t.keep <= 0:
-			err = db.conn.Exec(ctx, "ALTER TABLE "+t.table+" REMOVE TTL")
-		default:
-			// Parts are dropped as they expire; those that are there need not be written again.
-			err = db.conn.Exec(ctx, "ALTER TABLE "+t.table+" MODIFY TTL "+want+" SETTINGS materialize_ttl_after_modify = 0")
+		// Another process may set the same at this moment, and one of the two is refused; what counts
+		// is what is there afterwards.
+		const attempts = 3
+		var done bool
+		var err error
+		for range attempts {
+			if done, err = db.retainTable(ctx, t.table, t.by, t.keep); done {
+				break
+			}
 		}
 		if err != nil {
 			return wrap("set the retention of "+t.table, err)
 		}
 	}
 	return nil
+}
+
+// retainTable says whether the table had the TTL already; if not it tries to set it.
+func (db *DB) retainTable(ctx context.Context, table, by string, keep time.Duration) (done bool, err error) {
+	var definition string
+	err = db.conn.QueryRow(ctx, "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = ?", table).Scan(&definition)
+	if err != nil {
+		return false, err
+	}
+	want := fmt.Sprintf("%s + toIntervalSecond(%d)", by, max(1, int64(keep.Seconds())))
+	has := strings.Contains(definition, " TTL ")
+	switch {
+	case keep <= 0 && !has, keep > 0 && strings.Contains(definition, want):
+		return true, nil
+	case keep <= 0:
+		return false, db.conn.Exec(ctx, "ALTER TABLE "+table+" REMOVE TTL")
+	default:
+		// Parts are dropped as they expire; those that are there need not be written again.
+		return false, db.conn.Exec(ctx, "ALTER TABLE "+table+" MODIFY TTL "+want+" SETTINGS materialize_ttl_after_modify = 0")
+	}
 }

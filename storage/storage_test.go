@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -215,6 +217,26 @@ func TestMigrateTwiceAndAtOnce(t *testing.T) {
 	if n := queryCount(t, conn, ttl, "%toDateTime(FirstIngest) + toIntervalSecond(172800)%"); n != 1 {
 		t.Error("the retention of verdicts is not set")
 	}
+	for _, keep := range []storage.Retention{{Spans: time.Hour}, {}} { // each by four at once: one is refused and must not mind
+		for range 4 {
+			group.Go(func() {
+				db, err := storage.Open(t.Context(), dsn, slog.New(slog.DiscardHandler))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer func() { _ = db.Close() }()
+				if err := db.Migrate(t.Context(), keep); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		want := map[bool]uint64{true: 2, false: 0}[keep.Spans > 0] // otel_traces and its helper
+		if n := queryCount(t, conn, ttl, "% TTL %"); n != want {
+			t.Errorf("%d tables expire under %+v, want %d", n, keep, want)
+		}
+	}
 	if err := conn.Exec(t.Context(), "INSERT INTO schema_migrations (Version) VALUES (999)"); err != nil {
 		t.Fatal(err)
 	}
@@ -280,5 +302,167 @@ func TestSettledAndJudged(t *testing.T) {
 	list = settled(0)
 	if len(list) != 1 || list[0].Rows != 3 || list[0].Version != 1 {
 		t.Fatalf("after a late span: %+v", list)
+	}
+}
+
+// TestBigBlockIsOnePart has more distinct names and keys than the small indexes of LowCardinality hold.
+func TestBigBlockIsOnePart(t *testing.T) {
+	dsn := clickhousetest.DSN(t)
+	db := clickhousetest.Open(t, dsn)
+	b := &spans.Block{}
+	appendServers(b, 0, 100_000, func(i int) string { return fmt.Sprint("name-", i%70_000) })
+	for range 2 {
+		if err := db.InsertSpans(t.Context(), b, "big"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn := rawConn(t, dsn)
+	for _, tc := range []struct {
+		query string
+		want  uint64
+	}{
+		{"SELECT count() FROM otel_traces", 100_000},
+		{"SELECT uniqExact(SpanName) FROM otel_traces", 70_000},
+		{"SELECT count() FROM otel_traces WHERE SpanAttributes[SpanName] = SpanId AND Duration = 1000000", 100_000},
+		{"SELECT uniqExact(TraceId, SpanId) FROM otel_traces", 100_000},
+		{"SELECT count() FROM system.parts WHERE active AND database = currentDatabase() AND table = 'otel_traces'", 1},
+	} {
+		if n := queryCount(t, conn, tc.query); n != tc.want {
+			t.Errorf("%s: %d, want %d", tc.query, n, tc.want)
+		}
+	}
+}
+
+// appendServers appends server spans numbered from..to, each a trace and with an attribute of its own.
+func appendServers(b *spans.Block, from, to int, name func(i int) string) {
+	b.Resources.Services.Append("big")
+	b.Resources.Attrs.EndRow()
+	b.Resources.SchemaURLs.Append("")
+	b.Resources.DroppedAttrs = append(b.Resources.DroppedAttrs, 0)
+	b.Scopes.Names.Append("")
+	b.Scopes.Versions.Append("")
+	b.Scopes.Attrs.EndRow()
+	b.Scopes.SchemaURLs.Append("")
+	b.Scopes.DroppedAttrs = append(b.Scopes.DroppedAttrs, 0)
+	start := time.Now().UnixNano()
+	for i := from; i < to; i++ {
+		id := spans.SpanID{1, 4: byte(i >> 24), 5: byte(i >> 16), 6: byte(i >> 8), 7: byte(i)}
+		b.TraceIDs = append(b.TraceIDs, spans.TraceID{1, 12: id[4], 13: id[5], 14: id[6], 15: id[7]})
+		b.SpanIDs = append(b.SpanIDs, id)
+		b.ParentIDs = append(b.ParentIDs, spans.SpanID{})
+		b.StartNs = append(b.StartNs, start)
+		b.EndNs = append(b.EndNs, start+1_000_000)
+		b.Kinds = append(b.Kinds, spans.KindServer)
+		b.Statuses = append(b.Statuses, spans.StatusUnset)
+		b.Flags = append(b.Flags, 0)
+		b.Names.Append(name(i))
+		b.TraceStates.Append("")
+		b.StatusMessages.Append("")
+		b.Attrs.Pair(name(i), fmt.Sprintf("%x", id[:]))
+		b.Attrs.EndRow()
+		b.DroppedAttrs = append(b.DroppedAttrs, 0)
+		b.DroppedEvents = append(b.DroppedEvents, 0)
+		b.DroppedLinks = append(b.DroppedLinks, 0)
+		b.EventEnds = append(b.EventEnds, 0)
+		b.LinkEnds = append(b.LinkEnds, 0)
+		b.ResourceOf = append(b.ResourceOf, 0)
+		b.ScopeOf = append(b.ScopeOf, 0)
+	}
+}
+
+// TestKillUnderLoad kills ClickHouse in the middle of inserts. A block whose insert failed is sent
+// again under its token until it is taken; then every span is there, once, and the same DB, with its
+// pools, goes on.
+func TestKillUnderLoad(t *testing.T) {
+	engine := clickhousetest.Server(t)
+	dsn := clickhousetest.DSN(t)
+	db := clickhousetest.Open(t, dsn)
+	const senders, rows, killed = 4, 500, 2
+	stop := make(chan struct{})
+	var blocks, refusals atomic.Uint64
+	var group sync.WaitGroup
+	for range senders {
+		group.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				n := int(blocks.Add(1))
+				b := &spans.Block{}
+				appendServers(b, n*rows, (n+1)*rows, func(int) string { return "load" })
+				deadline := time.Now().Add(60 * time.Second)
+				for {
+					err := db.InsertSpans(t.Context(), b, fmt.Sprint("load-", n))
+					if err == nil {
+						break
+					}
+					var failed *storage.Error
+					if !errors.As(err, &failed) || !failed.Retryable() || time.Now().After(deadline) {
+						t.Errorf("a block is lost: %v", err)
+						return
+					}
+					refusals.Add(1)
+					time.Sleep(10 * time.Millisecond)
+				}
+			}
+		})
+	}
+	for range killed {
+		pid, taken := engine.PID(), blocks.Load()
+		waitUntil(t, "inserts", func() bool { return blocks.Load() > taken+20 })
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		waitUntil(t, "another ClickHouse", func() bool { return engine.PID() != pid && db.Ping(t.Context()) == nil })
+	}
+	close(stop)
+	group.Wait()
+	want := blocks.Load() * rows
+	if refusals.Load() == 0 {
+		t.Error("no insert was hit by a kill")
+	}
+	for _, query := range []string{"SELECT count() FROM otel_traces", "SELECT uniqExact(SpanId) FROM otel_traces", "SELECT count() FROM otel_traces_trace_id_ts"} {
+		n, err := db.Count(t.Context(), query)
+		if err != nil || n != want {
+			t.Errorf("%s: %d, want %d (%v)", query, n, want, err)
+		}
+	}
+}
+
+func waitUntil(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); !is(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// TestOpenNeedsNoRightToCreate: the user of somebody else's ClickHouse often may not create a database.
+func TestOpenNeedsNoRightToCreate(t *testing.T) {
+	dsn := clickhousetest.DSN(t)
+	clickhousetest.Open(t, dsn)
+	conn := rawConn(t, dsn)
+	var database string
+	if err := conn.QueryRow(t.Context(), "SELECT currentDatabase()").Scan(&database); err != nil {
+		t.Fatal(err)
+	}
+	options, err := clickhouse.ParseDSN(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// default is such a user; it cannot read the tables, but it can connect.
+	db, err := storage.Open(t.Context(), "clickhouse://default@"+options.Addr[0]+"/"+database, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = db.Close()
+	for _, bad := range []string{"http://127.0.0.1:8123/x", "://"} {
+		if _, err := storage.Open(t.Context(), bad, slog.New(slog.DiscardHandler)); err == nil {
+			t.Errorf("the DSN %q is taken", bad)
+		}
 	}
 }

@@ -41,8 +41,9 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// DSN names a database that does not exist yet. A missing engine fails the test: it is never skipped.
-func DSN(t testing.TB) string {
+// Server is the engine of this test binary, for tests that kill it. A missing engine fails the test:
+// it is never skipped.
+func Server(t testing.TB) *server.Server {
 	t.Helper()
 	shared.once.Do(func() {
 		if shared.dir, shared.err = os.MkdirTemp("", "whosehop-clickhouse-"); shared.err != nil { //nolint:usetesting // outlives the test
@@ -54,7 +55,13 @@ func DSN(t testing.TB) string {
 	if shared.err != nil {
 		t.Fatalf("start ClickHouse: %v", shared.err)
 	}
-	return strings.TrimSuffix(shared.server.DSN(), "whosehop") + fmt.Sprintf("test_%d", shared.database.Add(1))
+	return shared.server
+}
+
+// DSN names a database that does not exist yet.
+func DSN(t testing.TB) string {
+	t.Helper()
+	return strings.TrimSuffix(Server(t).DSN(), "whosehop") + fmt.Sprintf("test_%d", shared.database.Add(1))
 }
 
 // DB is a migrated database of the test's own.

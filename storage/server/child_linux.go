@@ -22,9 +22,6 @@ func IsChild(args []string) bool { return len(args) > 2 && args[1] == childComma
 func ChildMain(args []string) int {
 	// The library keeps to the thread that it is called on.
 	runtime.LockOSThread()
-	if os.Getppid() == 1 {
-		return 1 // the parent died before its death could be a signal to us
-	}
 	lib, err := purego.Dlopen(args[2], purego.RTLD_NOW|purego.RTLD_GLOBAL)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "open the ClickHouse engine: %v\n", err)
@@ -59,7 +56,7 @@ func ChildMain(args []string) int {
 }
 
 // childAttributes lets the child die with us, and keeps the terminal's Ctrl-C from it: we flush
-// first and then end it.
+// first and then end it. (A parent that dies between fork and prctl is seen to by package syscall.)
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }

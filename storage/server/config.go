@@ -7,12 +7,12 @@ import (
 	"text/template"
 )
 
-// configXML is what both kinds of server get. The session that keeps the embedded one alive logs in
+// configXML is what both kinds of server get. The session that opens the embedded one's port logs in
 // as default without a password, so default may do nothing but that; whosehop has a user of its own.
 var configXML = template.Must(template.New("config").Parse(`<clickhouse>
   <logger><level>warning</level><console>true</console></logger>
-  <path>{{.Data}}/</path>
-  <tmp_path>{{.Data}}/tmp/</tmp_path>
+  <path>{{html .Data}}/</path>
+  <tmp_path>{{html .Data}}/tmp/</tmp_path>
   <listen_host>127.0.0.1</listen_host>
   <tcp_port>{{.Port}}</tcp_port>
   <max_server_memory_usage>{{.MemoryBytesMax}}</max_server_memory_usage>
@@ -27,7 +27,7 @@ var configXML = template.Must(template.New("config").Parse(`<clickhouse>
     <number_of_free_entries_in_pool_to_lower_max_size_of_merge>2</number_of_free_entries_in_pool_to_lower_max_size_of_merge>
     <number_of_free_entries_in_pool_to_execute_optimize_entire_partition>2</number_of_free_entries_in_pool_to_execute_optimize_entire_partition>
   </merge_tree>
-  <users_config>{{.Users}}</users_config>
+  <users_config>{{html .Users}}</users_config>
   <default_profile>default</default_profile>
 </clickhouse>
 `))
@@ -43,7 +43,6 @@ var usersXML = template.Must(template.New("users").Parse(`<clickhouse>
       <quota>default</quota>
       <grants>
         <query>GRANT SYSTEM LISTEN ON *.*</query>
-        <query>GRANT SELECT ON system.numbers</query>
       </grants>
     </default>
     <whosehop>

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,9 +46,6 @@ const (
 const (
 	startTimeout = 60 * time.Second
 	stopTimeout  = 15 * time.Second
-	// keepAlive is the query that the embedded server lives as long as; stopping means killing it.
-	keepAlive = "SYSTEM START LISTEN TCP; SELECT sleepEachRow(3) FROM system.numbers " +
-		"SETTINGS max_block_size=1, function_sleep_max_microseconds_per_block=0 FORMAT Null"
 )
 
 // Server is a ClickHouse that is ready for queries. One that was started here is started again,
@@ -58,13 +56,17 @@ type Server struct {
 	log                *slog.Logger
 	lock               *os.File
 
-	mu       sync.Mutex
+	mu       sync.Mutex // stopping is closed, and a process started, under it
 	process  *os.Process
 	exited   chan struct{} // of the current process
+	terminal *terminal     // of an embedded one
 	tail     *tailBuffer
-	stopping bool
+	stopping chan struct{}
 	done     chan struct{} // the supervisor has ended
 }
+
+// errStopping is why nothing is started any more.
+var errStopping = errors.New("ClickHouse is being stopped")
 
 // Start returns when the server answers. ctx bounds the start alone; Stop ends the server.
 func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
@@ -72,20 +74,22 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
 	defer cancel()
 	if cfg.DSN != "" {
 		s := &Server{kind: KindExternal, dsn: cfg.DSN, log: log}
-		if err := s.ping(ctx); err != nil {
+		var err error
+		if s.version, err = s.ping(ctx); err != nil {
 			return nil, fmt.Errorf("reach the ClickHouse of storage.dsn: %w", err)
 		}
 		return s, nil
 	}
-	s := &Server{log: log, done: make(chan struct{})}
-	if err := s.prepare(cfg); err != nil {
+	s := &Server{log: log, stopping: make(chan struct{}), done: make(chan struct{})}
+	if err := s.prepare(ctx, cfg); err != nil {
 		return nil, err
 	}
 	if err := s.launch(); err != nil {
 		s.unlock()
 		return nil, err
 	}
-	if err := s.await(ctx); err != nil {
+	var err error
+	if s.version, err = s.await(ctx); err != nil {
 		s.kill()
 		s.unlock()
 		return nil, err
@@ -113,7 +117,10 @@ func (s *Server) PID() int {
 	return s.process.Pid
 }
 
-func (s *Server) prepare(cfg Config) error {
+func (s *Server) prepare(ctx context.Context, cfg Config) error {
+	if cfg.Dir == "" {
+		return errors.New("storage.dir: name a directory for ClickHouse's data with --storage-dir")
+	}
 	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("storage.dir %q: %w", cfg.Dir, err)
@@ -122,7 +129,7 @@ func (s *Server) prepare(cfg Config) error {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return fmt.Errorf("make storage.dir: %w", err)
 	}
-	if s.lock, err = lockDir(dir); err != nil {
+	if s.lock, err = lockDir(ctx, dir); err != nil {
 		return err
 	}
 	port, err := freePort()
@@ -142,7 +149,12 @@ func (s *Server) prepare(cfg Config) error {
 
 	if binary, err := exec.LookPath("clickhouse"); err == nil && cfg.Engine == "" {
 		s.kind = KindBinary
-		s.command = func() *exec.Cmd { return exec.Command(binary, "server", "--config-file="+config) } //nolint:noctx // Stop ends it, by asking first
+		s.command = func() *exec.Cmd {
+			cmd := exec.Command(binary, "server", "--config-file="+config) //nolint:noctx // Stop ends it, by asking first
+			// Its watchdog would be our child, and the server a grandchild that outlives us.
+			cmd.Env = append(os.Environ(), "CLICKHOUSE_WATCHDOG_ENABLE=0")
+			return cmd
+		}
 		return nil
 	}
 	engine, err := findEngine(cfg.Engine)
@@ -157,9 +169,13 @@ func (s *Server) prepare(cfg Config) error {
 	}
 	s.kind = KindEmbedded
 	s.command = func() *exec.Cmd {
-		return exec.Command(self, childCommand, engine, "--path="+data, //nolint:noctx // Stop ends it, by asking first
-			"--config-file="+config,
-			fmt.Sprintf("--tcp_port=%d", port), "--listen_host=127.0.0.1", "--query", keepAlive)
+		return exec.Command(self, childCommand, engine, //nolint:noctx // Stop ends it, by asking first
+			"--path="+data, fmt.Sprintf("--tcp_port=%d", port), "--listen_host=127.0.0.1",
+			// The configuration's level is not looked at here; without one it traces every query.
+			"--config-file="+config, "--log-level=warning",
+			// It opens its port and then waits for what is typed, until that is "exit" (see terminal).
+			// A history would be kept in the user's home.
+			"--interactive", "--history_file=", "--disable_suggestion", "--query", "SYSTEM START LISTEN TCP")
 	}
 	return nil
 }
@@ -172,55 +188,81 @@ func (s *Server) launch() error {
 		runtime.LockOSThread()
 		cmd := s.command()
 		tail := &tailBuffer{}
-		cmd.Stdout, cmd.Stderr = tail, tail
+		cmd.Stderr = tail
 		cmd.SysProcAttr = childAttributes()
-		if err := cmd.Start(); err != nil {
-			started <- fmt.Errorf("start ClickHouse: %w", err)
+		// It holds the lock as we do: should it outlive us for a moment, nobody else touches its data.
+		cmd.ExtraFiles = []*os.File{s.lock}
+		exited := make(chan struct{})
+		if err := s.fork(cmd, tail, exited); err != nil {
+			started <- err
 			return
 		}
-		exited := make(chan struct{})
-		s.mu.Lock()
-		s.process, s.exited, s.tail = cmd.Process, exited, tail
-		s.mu.Unlock()
 		started <- nil
 		_ = cmd.Wait() // how it ended is in the tail
+		s.mu.Lock()
+		s.terminal.close()
+		s.mu.Unlock()
 		close(exited)
 	}()
 	return <-started
 }
 
-// await returns when the server answers a query, or says why it does not.
-func (s *Server) await(ctx context.Context) error {
+// fork starts the process unless the server is being stopped: either Stop sees the new process, or
+// there is none.
+func (s *Server) fork(cmd *exec.Cmd, tail *tailBuffer, exited chan struct{}) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isStopping() {
+		return errStopping
+	}
+	var screen *terminal
+	if s.kind == KindEmbedded {
+		var err error
+		if screen, err = openTerminal(); err != nil {
+			return fmt.Errorf("open a terminal for ClickHouse: %w", err)
+		}
+		cmd.Stdin = screen.theirs
+	}
+	if err := cmd.Start(); err != nil {
+		screen.close()
+		return fmt.Errorf("start ClickHouse: %w", err)
+	}
+	s.process, s.exited, s.tail, s.terminal = cmd.Process, exited, tail, screen
+	return nil
+}
+
+// await returns the version as soon as the server answers a query, or says why it does not.
+func (s *Server) await(ctx context.Context) (version string, err error) {
 	s.mu.Lock()
 	exited, tail := s.exited, s.tail
 	s.mu.Unlock()
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
-		err := s.ping(attempt)
+		version, err = s.ping(attempt)
 		cancel()
 		if err == nil {
-			return nil
+			return version, nil
 		}
 		select {
 		case <-exited:
-			return fmt.Errorf("ClickHouse (%s) ended while it started: %s", s.kind, tail)
+			return "", fmt.Errorf("ClickHouse (%s) ended while it started: %s", s.kind, tail)
 		case <-ctx.Done():
-			return fmt.Errorf("ClickHouse (%s) did not answer in time: %w; it said: %s", s.kind, err, tail)
+			return "", fmt.Errorf("ClickHouse (%s) did not answer in time: %w; it said: %s", s.kind, err, tail)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-func (s *Server) ping(ctx context.Context) error {
+func (s *Server) ping(ctx context.Context) (version string, err error) {
 	conn, err := s.connect()
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { _ = conn.Close() }()
-	if err := conn.QueryRow(ctx, "SELECT version()").Scan(&s.version); err != nil {
-		return fmt.Errorf("ask for the version: %w", err)
+	if err := conn.QueryRow(ctx, "SELECT version()").Scan(&version); err != nil {
+		return "", fmt.Errorf("ask for the version: %w", err)
 	}
-	return nil
+	return version, nil
 }
 
 // connect opens a connection that does not need our database to exist.
@@ -241,84 +283,95 @@ func (s *Server) connect() (clickhouse.Conn, error) {
 // supervise starts the server again whenever it dies, less and less eagerly.
 func (s *Server) supervise() {
 	defer close(s.done)
-	const pauseMax = 10 * time.Second
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, pauseMax) {
+	const pauseMin, pauseMax = 100 * time.Millisecond, 10 * time.Second
+	pause := pauseMin
+	for {
 		s.mu.Lock()
-		exited := s.exited
+		exited, tail := s.exited, s.tail
 		s.mu.Unlock()
 		began := time.Now()
 		<-exited
-		if s.isStopping() {
-			return
-		}
-		s.log.Error("clickhouse died; starting it again", "kind", s.kind, "said", s.tail.String())
 		if time.Since(began) > time.Minute {
-			pause = 100 * time.Millisecond
+			pause = pauseMin
 		}
-		time.Sleep(pause)
 		if s.isStopping() {
 			return
 		}
-		if err := s.launch(); err != nil {
-			s.log.Error("clickhouse does not start", "error", err)
-			continue
+		s.log.Error("clickhouse died; starting it again", "kind", s.kind, "said", tail.String())
+		select {
+		case <-s.stopping:
+			return
+		case <-time.After(pause):
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-		err := s.await(ctx)
-		cancel()
-		if err != nil {
-			s.log.Error("clickhouse does not answer", "error", err)
-			s.kill()
-			continue
+		pause = min(2*pause, pauseMax)
+		if err := s.restart(); err == nil {
+			s.log.Info("clickhouse is back", "kind", s.kind)
+		} else if !s.isStopping() {
+			s.log.Error("clickhouse does not come back", "error", err)
 		}
-		s.log.Info("clickhouse is back", "kind", s.kind)
 	}
 }
 
-func (s *Server) isStopping() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stopping
+// restart leaves no process behind when it fails.
+func (s *Server) restart() error {
+	if err := s.launch(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	if _, err := s.await(ctx); err != nil {
+		s.kill()
+		return err
+	}
+	return nil
 }
 
-// Stop ends a server that was started here: cleanly if it can be, else by force.
+func (s *Server) isStopping() bool {
+	select {
+	case <-s.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// Stop ends a server that was started here: cleanly if it can be, else by force. It is called once.
 func (s *Server) Stop(ctx context.Context) error {
 	if s.kind == KindExternal {
 		return nil
 	}
 	defer s.unlock()
 	s.mu.Lock()
-	s.stopping = true
+	close(s.stopping)
 	process, exited := s.process, s.exited
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	if s.kind == KindBinary {
-		_ = process.Signal(syscall.SIGTERM)
-	} else if err := s.endKeepAlive(ctx); err != nil {
-		s.log.Warn("clickhouse could not be asked to end", "error", err)
-		s.kill()
-	}
-	select {
-	case <-exited:
-	case <-ctx.Done():
-		s.log.Warn("clickhouse did not end in time and is killed")
-		s.kill()
+	s.askToEnd(process)
+	for ended := false; !ended; {
+		select {
+		case <-exited:
+			ended = true
+		case <-ctx.Done():
+			s.log.Warn("clickhouse did not end in time and is killed")
+			s.kill()
+		case <-time.After(100 * time.Millisecond):
+			s.askToEnd(process) // it may not have listened yet
+		}
 	}
 	<-s.done
 	return nil
 }
 
-func (s *Server) endKeepAlive(ctx context.Context) error {
-	conn, err := s.connect()
-	if err != nil {
-		return err
+// askToEnd asks for a clean shutdown, the embedded engine, which ignores SIGTERM, at its terminal.
+func (s *Server) askToEnd(process *os.Process) {
+	if s.kind == KindBinary {
+		_ = process.Signal(syscall.SIGTERM)
+		return
 	}
-	defer func() { _ = conn.Close() }()
-	if err := conn.Exec(ctx, "KILL QUERY WHERE query LIKE 'SELECT sleepEachRow%' OR user = 'default' ASYNC"); err != nil {
-		return fmt.Errorf("end the query that keeps it alive: %w", err)
-	}
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.terminal.enter("exit")
 }
 
 func (s *Server) kill() {
@@ -335,22 +388,28 @@ func (s *Server) unlock() {
 	}
 }
 
-// lockDir makes sure that no two servers work on one directory.
-func lockDir(dir string) (*os.File, error) {
-	path := filepath.Join(dir, "LOCK")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+// lockDir makes sure that no two servers work on one directory. A whosehop that was killed may leave
+// its ClickHouse dying: that is waited for.
+func lockDir(ctx context.Context, dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock storage.dir: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		holder := make([]byte, 16)
-		n, _ := f.ReadAt(holder, 0)
-		_ = f.Close()
-		return nil, fmt.Errorf("storage.dir %s is in use by process %s: stop that one, or give another --storage-dir",
-			dir, strings.TrimSpace(string(holder[:n])))
+	const dyingMax = 10 * time.Second
+	for deadline := time.Now().Add(dyingMax); syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil; {
+		text := make([]byte, 16)
+		n, _ := f.ReadAt(text, 0)
+		holder := strings.TrimSpace(string(text[:n]))
+		pid, err := strconv.Atoi(holder)
+		alive := err != nil || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+		if alive || time.Now().After(deadline) || ctx.Err() != nil {
+			_ = f.Close()
+			return nil, fmt.Errorf("storage.dir %s is in use by process %s: stop that one, or give another --storage-dir", dir, holder)
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 	_ = f.Truncate(0)
-	if _, err := fmt.Fprintf(f, "%d\n", os.Getpid()); err != nil {
+	if _, err := f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0); err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("lock storage.dir: %w", err)
 	}

@@ -1,0 +1,47 @@
+package storage
+
+import (
+	"testing"
+
+	"github.com/whosehop/whosehop/storage/spans"
+)
+
+// TestEncodeAllocatesNothing holds once the buffers have grown.
+func TestEncodeAllocatesNothing(t *testing.T) {
+	b := &spans.Block{}
+	b.Resources.Services.Append("a")
+	b.Resources.Attrs.Pair("service.name", "a")
+	b.Resources.Attrs.EndRow()
+	b.Resources.SchemaURLs.Append("")
+	b.Resources.DroppedAttrs = []uint32{0}
+	b.Scopes.Names.Append("")
+	b.Scopes.Versions.Append("")
+	b.Scopes.Attrs.EndRow()
+	b.Scopes.SchemaURLs.Append("")
+	b.Scopes.DroppedAttrs = []uint32{0}
+	for i := range 100 {
+		b.TraceIDs = append(b.TraceIDs, spans.TraceID{1})
+		b.SpanIDs = append(b.SpanIDs, spans.SpanID{byte(i), 1})
+		b.ParentIDs = append(b.ParentIDs, spans.SpanID{})
+		b.StartNs, b.EndNs = append(b.StartNs, 1), append(b.EndNs, 2)
+		b.Kinds, b.Statuses, b.Flags = append(b.Kinds, spans.KindClient), append(b.Statuses, spans.StatusError), append(b.Flags, 1)
+		b.Names.Append("GET /")
+		b.TraceStates.Append("")
+		b.StatusMessages.Append("broken")
+		b.Attrs.Pair("http.route", "/")
+		b.Attrs.EndRow()
+		b.DroppedAttrs, b.DroppedEvents, b.DroppedLinks = append(b.DroppedAttrs, 0), append(b.DroppedEvents, 0), append(b.DroppedLinks, 0)
+		b.Events.TimeNs = append(b.Events.TimeNs, 1)
+		b.Events.Names.Append("exception")
+		b.Events.Attrs.EndRow()
+		b.Events.DroppedAttrs = append(b.Events.DroppedAttrs, 0)
+		b.EventEnds = append(b.EventEnds, uint32(i+1))
+		b.LinkEnds = append(b.LinkEnds, 0)
+		b.ResourceOf, b.ScopeOf = append(b.ResourceOf, 0), append(b.ScopeOf, 0)
+	}
+	e := newEncoder()
+	e.encode(b)
+	if n := testing.AllocsPerRun(20, func() { e.encode(b) }); n != 0 {
+		t.Errorf("%v allocations a block", n)
+	}
+}
