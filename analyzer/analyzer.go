@@ -99,7 +99,8 @@ const (
 	// visibleWithin is how long a row may take from getting its ingest time to being seen.
 	visibleWithin = 2 * time.Minute
 	// catchUpStep is how much of the past is looked through at once.
-	catchUpStep = 10 * time.Minute
+	catchUpStep  = 10 * time.Minute
+	catchUpEvery = 5 * time.Second
 	// learnEvery and learnTraces say how often normal is learnt, and from how many traces.
 	learnEvery  = 10 * time.Second
 	learnTraces = 500
@@ -111,15 +112,17 @@ const (
 // Run judges until ctx ends; the round that is under way is finished, for a while.
 func (a *Analyzer) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { a.repeat(ctx, "judge", min(idlePause, a.cfg.Quiet/4), a.judgeRecent); return nil })
-	group.Go(func() error { a.repeat(ctx, "catch up", 5*time.Second, a.catchUp); return nil })
-	group.Go(func() error { a.repeat(ctx, "learn", learnEvery, a.learn); return nil })
+	pause := min(idlePause, a.cfg.Quiet/4)
+	group.Go(func() error { a.repeat(ctx, "judge", pause, pause, a.judgeRecent); return nil })
+	group.Go(func() error { a.repeat(ctx, "catch up", catchUpEvery, catchUpEvery, a.catchUp); return nil })
+	// The first verdicts after a start need a normal as well.
+	group.Go(func() error { a.repeat(ctx, "learn", time.Second, learnEvery, a.learn); return nil })
 	return group.Wait()
 }
 
-// repeat runs step again and again: at once while it has more to do, else after a pause. Errors are
-// logged and tried again, less and less eagerly.
-func (a *Analyzer) repeat(ctx context.Context, what string, pause time.Duration, step func(context.Context) (more bool, err error)) {
+// repeat runs step again and again: at once while it has more to do, else after a pause, which doubles
+// up to pauseMax. Errors are logged and tried again, less and less eagerly.
+func (a *Analyzer) repeat(ctx context.Context, what string, pause, pauseMax time.Duration, step func(context.Context) (more bool, err error)) {
 	wait, onError := time.Duration(0), time.Second
 	for {
 		select {
@@ -139,6 +142,7 @@ func (a *Analyzer) repeat(ctx context.Context, what string, pause time.Duration,
 			wait, onError = 0, time.Second
 		default:
 			wait, onError = pause, time.Second
+			pause = min(2*pause, pauseMax)
 		}
 	}
 }

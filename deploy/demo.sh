@@ -28,6 +28,10 @@ for _ in $(seq 600); do
   sleep 0.1
 done
 web=${web%/}
+echo "The shop runs healthy for a few seconds, so that what is normal is known…"
+bin/shop run --for 6s --otlp "http://$(at OTLP/gRPC)" >/dev/null &
+shop=$!
+wait $shop
 bin/shop run --fault "$fault" --otlp "http://$(at OTLP/gRPC)" &
 shop=$!
 echo "Waiting for the first verdict…"
