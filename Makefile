@@ -8,6 +8,8 @@ LINT := $(TOOLS)/golangci-lint-$(LINT_VERSION)
 ENGINE := deploy/engine/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 FAULT ?= leaf-error
 FUZZTIME ?= 30s
+# The linter's cache keeps the paths of files: shared by two checkouts it would report those of the other.
+export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
 # Neither program needs cgo: the engine is loaded at run time.
 export CGO_ENABLED := 0
 
