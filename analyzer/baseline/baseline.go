@@ -1,26 +1,64 @@
 // Package baseline is what is normal, learnt from traces other than the one under trial: how long
-// operations and calls take when they succeed, and which callees send spans of their own.
+// operations, calls and the gaps between the two sides of a call take when all is well, how often an
+// operation calls another, which callees send spans, how often a failed call fails its caller; and
+// what was seen of late, minute by minute: failures, refusals, rates, clocks.
 package baseline
 
 import (
-	"math"
-	"slices"
-
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/storage/spans"
 )
 
-// Baseline adds up traces. The zero value knows nothing and is ready to use. Learn must not run
-// beside anything else; reading may run in parallel.
+// Baseline adds up traces. The zero value knows nothing and is ready to use, as is nil for reading.
+// Learn, Witness and Merge must not run beside anything else; reading may run in parallel.
 type Baseline struct {
-	operations map[operation]*Durations
-	calls      map[call]*calls
-	lastSeen   map[string]int64
+	operations map[operationKey]*Operation
+	edges      map[edgeKey]*Edge
+	calls      map[callKey]*calls
+	queues     map[callKey]*Durations
+	services   map[string]*service
+	recent     recent
+	clocks     clocks
+	steps      []trace.Step // of PathOf
 }
 
-type operation struct{ service, name string }
+type operationKey struct{ service, name string }
 
-type call struct{ caller, callee, name string }
+// edgeKey is an operation's calls of one kind: callee as the caller names it, and the span's name.
+type edgeKey struct{ service, operation, callee, name string }
+
+type callKey struct{ caller, callee, name string }
+
+// Operation is what one operation of a service does when it ends well.
+type Operation struct {
+	Durations Durations
+	// Self is the time that it spends with none of its calls running.
+	Self Durations
+}
+
+// Edge is what one operation's calls of one kind do when they end well.
+type Edge struct {
+	operation *Operation // that makes the calls
+	// OnPath counts the calls on their operation's critical path.
+	OnPath    int
+	Durations Durations
+	// Gap is the time of a call that its server side does not account for.
+	Gap Durations
+	// Server is the time of the server side.
+	Server Durations
+	// Before is the time that the caller spends by itself right before the call.
+	Before Durations
+	// odds counts calls by whether they failed and whether their parent did.
+	odds [2][2]int
+}
+
+// CallsMean is how many calls of the kind an operation has on its critical path, on average.
+func (e *Edge) CallsMean() float64 {
+	if e == nil || e.operation == nil || e.operation.Durations.count == 0 {
+		return 0
+	}
+	return float64(e.OnPath) / float64(e.operation.Durations.count)
+}
 
 type calls struct {
 	succeeded  int
@@ -29,50 +67,171 @@ type calls struct {
 	durations  Durations
 }
 
-// Learn adds the healthy part of a trace: spans that ended well and have a duration.
+type service struct {
+	lastSeenNs int64
+	versions   map[string]*version
+}
+
+type version struct{ firstNs, lastNs int64 }
+
+// Learn adds a trace: all of it to what was seen, and its healthy part to what is normal.
 func (b *Baseline) Learn(f *trace.Forest) {
-	if b.operations == nil {
-		b.operations, b.calls = make(map[operation]*Durations), make(map[call]*calls)
-		b.lastSeen = make(map[string]int64)
-	}
+	b.Witness(f)
 	for i := range f.Nodes {
 		n := &f.Nodes[i]
 		if n.Phantom() {
 			continue
 		}
-		service := f.ServiceOf(int32(i)).Name
-		if at := n.StartNs; at > b.lastSeen[service] {
-			b.lastSeen[clone(service)] = at
+		if n.Kind == spans.KindClient {
+			b.learnCall(f, int32(i))
 		}
-		if n.NoDuration || n.Outcome.Failed() {
-			continue
+		if isOperation(f, int32(i)) {
+			b.learnOperation(f, int32(i))
 		}
-		switch n.Kind {
-		case spans.KindServer, spans.KindConsumer:
-			key := operation{service, n.Name}
-			d := b.operations[key]
-			if d == nil {
-				d = &Durations{}
-				b.operations[operation{clone(service), clone(n.Name)}] = d
-			}
-			d.Add(n.DurationNs())
-		case spans.KindClient:
-			key := call{service, n.Facts.CalleeName(), n.Name}
-			c := b.calls[key]
-			if c == nil {
-				c = &calls{}
-				b.calls[call{clone(service), clone(key.callee), clone(n.Name)}] = c
-			}
-			c.succeeded++
-			c.durations.Add(n.DurationNs())
-			if server := f.ServerSide(int32(i)); server != trace.None {
-				c.withServer++
-				if name := f.ServiceOf(server).Name; c.service != name {
-					c.service = clone(name)
-				}
-			}
+		if n.Kind == spans.KindProducer {
+			b.learnQueue(f, int32(i))
 		}
 	}
+}
+
+// isOperation: a span that has a normal of its own, apart from the operation that it is called by.
+func isOperation(f *trace.Forest, i int32) bool {
+	n := &f.Nodes[i]
+	return n.Kind != spans.KindClient && n.Kind != spans.KindProducer || n.Parent == trace.None || n.FirstChild != trace.None
+}
+
+func (b *Baseline) learnCall(f *trace.Forest, i int32) {
+	n := &f.Nodes[i]
+	if n.Parent != trace.None {
+		e := b.edge(f, n.Parent, i)
+		e.odds[bit(n.Outcome.Level == trace.Fail)][bit(f.Nodes[n.Parent].Outcome.Level == trace.Fail)]++
+	}
+	if n.NoDuration || n.Outcome.Failed() {
+		return
+	}
+	key := callKey{f.ServiceOf(i).Name, n.Facts.CalleeName(), n.Name}
+	c := b.calls[key]
+	if c == nil {
+		c = &calls{}
+		put(&b.calls, callKey{clone(key.caller), clone(key.callee), clone(n.Name)}, c)
+	}
+	c.succeeded++
+	c.durations.Add(n.DurationNs())
+	if server := f.ServerSide(i); server != trace.None {
+		c.withServer++
+		if name := f.ServiceOf(server).Name; name > c.service {
+			c.service = clone(name)
+		}
+	}
+}
+
+func bit(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+func (b *Baseline) learnOperation(f *trace.Forest, i int32) {
+	n := &f.Nodes[i]
+	if n.NoDuration || n.Outcome.Failed() {
+		return
+	}
+	o := b.operation(f, i)
+	o.Durations.Add(n.DurationNs())
+	var selfNs int64
+	b.steps, selfNs = f.PathOf(i, b.steps)
+	o.Self.Add(selfNs)
+	for _, s := range b.steps {
+		e := b.edge(f, i, s.Node)
+		e.OnPath++
+		e.Before.Add(s.BeforeNs)
+	}
+	for c := n.FirstChild; c != trace.None; c = f.Nodes[c].NextSib {
+		b.learnEdge(f, i, c)
+	}
+}
+
+func (b *Baseline) learnEdge(f *trace.Forest, parent, c int32) {
+	n := &f.Nodes[c]
+	if n.NoDuration || n.Outcome.Failed() || n.Phantom() {
+		return
+	}
+	e := b.edge(f, parent, c)
+	e.Durations.Add(n.DurationNs())
+	s := f.ServerSide(c)
+	if s == trace.None || f.Nodes[s].NoDuration || f.Nodes[s].Phantom() {
+		return
+	}
+	if f.Nodes[s].Async {
+		return
+	}
+	e.Server.Add(f.Nodes[s].DurationNs())
+	e.Gap.Add(n.DurationNs() - f.Nodes[s].DurationNs())
+}
+
+// learnQueue adds how long the consumers of a message waited for it.
+func (b *Baseline) learnQueue(f *trace.Forest, producer int32) {
+	p := &f.Nodes[producer]
+	for c := p.FirstChild; c != trace.None; c = f.Nodes[c].NextSib {
+		if n := &f.Nodes[c]; n.Kind == spans.KindConsumer && !n.NoDuration && !p.NoDuration && !n.Outcome.Failed() {
+			key := callKey{f.ServiceOf(producer).Name, f.ServiceOf(c).Name, p.Name}
+			d := b.queues[key]
+			if d == nil {
+				d = &Durations{}
+				put(&b.queues, callKey{clone(key.caller), clone(key.callee), clone(key.name)}, d)
+			}
+			d.Add(n.StartNs - p.EndNs)
+		}
+	}
+}
+
+// Queue is how long a consumer's messages wait before it begins with them, nil where too little is known.
+func (b *Baseline) Queue(producer, consumer, name string) *Durations {
+	if b == nil {
+		return nil
+	}
+	if d := b.queues[callKey{producer, consumer, name}]; d != nil {
+		return enough(d)
+	}
+	return nil
+}
+
+func (b *Baseline) operation(f *trace.Forest, i int32) *Operation {
+	key := operationKey{f.ServiceOf(i).Name, f.Nodes[i].Name}
+	o := b.operations[key]
+	if o == nil {
+		o = &Operation{}
+		put(&b.operations, operationKey{clone(key.service), clone(key.name)}, o)
+	}
+	return o
+}
+
+func keyOf(f *trace.Forest, parent, c int32) edgeKey {
+	n := &f.Nodes[c]
+	callee := n.Facts.CalleeName()
+	if n.Service != f.Nodes[parent].Service {
+		callee = f.ServiceOf(c).Name
+	}
+	return edgeKey{f.ServiceOf(parent).Name, f.Nodes[parent].Name, callee, n.Name}
+}
+
+func (b *Baseline) edge(f *trace.Forest, parent, c int32) *Edge {
+	key := keyOf(f, parent, c)
+	e := b.edges[key]
+	if e == nil {
+		e = &Edge{operation: b.operation(f, parent)}
+		put(&b.edges, edgeKey{clone(key.service), clone(key.operation), clone(key.callee), clone(key.name)}, e)
+	}
+	return e
+}
+
+// put writes to a map that may not be made yet.
+func put[K comparable, V any](m *map[K]V, key K, value V) {
+	if *m == nil {
+		*m = make(map[K]V)
+	}
+	(*m)[key] = value
 }
 
 // clone gives a map key memory of its own: names point into a block that will be reused.
@@ -83,10 +242,33 @@ const learntMin = 5
 
 // Operation is how long an operation of a service takes, nil where too little is known.
 func (b *Baseline) Operation(service, name string) *Durations {
+	if o := b.Profile(service, name); o != nil {
+		return &o.Durations
+	}
+	return nil
+}
+
+// Profile is what is known of an operation of a service, nil where that is too little.
+func (b *Baseline) Profile(service, name string) *Operation {
 	if b == nil {
 		return nil
 	}
-	return enough(b.operations[operation{service, name}])
+	if o := b.operations[operationKey{service, name}]; o != nil && o.Durations.count >= learntMin {
+		return o
+	}
+	return nil
+}
+
+// EdgeOf is what is known of calls like c from operations like its parent, nil where nothing is. It
+// may have been seen too rarely to tell a duration, but its operation has not.
+func (b *Baseline) EdgeOf(f *trace.Forest, parent, c int32) *Edge {
+	if b == nil {
+		return nil
+	}
+	if e := b.edges[keyOf(f, parent, c)]; e != nil && e.operation.Durations.count >= learntMin {
+		return e
+	}
+	return nil
 }
 
 // Call is how long a call takes as its caller sees it, nil where too little is known.
@@ -94,7 +276,7 @@ func (b *Baseline) Call(caller, callee, name string) *Durations {
 	if b == nil {
 		return nil
 	}
-	if c := b.calls[call{caller, callee, name}]; c != nil {
+	if c := b.calls[callKey{caller, callee, name}]; c != nil {
 		return enough(&c.durations)
 	}
 	return nil
@@ -106,7 +288,7 @@ func (b *Baseline) SendsSpans(caller, callee, name string) (sends, known bool) {
 	if b == nil {
 		return false, false
 	}
-	c := b.calls[call{caller, callee, name}]
+	c := b.calls[callKey{caller, callee, name}]
 	if c == nil || c.succeeded < learntMin {
 		return false, false
 	}
@@ -118,60 +300,56 @@ func (b *Baseline) CalleeService(caller, callee, name string) string {
 	if b == nil {
 		return ""
 	}
-	if c := b.calls[call{caller, callee, name}]; c != nil {
+	if c := b.calls[callKey{caller, callee, name}]; c != nil {
 		return c.service
 	}
 	return ""
 }
 
 // LastSeenNs is when the last span of a service began, 0 for never.
-func (b *Baseline) LastSeenNs(service string) int64 {
-	if b == nil {
+func (b *Baseline) LastSeenNs(name string) int64 {
+	if b == nil || b.services[name] == nil {
 		return 0
 	}
-	return b.lastSeen[service]
+	return b.services[name].lastSeenNs
+}
+
+// VersionChange says when a service began to run this version, if it ran another one before: ok is
+// false where it did not, or where that is not known.
+func (b *Baseline) VersionChange(name, current string, nowNs int64) (from string, atNs int64, ok bool) {
+	if b == nil || current == "" || b.services[name] == nil {
+		return "", 0, false
+	}
+	s := b.services[name]
+	atNs = nowNs
+	if v := s.versions[current]; v != nil {
+		atNs = min(atNs, v.firstNs)
+	}
+	lastNs := int64(0)
+	for v, seen := range s.versions {
+		if v != current && seen.firstNs < atNs && (seen.lastNs > lastNs || seen.lastNs == lastNs && v > from) {
+			from, lastNs = v, seen.lastNs
+		}
+	}
+	return from, atNs, from != ""
+}
+
+// FailsParent is how much more often the operation fails when its call c does than when that ends
+// well, as the logarithm of the ratio, smoothed; 0 where nothing is known.
+func (e *Edge) FailsParent() (logRatio float64, known bool) {
+	if e == nil {
+		return 0, false
+	}
+	ok, failed := e.odds[0], e.odds[1]
+	if failed[0]+failed[1] < learntMin {
+		return 0, false
+	}
+	return smoothedLogRatio(failed[1], failed[0]+failed[1], ok[1], ok[0]+ok[1]), true
 }
 
 func enough(d *Durations) *Durations {
-	if d == nil || d.count < learntMin {
+	if d.count < learntMin {
 		return nil
 	}
 	return d
-}
-
-// bucketRatio is the width of a bucket: quantiles are right within half of it, 2.5 %.
-const bucketRatio = 1.05
-
-// Durations is a histogram over buckets that grow geometrically (as DDSketch, Masson et al., VLDB
-// 2019): small, and two of them add up.
-type Durations struct {
-	count   int
-	buckets []bucket // in order of their index
-}
-
-type bucket struct{ index, count int }
-
-// Add counts one duration in nanoseconds.
-func (d *Durations) Add(ns int64) {
-	index := 0
-	if ns > 1 {
-		index = int(math.Ceil(math.Log(float64(ns)) / math.Log(bucketRatio)))
-	}
-	at, found := slices.BinarySearchFunc(d.buckets, index, func(b bucket, i int) int { return b.index - i })
-	if !found {
-		d.buckets = slices.Insert(d.buckets, at, bucket{index: index})
-	}
-	d.buckets[at].count++
-	d.count++
-}
-
-// QuantileNs is the duration that a share q (0 to 1) of the samples does not exceed.
-func (d *Durations) QuantileNs(q float64) int64 {
-	rank := int(math.Ceil(q * float64(d.count)))
-	for _, b := range d.buckets {
-		if rank -= b.count; rank <= 0 {
-			return int64(math.Pow(bucketRatio, float64(b.index)-0.5))
-		}
-	}
-	return 0
 }

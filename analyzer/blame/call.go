@@ -2,7 +2,9 @@ package blame
 
 import (
 	"fmt"
+	"strings"
 
+	"github.com/whosehop/whosehop/analyzer/baseline"
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
@@ -159,24 +161,53 @@ func (t *trial) byCallee(f finding, c, s int32) finding {
 		f.service = t.f.Nodes[s].Service
 		return f
 	}
+	f.service = t.serviceNamed(f.accountable)
+	return f
+}
+
+// serviceNamed is the service of that name in the trace, None where it has no span in it.
+func (t *trial) serviceNamed(name string) int32 {
 	for i := range t.f.Services {
-		if t.f.Services[i].Name == f.accountable {
-			f.service = int32(i)
+		if t.f.Services[i].Name == name {
+			return int32(i)
 		}
 	}
-	return f
+	return trace.None
 }
 
 func (t *trial) connect(c int32, rule, what string, confidence float64) finding {
 	f := t.byCaller(t.base(c, rule, confidence), c)
 	f.site = t.edge(c, verdict.PhaseConnect)
 	f.summary = fmt.Sprintf(what, t.target(c))
-	f.evidence = []string{
-		fmt.Sprintf("%s: %s after %s%s", t.callWords(c), f.summary, verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(c)),
-		"no other caller of it is known to suffer, so the caller's side of the connection is suspect first",
+	f.evidence = []string{fmt.Sprintf("%s: %s after %s%s", t.callWords(c), f.summary, verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(c))}
+	if rule != "tls" {
+		if callers := t.alsoRefused(c); len(callers) > 0 {
+			f = t.byCallee(f, c, trace.None)
+			f.site = verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(c)}
+			f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseConnect), Confidence: 0.15}
+			f.confidence = 0.85
+			f.evidence = append(f.evidence, fmt.Sprintf("%s cannot reach it either, and nobody has of late", strings.Join(callers, ", ")))
+			return f
+		}
 	}
+	f.evidence = append(f.evidence, "no other caller of it is known to suffer, so the caller's side of the connection is suspect first")
 	f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(c)}, Confidence: round((1 - confidence) * 0.8)}
 	return f
+}
+
+// alsoRefused are the other callers that could not connect to the callee of late; none where one could.
+func (t *trial) alsoRefused(c int32) []string {
+	var callers []string
+	for _, r := range t.cfg.Normal.RoutesTo(t.calleeName(c), t.f.Nodes[c].StartNs) {
+		if r.Caller == t.f.ServiceOf(c).Name || r.Late.Calls == 0 {
+			continue
+		}
+		if r.Late.Refused*2 <= r.Late.Calls {
+			return nil
+		}
+		callers = append(callers, r.Caller)
+	}
+	return callers
 }
 
 func (t *trial) tls(c int32) finding {
@@ -305,12 +336,37 @@ func (t *trial) refusedByPolicy(c int32) bool {
 	return t.outcome[c].Class == "BREAKER" && t.f.ServerSide(c) == trace.None
 }
 
+// breaker: what opened it is to blame, where that was seen; else the policy that it is part of.
 func (t *trial) breaker(c int32) finding {
+	callee := t.calleeName(c)
 	f := t.byCaller(t.base(c, "breaker-open", 0.55), c)
 	f.site = t.serviceSite(c)
-	f.summary = "its circuit breaker or limit refused the call to " + t.calleeName(c)
+	f.summary = "its circuit breaker or limit refused the call to " + callee
 	f.evidence = []string{fmt.Sprintf("%s was refused on the caller's side after %s%s; %s never saw it",
-		t.callWords(c), verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(c), t.calleeName(c))}
-	f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(c)}, Confidence: 0.35}
+		t.callWords(c), verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(c), callee)}
+	f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteService, Service: callee}, Confidence: 0.35}
+	r := t.route(c)
+	switch {
+	case r.Late.Failed >= 3 && r.Late.Failed*2 >= r.Late.Calls:
+		f = t.byCallee(f, c, trace.None)
+		f.site, f.runnerUp.Site = f.runnerUp.Site, f.site
+		f.confidence, f.runnerUp.Confidence = 0.85, 0.1
+		f.summary = fmt.Sprintf("it failed so often that %s stopped calling it", t.serviceName(c))
+		f.evidence = append(f.evidence, fmt.Sprintf("%d of the last %d calls to %s had failed before", r.Late.Failed, r.Late.Calls, callee))
+	case r.Late.Calls >= 3 && r.Late.Failed*5 <= r.Late.Calls:
+		f.confidence, f.runnerUp.Confidence = 0.8, 0.1
+		f.evidence = append(f.evidence, fmt.Sprintf("only %d of the last %d calls to %s had failed before", r.Late.Failed, r.Late.Calls, callee))
+	}
 	return f
+}
+
+// route is what was seen of the calls of the caller to the callee.
+func (t *trial) route(c int32) baseline.Route {
+	callee := t.calleeName(c)
+	for _, r := range t.cfg.Normal.RoutesTo(callee, t.f.Nodes[c].StartNs) {
+		if r.Caller == t.f.ServiceOf(c).Name {
+			return r
+		}
+	}
+	return baseline.Route{}
 }

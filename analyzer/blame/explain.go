@@ -289,8 +289,14 @@ func (t *trial) score(parent, c int32, after *cameAfter) float64 {
 			s-- // and even with the same
 		}
 	}
+	if learnt, known := t.cfg.Normal.EdgeOf(t.f, n.Parent, c).FailsParent(); known {
+		s += min(learntMost, max(-learntMost, learnt))
+	}
 	return s
 }
+
+// learntMost bounds what history may say against what the trace itself shows.
+const learntMost = 3
 
 func sameKindOfFailure(p, c trace.Outcome) bool {
 	if p.Class == c.Class {

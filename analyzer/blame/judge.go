@@ -47,6 +47,7 @@ type trial struct {
 	order             []int32
 	// answering are the addresses (with port) whose server spans were seen; nil until it is asked for.
 	answering map[string]bool
+	steps     []trace.Step // of PathOf
 }
 
 func newTrial(f *trace.Forest, cfg Config) *trial {
@@ -131,6 +132,7 @@ type finding struct {
 	nodes       []int32
 	evidence    []string
 	weight      float64
+	excessNs    int64 // of a latency verdict
 	confidence  float64
 	attempts    int
 	runnerUp    *verdict.Candidate
@@ -171,9 +173,28 @@ func (t *trial) judge(e int32) verdict.Verdict {
 			v.Symptom = verdict.SymptomError
 		}
 	default:
-		if masked := t.masked(); len(masked) > 0 {
+		masked := t.masked()
+		findings = t.latency(entry)
+		switch {
+		case len(findings) > 0 && !t.madeByFailures(findings):
+			v.Symptom = verdict.SymptomLatency
+		case len(masked) > 0:
 			v.Symptom = verdict.SymptomDegraded
 			findings = t.explain(masked)
+		case len(findings) > 0:
+			v.Symptom = verdict.SymptomLatency
+		}
+	}
+	if o := t.outcome[entry]; o.Class == "CANCELLED" && len(findings) == 1 && findings[0].site.Kind == verdict.SiteUser {
+		// Whoever leaves because it takes too long is not to blame for that.
+		if slow := t.latency(entry); len(slow) > 0 {
+			v.Symptom, findings = verdict.SymptomLatency, slow
+			v.Notes = append(v.Notes, "the sender left before it was answered")
+		}
+	}
+	if v.Symptom == verdict.SymptomLatency {
+		for k := range findings {
+			findings[k].weight = float64(findings[k].excessNs)
 		}
 	}
 	findings = merge(findings)
@@ -187,6 +208,19 @@ func (t *trial) judge(e int32) verdict.Verdict {
 	}
 	v.Summary = t.summary(&v, findings)
 	return v
+}
+
+// madeByFailures: most of the time went into attempts that failed, and into waiting to try again.
+func (t *trial) madeByFailures(findings []finding) bool {
+	failedNs, allNs := int64(0), int64(0)
+	for k := range findings {
+		f := &findings[k]
+		allNs += f.excessNs
+		if f.rule == "backoff" || len(f.nodes) > 0 && t.outcome[f.nodes[0]].Failed() {
+			failedNs += f.excessNs
+		}
+	}
+	return failedNs*2 > allNs
 }
 
 // serversPresent is the share of server spans that are there, of those that good answers say must
@@ -275,6 +309,7 @@ func merge(findings []finding) []finding {
 		}
 		m := &merged[at]
 		m.weight += f.weight
+		m.excessNs += f.excessNs
 		m.confidence = max(m.confidence, f.confidence)
 		m.attempts = max(m.attempts, f.attempts)
 		if len(m.nodes) < 16 {
@@ -313,7 +348,7 @@ func (t *trial) shares(findings []finding, completeness float64) []verdict.Share
 		}
 		rest -= weight
 		s := verdict.Share{
-			Site: f.site, Accountable: f.accountable, Owner: t.ownerOf(f), Weight: weight,
+			Site: f.site, Accountable: f.accountable, Owner: t.ownerOf(f), Weight: weight, ExcessNs: f.excessNs,
 			// A torn trace may lack the span that would say otherwise.
 			Confidence: round(f.confidence * (0.7 + 0.3*completeness)),
 			Rule:       f.rule, Class: f.class, ErrorType: f.errorType, Evidence: f.evidence, RunnerUp: f.runnerUp,

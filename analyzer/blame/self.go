@@ -34,6 +34,11 @@ func (t *trial) stepSelf(it item, others []int32) ([]item, []finding) {
 	case o.Class == "OVERLOAD" && n.Kind == spans.KindServer:
 		return nil, t.one(t.overload(i, i))
 	}
+	if n.Kind == spans.KindConsumer {
+		if found := t.poison(i); found != nil {
+			return nil, found
+		}
+	}
 	rule, confidence := "self-error", 0.8
 	f := t.base(i, rule, confidence)
 	f.site, f.accountable, f.service = t.serviceSite(i), t.serviceName(i), n.Service
@@ -105,10 +110,26 @@ func (t *trial) contract(at, call int32) finding {
 	f.evidence = []string{
 		fmt.Sprintf("%s was answered well after %s", t.callWords(call), verdict.Took(t.f.Nodes[call].DurationNs())),
 		fmt.Sprintf("%s then failed to read it%s", t.operationWords(at), t.quoted(at)),
-		"nothing says which of the two has changed",
 	}
 	f.runnerUp = &verdict.Candidate{Site: t.serviceSite(call), Confidence: 0.35}
+	t.decideContract(&f, call, "nothing says which of the two has changed")
 	return f
+}
+
+// decideContract holds a broken contract against the side whose version has changed, if one has.
+func (t *trial) decideContract(f *finding, call int32, otherwise string) {
+	callee := t.changed(t.serviceNamed(t.calleeName(call)), call)
+	caller := t.changed(t.f.Nodes[call].Service, call)
+	switch {
+	case callee != "" && caller == "":
+		f.accountable, f.service = t.calleeName(call), t.serviceNamed(t.calleeName(call))
+		f.confidence, f.runnerUp.Confidence, otherwise = 0.75, 0.15, callee
+	case caller != "" && callee == "":
+		f.accountable, f.service = t.serviceName(call), t.f.Nodes[call].Service
+		f.runnerUp.Site = verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(call)}
+		f.confidence, f.runnerUp.Confidence, otherwise = 0.75, 0.15, caller
+	}
+	f.evidence = append(f.evidence, otherwise)
 }
 
 // refusal climbs from a call that was answered with a 4xx or its like: part D of the rules. s is the
@@ -133,6 +154,18 @@ func (t *trial) refusal(c, s int32) finding {
 	rule := "bad-request"
 	if o.Class == "AUTH" {
 		rule = "auth"
+	}
+	if why := t.rejectsOfLate(c); why != "" {
+		f := t.byCallee(t.base(answer, rule, 0.8), c, s)
+		f.site = verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(c)}
+		if s != trace.None {
+			f.site = t.serviceSite(s)
+		}
+		f.nodes = []int32{c, answer}
+		f.summary = "it refuses what it took before, with " + t.said(answer)
+		f.evidence = []string{fmt.Sprintf("%s was refused with %s%s", t.callWords(c), t.said(answer), t.quoted(answer)), why}
+		f.runnerUp = &verdict.Candidate{Site: t.serviceSite(c), Confidence: 0.15}
+		return f
 	}
 	// Whoever passed the same answer on is not the one who made it a failure.
 	op := t.operationOf(c)
@@ -164,6 +197,45 @@ func (t *trial) refusal(c, s int32) finding {
 	return f
 }
 
+// rejectsOfLate says why a callee's refusals are its own doing: they rose for several callers at once,
+// or with its version. Empty where they are not.
+func (t *trial) rejectsOfLate(c int32) string {
+	callee := t.calleeName(c)
+	rose, own := 0, false
+	for _, r := range t.cfg.Normal.RoutesTo(callee, t.f.Nodes[c].StartNs) {
+		// One refusal is no rise; and what was refused before is refused still.
+		if r.Late.Rejected < 2 || r.Before.Calls < 3 || r.Late.Rejected*r.Before.Calls < 4*r.Before.Rejected*r.Late.Calls {
+			continue
+		}
+		rose++
+		own = own || r.Caller == t.f.ServiceOf(c).Name
+	}
+	if rose >= 2 {
+		return fmt.Sprintf("%s now refuses %d callers that it answered well before: they did not all break at once", callee, rose)
+	}
+	if change := t.changed(t.serviceNamed(callee), c); change != "" && own {
+		return change + ", and refuses since what it took before"
+	}
+	return ""
+}
+
+// freshNs is how long after a deployment what breaks is held against it.
+const freshNs = 24 * 3600 * 1_000_000_000
+
+// changed says that a service runs another version than before, empty where it does not.
+func (t *trial) changed(service, at int32) string {
+	if service == trace.None {
+		return ""
+	}
+	s := &t.f.Services[service]
+	nowNs := t.f.Nodes[at].StartNs
+	from, sinceNs, ok := t.cfg.Normal.VersionChange(s.Name, s.Version, nowNs)
+	if !ok || nowNs-sinceNs > freshNs {
+		return ""
+	}
+	return fmt.Sprintf("%s went from version %s to %s", s.Name, from, s.Version)
+}
+
 // userAsked: the refusal went up to the entry unchanged.
 func (t *trial) userAsked(entry int32) finding {
 	f := t.base(entry, "bad-request", 0.75)
@@ -181,11 +253,12 @@ func (t *trial) noSuchMethod(c, s int32) finding {
 	f.site = t.edge(c, verdict.PhaseContract)
 	f.class = verdict.ClassUnimplemented
 	f.summary = fmt.Sprintf("%s does not have what %s calls", t.calleeName(c), t.serviceName(c))
-	f.evidence = []string{fmt.Sprintf("%s was answered with %s; nothing says which of the two has changed", t.callWords(c), t.said(c))}
+	f.evidence = []string{fmt.Sprintf("%s was answered with %s", t.callWords(c), t.said(c))}
 	if s != trace.None {
 		f.nodes = append(f.nodes, s)
 	}
 	f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(c)}, Confidence: 0.4}
+	t.decideContract(&f, c, "nothing says which of the two has changed")
 	return f
 }
 
@@ -230,19 +303,98 @@ func (t *trial) overload(at, s int32) finding {
 		f.accountable = f.site.Peer
 	}
 	f.summary = "it refused the call as one too many"
-	f.evidence = []string{fmt.Sprintf("%s ended with %s after %s%s; whether its callers ask more than usual is not known",
-		t.spanWords(at), t.said(at), verdict.Took(t.f.Nodes[at].DurationNs()), t.quoted(at))}
-	if p := t.f.Nodes[at].Parent; p != trace.None {
-		f.runnerUp = &verdict.Candidate{Site: t.serviceSite(p), Confidence: 0.35}
+	f.evidence = []string{fmt.Sprintf("%s ended with %s after %s%s", t.spanWords(at), t.said(at), verdict.Took(t.f.Nodes[at].DurationNs()), t.quoted(at))}
+	if t.f.Nodes[call].Kind != spans.KindClient {
+		return f
+	}
+	f.runnerUp = &verdict.Candidate{Site: t.serviceSite(call), Confidence: 0.35}
+	r := t.route(call)
+	now, before := r.Late.RatePerMinute(), r.Before.RatePerMinute()
+	switch {
+	case r.Before.Calls < 3 || r.Late.Calls < 2:
+		f.evidence = append(f.evidence, "whether its callers ask more than usual is not known")
+	case now >= surge*before:
+		f = t.byCaller(f, call)
+		f.site, f.runnerUp.Site = f.runnerUp.Site, f.site
+		f.confidence, f.runnerUp.Confidence = 0.8, 0.15
+		f.summary = fmt.Sprintf("it calls %s %.1f times a minute, normal is %.1f", t.calleeName(call), now, before)
+		f.evidence = append(f.evidence, fmt.Sprintf("%s: %s; the limit did what it is for", t.serviceName(call), f.summary))
+	default:
+		f.confidence, f.runnerUp.Confidence = 0.75, 0.15
+		f.evidence = append(f.evidence, fmt.Sprintf("%s asks no more than usual: %.1f times a minute, normal is %.1f", t.serviceName(call), now, before))
 	}
 	return f
 }
+
+// surge is how many times its usual rate makes a caller the cause of being throttled.
+const surge = 3
 
 // tooLarge: the message, not the load, was more than the callee takes.
 func tooLarge(f *trace.Facts) bool {
 	for _, text := range [...]string{f.StatusMessage, f.ExceptionMessage} {
 		text = strings.ToLower(text)
 		if strings.Contains(text, "larger than max") || strings.Contains(text, "message too large") || strings.Contains(text, "exceeds maximum message size") {
+			return true
+		}
+	}
+	return false
+}
+
+// poisonTries is how often a message must have failed to be what is wrong.
+const poisonTries = 3
+
+// poison: one message fails again and again, while others are handled well. Producer and consumer
+// share it: one made the message, the other cannot deal with it.
+func (t *trial) poison(consumer int32) []finding {
+	n := &t.f.Nodes[consumer]
+	producer := n.Parent
+	if producer == trace.None || t.f.Nodes[producer].Kind != spans.KindProducer {
+		return nil
+	}
+	tries, nodes := 0, []int32{producer}
+	for c := t.f.Nodes[producer].FirstChild; c != trace.None; c = t.f.Nodes[c].NextSib {
+		m := &t.f.Nodes[c]
+		if m.Kind != spans.KindConsumer || m.Service != n.Service || m.Facts.MsgID != n.Facts.MsgID {
+			continue
+		}
+		if !t.outcome[c].Failed() {
+			return nil // it went through in the end
+		}
+		tries++
+		nodes = append(nodes, c)
+	}
+	dead := t.deadLettered(consumer)
+	if tries < poisonTries && !dead {
+		return nil
+	}
+	for _, r := range t.cfg.Normal.RoutesTo(t.f.Services[n.Service].Name, n.StartNs) {
+		if r.Caller == t.f.ServiceOf(producer).Name && (r.Late.Failed-tries)*2 > r.Late.Calls-tries {
+			return nil // most messages fail: it is not this one
+		}
+	}
+	why := fmt.Sprintf("the same message failed %d times at %s%s", tries, t.operationWords(consumer), t.quoted(consumer))
+	if dead {
+		why = fmt.Sprintf("%s gave the message up as a dead letter%s", t.operationWords(consumer), t.quoted(consumer))
+	}
+	by := t.byCaller(t.base(consumer, "poison", 0.55), producer)
+	by.site, by.nodes, by.weight = t.serviceSite(producer), nodes, 0.5
+	by.summary = "one message of it cannot be handled"
+	by.evidence = []string{why, "other messages are handled well, so it is this one, or how it is read"}
+	to := t.byCaller(t.base(consumer, "poison", 0.45), consumer)
+	to.site, to.nodes, to.weight = t.serviceSite(consumer), nodes, 0.4
+	to.summary = "it fails again and again at one message"
+	to.evidence = by.evidence
+	by.runnerUp = &verdict.Candidate{Site: to.site, Confidence: 0.4}
+	to.runnerUp = &verdict.Candidate{Site: by.site, Confidence: 0.5}
+	return []finding{by, to}
+}
+
+// deadLettered: the consumer put the message where those go that nobody can handle.
+func (t *trial) deadLettered(consumer int32) bool {
+	for c := t.f.Nodes[consumer].FirstChild; c != trace.None; c = t.f.Nodes[c].NextSib {
+		n := &t.f.Nodes[c]
+		to := strings.ToLower(n.Facts.MsgDestination + " " + n.Name)
+		if n.Kind == spans.KindProducer && (strings.Contains(to, "dlq") || strings.Contains(to, "dead-letter") || strings.Contains(to, "dead_letter") || strings.Contains(to, "deadletter")) {
 			return true
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/whosehop/whosehop/analyzer/trace"
-	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
 )
 
@@ -13,10 +12,11 @@ func (t *trial) timedOut(c, s int32) []finding {
 	cn, sn := &t.f.Nodes[c], &t.f.Nodes[s]
 	waitedNs, ranNs := cn.DurationNs(), sn.DurationNs()
 	normal := t.cfg.Normal.Operation(t.f.ServiceOf(s).Name, sn.Name)
-	// Offsets across two clocks are believed only as far as the call can contain its server side.
-	startLagNs := sn.StartNs - cn.StartNs
-	comparable := !sn.NoDuration && !cn.NoDuration && startLagNs >= -waitedNs && sn.StartNs <= cn.EndNs+waitedNs
-	outlived := comparable && sn.EndNs > cn.EndNs
+	o, known := t.offset(c, s)
+	startLagNs, _ := t.legs(c, s, o)
+	// Without bounds, times of two clocks are believed only as far as the call can contain its server side.
+	comparable := !sn.NoDuration && !cn.NoDuration && (known || startLagNs >= -waitedNs && startLagNs <= 2*waitedNs)
+	outlived := comparable && startLagNs+ranNs > waitedNs
 
 	switch {
 	case comparable && startLagNs*2 >= waitedNs && (normal == nil || ranNs <= 2*normal.QuantileNs(0.95)):
@@ -101,77 +101,27 @@ func (t *trial) budgetShort(c, s int32, medianNs, p95Ns int64) finding {
 	return f
 }
 
-// slowInside follows the time spent in the callee down to where most of it went.
+// slowInside follows the time that an operation took down to where most of it went. What is normal is
+// not to blame, as far as it is known.
 func (t *trial) slowInside(c, s int32) finding {
-	at := s
-	for {
-		child, excessNs, selfNs := t.slowestChild(at)
-		if child == trace.None || excessNs < selfNs {
-			break
-		}
-		t.onPath[child] = true
-		n := &t.f.Nodes[child]
-		if n.Kind != spans.KindClient {
-			at = child
-			continue
-		}
-		server := t.f.ServerSide(child)
-		if server == trace.None || t.f.Nodes[server].Phantom() {
-			f := t.base(c, "slow-callee", 0.65)
-			f.site = t.peerSite(child)
-			f.accountable = f.site.Peer
-			f.nodes = append(f.nodes, child)
-			f.summary = fmt.Sprintf("%s kept %s waiting for %s", t.target(child), t.serviceName(child), verdict.Took(n.DurationNs()))
-			f.evidence = []string{t.gaveUp(c), f.summary + t.normalCall(child)}
-			return f
-		}
-		t.onPath[server] = true
-		at = server
+	n := &t.f.Nodes[s]
+	ns := n.DurationNs()
+	normal := t.cfg.Normal.Operation(t.f.ServiceOf(s).Name, n.Name)
+	if over := ns - normal.MeanNs(); over > 0 {
+		ns = over
 	}
-	n := &t.f.Nodes[at]
-	f := t.base(c, "slow-callee", 0.75)
-	f.site, f.accountable, f.service = t.serviceSite(at), t.serviceName(at), n.Service
-	f.nodes = append(f.nodes, at)
-	f.summary = fmt.Sprintf("%s took %s", own(n.Name), verdict.Took(n.DurationNs()))
-	f.evidence = []string{t.gaveUp(c), fmt.Sprintf("%s ran %s%s, and none of its own calls accounts for it", t.operationWords(at), verdict.Took(n.DurationNs()), t.normalOperation(at))}
+	f := t.spread(s, max(1, ns), false)[0]
+	f.rule, f.class, f.excessNs = "slow-callee", verdict.ClassTimeout, 0
+	f.evidence = append([]string{t.gaveUp(c)}, f.evidence...)
+	f.nodes = append([]int32{c}, f.nodes...)
+	f.weight, f.confidence = 1, min(f.confidence, 0.75)
 	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseBudget), Confidence: 0.15}
-	if t.cfg.Normal.Operation(t.f.ServiceOf(at).Name, n.Name) == nil {
+	if normal == nil {
 		// It may always take that long, and the wait be too short.
 		f.confidence, f.runnerUp.Confidence = 0.6, 0.3
 		f.evidence = append(f.evidence, "what it normally takes is not known yet")
 	}
 	return f
-}
-
-// slowestChild is the synchronous child that took the most beyond its normal, and the time that
-// the node spent with none of its children running.
-func (t *trial) slowestChild(i int32) (child int32, excessNs, selfNs int64) {
-	p := &t.f.Nodes[i]
-	child = trace.None
-	covered, cursor := int64(0), p.StartNs
-	for c := p.FirstChild; c != trace.None; c = t.f.Nodes[c].NextSib {
-		n := &t.f.Nodes[c]
-		if n.Async || n.NoDuration {
-			continue
-		}
-		from, to := max(n.StartNs, cursor), min(n.EndNs, p.EndNs)
-		if to > from {
-			covered += to - from
-			cursor = to
-		}
-		tookNs := n.DurationNs()
-		if d := t.cfg.Normal.Call(t.f.ServiceOf(c).Name, n.Facts.CalleeName(), n.Name); d != nil {
-			tookNs -= d.QuantileNs(0.5)
-		}
-		if tookNs > excessNs {
-			child, excessNs = c, tookNs
-		}
-	}
-	selfNs = p.DurationNs() - covered
-	if d := t.cfg.Normal.Operation(t.f.ServiceOf(i).Name, p.Name); d != nil {
-		selfNs -= d.QuantileNs(0.5) // what is normal is not to blame, wherever it is spent
-	}
-	return child, excessNs, selfNs
 }
 
 // timedOutSilent explains a call that timed out and has no server side.

@@ -159,6 +159,8 @@ func (in *interner) resource(r uint32) (service, instance int32) {
 		instance = int32(len(in.keys))
 		in.byKey[key] = instance
 		in.keys = append(in.keys, key)
+		clock := cmp.Or(get("host.id"), get("k8s.node.name"), get("host.name"), get("service.instance.id"), get("k8s.pod.name"), get("container.id"))
+		in.f.Instances = append(in.f.Instances, Instance{Clock: cmp.Or(clock, name)})
 	}
 	in.seen[r] = [2]int32{service, instance}
 	return service, instance

@@ -22,6 +22,8 @@ type Forest struct {
 	Entries []int32
 	// Services are the distinct services (name and namespace) of the nodes.
 	Services []Service
+	// Instances are the processes that Node.Instance numbers.
+	Instances []Instance
 	// LeftOut counts the spans beyond the limit given to Build, which were not looked at.
 	LeftOut int
 
@@ -37,6 +39,12 @@ type Service struct {
 	Namespace string
 	Version   string
 	resource  uint32
+}
+
+// Instance is a process that sent spans.
+type Instance struct {
+	// Clock names the clock that it reads: its host where that is known, else the process itself.
+	Clock string
 }
 
 // Unnamed stands for a service whose spans carry no name.

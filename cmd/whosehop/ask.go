@@ -172,16 +172,23 @@ func (c *blameCmd) fromFile(s *streams, set *Settings) ([]verdict.Verdict, error
 			return nil, err
 		}
 	}
-	cfg := blame.Config{Owner: owners.Owner}
-	if cfg.Normal, err = c.learn(s); err != nil {
+	normal, learnt, err := c.learn(s)
+	if err != nil {
 		return nil, err
 	}
 	var block spans.Block
 	if err := readFile(s, c.Input, &block); err != nil {
 		return nil, err
 	}
+	groups := trace.Group(&block)
+	for _, g := range groups {
+		if !learnt[g.ID] {
+			normal.Witness(trace.Build(&block, g.Rows, set.Analyze.SpansMax))
+		}
+	}
+	cfg := blame.Config{Owner: owners.Owner, Normal: normal}
 	var verdicts []verdict.Verdict
-	for _, g := range trace.Group(&block) {
+	for _, g := range groups {
 		if only != nil && !only[g.ID] {
 			continue
 		}
@@ -240,29 +247,33 @@ func readFile(s *streams, path string, b *spans.Block) error {
 	return nil
 }
 
-// learn makes a baseline of the files given for it.
-func (c *blameCmd) learn(s *streams) (*baseline.Baseline, error) {
+// learn makes a baseline of the files given for it, and says which traces are in it.
+func (c *blameCmd) learn(s *streams) (*baseline.Baseline, map[spans.TraceID]bool, error) {
 	from, to := int64(0), int64(1<<63-1)
 	if c.BaselineWindow != "" {
 		var err error
 		if from, to, err = parseWindow(c.BaselineWindow); err != nil {
-			return nil, usageError{fmt.Errorf("--baseline-window: %w", err)}
+			return nil, nil, usageError{fmt.Errorf("--baseline-window: %w", err)}
 		}
 	}
-	normal := new(baseline.Baseline)
+	normal, learnt := new(baseline.Baseline), make(map[spans.TraceID]bool)
 	for _, path := range c.Baseline {
 		var block spans.Block
 		if err := readFile(s, path, &block); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, g := range trace.Group(&block) {
 			f := trace.Build(&block, g.Rows, 0)
+			if len(f.Entries) == 0 {
+				continue
+			}
 			if at := f.Nodes[f.Entries[0]].StartNs; at >= from && at < to {
 				normal.Learn(f)
+				learnt[g.ID] = true
 			}
 		}
 	}
-	return normal, nil
+	return normal, learnt, nil
 }
 
 // parseWindow reads FROM..TO, each RFC 3339 or Unix nanoseconds.

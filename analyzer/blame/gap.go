@@ -1,0 +1,113 @@
+package blame
+
+import (
+	"fmt"
+
+	"github.com/whosehop/whosehop/analyzer/baseline"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// offset is how far the clock of a call's server side is ahead of the caller's: what many calls say
+// of the two clocks, no wider than this call itself allows. known is false where nothing but this
+// call was seen.
+func (t *trial) offset(c, s int32) (o baseline.Offset, known bool) {
+	n, m := &t.f.Nodes[c], &t.f.Nodes[s]
+	from, to := t.f.Instances[n.Instance].Clock, t.f.Instances[m.Instance].Clock
+	low, high := m.EndNs-n.EndNs, m.StartNs-n.StartNs
+	fits := low <= high // the server side is no longer than the call
+	if o, known = t.cfg.Normal.ClockOffset(from, to, n.StartNs); known {
+		return o, true
+	}
+	// Clocks are taken to agree as far as the call allows it.
+	switch {
+	case !fits || low <= 0 && high >= 0:
+		return baseline.Offset{}, false
+	case low > 0:
+		return baseline.Offset{LowNs: low, HighNs: low}, false
+	default:
+		return baseline.Offset{LowNs: high, HighNs: high}, false
+	}
+}
+
+// legs are the times that a call spent before and after its server side: request and response. Each
+// is right within the width of the offset.
+func (t *trial) legs(c, s int32, o baseline.Offset) (requestNs, responseNs int64) {
+	n, m := &t.f.Nodes[c], &t.f.Nodes[s]
+	requestNs = m.StartNs - o.MiddleNs() - n.StartNs
+	return requestNs, n.DurationNs() - m.DurationNs() - requestNs
+}
+
+// slowGap: the time went between the two sides of a call.
+func (t *trial) slowGap(c, s int32, ns int64) finding {
+	o, known := t.offset(c, s)
+	requestNs, responseNs := t.legs(c, s, o)
+	f := t.base(c, "slow-gap", 0.65)
+	f.class, f.errorType = "", ""
+	f.nodes = []int32{c, s}
+	f.excessNs = ns
+	phase, other := verdict.PhaseResponse, verdict.PhaseRequest
+	if requestNs > responseNs {
+		phase, other = other, phase
+	}
+	f.site = t.edge(c, phase)
+	caller, callee := f.site.Caller, f.site.Callee
+	f.summary = fmt.Sprintf("%s went between %s and %s, outside of both", verdict.Took(ns), caller, callee)
+	f.evidence = []string{fmt.Sprintf("%s took %s, %s itself ran %s of it: %s before it began, %s after it had ended", t.callWords(c),
+		verdict.Took(t.f.Nodes[c].DurationNs()), callee, verdict.Took(t.f.Nodes[s].DurationNs()), verdict.Took(max(0, requestNs)), verdict.Took(max(0, responseNs)))}
+	f.runnerUp = &verdict.Candidate{Site: t.edge(c, other), Confidence: 0.2}
+	switch apart := requestNs - responseNs; {
+	case !known && t.f.Nodes[c].Instance != t.f.Nodes[s].Instance:
+		f.confidence = 0.5
+		f.evidence = append(f.evidence, "how the two clocks agree is not known, so the side of it is a guess")
+	case o.WidthNs() > max(apart, -apart):
+		f.confidence = 0.45
+		f.evidence = append(f.evidence, fmt.Sprintf("the two clocks are known to ±%s only, so the side of it is a guess", verdict.Took(o.WidthNs()/2)))
+	}
+	t.decideGap(&f, caller, callee, t.f.Nodes[c].StartNs, ns)
+	return f
+}
+
+// decideGap asks the edges beside this one whose side the gap is on: gap tomography. Each edge's
+// excess over its own normal has a part of its caller, one of its callee, and one of the path between
+// them; the medians of the edges that share a side tell the parts apart (Tukey's median polish, one
+// sweep). It decides only where both sides have other partners, or all partners agree.
+func (t *trial) decideGap(f *finding, caller, callee string, nowNs, ns int64) {
+	excess := func(r *baseline.Route) (int64, bool) {
+		if r.Late.Gaps < 2 || r.Before.Gaps < 3 {
+			return 0, false
+		}
+		return r.Late.GapMeanNs() - r.Before.GapMeanNs(), true
+	}
+	slow := func(routes []baseline.Route, self func(*baseline.Route) bool) (grown, others int) {
+		for k := range routes {
+			if self(&routes[k]) {
+				continue
+			}
+			if x, ok := excess(&routes[k]); ok {
+				others++
+				if x*3 > ns {
+					grown++
+				}
+			}
+		}
+		return grown, others
+	}
+	isThis := func(r *baseline.Route) bool { return r.Caller == caller && r.Callee == callee }
+	toGrown, to := slow(t.cfg.Normal.RoutesTo(callee, nowNs), isThis)
+	fromGrown, from := slow(t.cfg.Normal.RoutesFrom(caller, nowNs), isThis)
+	calleeSide, callerSide := to > 0 && toGrown*2 > to, from > 0 && fromGrown*2 > from
+	switch {
+	case calleeSide && !callerSide:
+		f.accountable, f.service = callee, t.serviceNamed(callee)
+		f.confidence = min(0.85, f.confidence+0.15)
+		f.evidence = append(f.evidence, fmt.Sprintf("the gap has grown on %d of the %d edges from other callers of %s as well: it is on that side", toGrown, to, callee))
+	case callerSide && !calleeSide:
+		f.accountable, f.service = caller, t.serviceNamed(caller)
+		f.confidence = min(0.85, f.confidence+0.15)
+		f.evidence = append(f.evidence, fmt.Sprintf("the gap has grown on %d of the %d edges from %s to others as well: it is on that side", fromGrown, from, caller))
+	case to > 0 && from > 0:
+		f.evidence = append(f.evidence, fmt.Sprintf("%s is as fast as ever for its other callers, and %s with its other callees: only the path between the two is slow", callee, caller))
+	default:
+		f.evidence = append(f.evidence, "no other edge of the two was seen that would tell whose side it is on")
+	}
+}

@@ -1,0 +1,492 @@
+package blame
+
+import (
+	"cmp"
+	"fmt"
+	"math/bits"
+	"slices"
+	"strings"
+
+	"github.com/whosehop/whosehop/analyzer/baseline"
+	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// Blame for latency: what an operation took beyond its normal is handed down the critical path, to
+// the operation itself, to calls that it made too often, to gaps and waits, and into its callees. At
+// every operation the parts sum to what is handed down, in whole nanoseconds. See docs/blame.md.
+
+// excessOf is what an operation took beyond its normal mean, if that is more than chance: 0 otherwise.
+func (t *trial) excessOf(i int32) int64 {
+	n := &t.f.Nodes[i]
+	normal := t.cfg.Normal.Operation(t.f.ServiceOf(i).Name, n.Name)
+	if normal == nil || n.NoDuration || n.Phantom() {
+		return 0
+	}
+	tookNs, meanNs := n.DurationNs(), normal.MeanNs()
+	p99Ns := normal.QuantileNs(0.99)
+	if tookNs <= p99Ns+p99Ns/20 || tookNs-meanNs < max(1_000_000, meanNs/10) {
+		return 0
+	}
+	return tookNs - meanNs
+}
+
+// latency finds who made the tree of an entry slow: the entry itself, and what ran behind it.
+func (t *trial) latency(entry int32) []finding {
+	var findings []finding
+	if excessNs := t.excessOf(entry); excessNs > 0 {
+		findings = t.spread(entry, excessNs, true)
+	}
+	for _, i := range t.order {
+		if t.f.Nodes[i].Kind != spans.KindConsumer || i == entry || t.outcome[i].Failed() {
+			continue
+		}
+		if f, ok := t.queued(i); ok {
+			findings = append(findings, f)
+		}
+		if excessNs := t.excessOf(i); excessNs > 0 {
+			findings = append(findings, t.spread(i, excessNs, true)...)
+		}
+	}
+	return findings
+}
+
+// queued: the message waited for its consumer longer than usual.
+func (t *trial) queued(consumer int32) (finding, bool) {
+	producer := t.f.Nodes[consumer].Parent
+	if producer == trace.None || t.f.Nodes[producer].Kind != spans.KindProducer {
+		return finding{}, false
+	}
+	p, c := &t.f.Nodes[producer], &t.f.Nodes[consumer]
+	normal := t.cfg.Normal.Queue(t.f.ServiceOf(producer).Name, t.f.ServiceOf(consumer).Name, p.Name)
+	waitedNs := c.StartNs - p.EndNs
+	if normal == nil || waitedNs <= 2*normal.QuantileNs(0.99) || waitedNs-normal.MeanNs() < 50_000_000 {
+		return finding{}, false
+	}
+	f := t.base(producer, "queue", 0.8)
+	f.site = verdict.Site{Kind: verdict.SiteEdge, Caller: t.serviceName(producer), Callee: t.serviceName(consumer), Phase: verdict.PhaseQueue}
+	f.accountable, f.service = t.serviceName(consumer), c.Service
+	f.nodes = []int32{producer, consumer}
+	f.excessNs = waitedNs - normal.MeanNs()
+	f.summary = fmt.Sprintf("the message waited %s in the queue, normal is %s", verdict.Took(waitedNs), verdict.Took(normal.QuantileNs(0.5)))
+	f.evidence = []string{f.summary, fmt.Sprintf("%s then handled it in %s", t.operationWords(consumer), verdict.Took(c.DurationNs()))}
+	f.runnerUp = &verdict.Candidate{Site: t.serviceSite(consumer), Confidence: 0.1}
+	return f, true
+}
+
+// portion is time that is still to be explained, at a node that took it.
+type portion struct {
+	node int32
+	ns   int64
+}
+
+// term is one reason why an operation took longer; ns is its raw size, and later its part.
+type term struct {
+	ns    int64
+	kind  termKind
+	call  int32 // the call that it is about
+	count int   // of calls, with termCalls
+	usual float64
+}
+
+type termKind uint8
+
+const (
+	termSelf    termKind = iota // the operation's own work
+	termCalls                   // a call that it made more often than usual
+	termBackoff                 // waiting between two attempts
+	termPool                    // waiting before the calls to one callee
+	termCall                    // a call that took longer
+)
+
+// spread hands an operation's excess down to those that made it. It walks with a stack of its own.
+// The time of calls that failed belongs to what made them fail, if failures are asked for, else to
+// where it was spent.
+func (t *trial) spread(node int32, excessNs int64, failures bool) []finding {
+	var findings []finding
+	stack := []portion{{node, excessNs}}
+	for len(stack) > 0 {
+		at := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		t.onPath[at.node] = true
+		terms := t.terms(at.node)
+		share(at.ns, terms)
+		for k := range terms {
+			m := &terms[k]
+			switch {
+			case m.ns <= 0:
+			case m.kind == termCall && failures && t.outcome[m.call].Failed():
+				t.onPath[m.call] = true
+				findings = append(findings, t.failedTime(m.call, m.ns)...)
+			case m.kind == termCall:
+				deeper, found := t.intoCall(m.call, m.ns)
+				findings = append(findings, found...)
+				stack = append(stack, deeper...)
+			default:
+				findings = append(findings, t.ownTime(at.node, m))
+			}
+		}
+	}
+	return mergeSites(findings)
+}
+
+// share makes of the terms' raw sizes parts of ns that sum to it exactly. What is less than a
+// fiftieth of it is noise, and left to the others.
+func share(ns int64, terms []term) {
+	total := int64(0)
+	for k := range terms {
+		if terms[k].ns < ns/50 {
+			terms[k].ns = 0
+		}
+		total += terms[k].ns
+	}
+	if total == 0 {
+		terms[0].ns = ns
+		return
+	}
+	sum, given := int64(0), int64(0)
+	for k := range terms {
+		sum += terms[k].ns
+		upTo := scale(ns, sum, total)
+		terms[k].ns = upTo - given
+		given = upTo
+	}
+}
+
+// scale is ns*part/whole without overflow, for 0 <= part <= whole.
+func scale(ns, part, whole int64) int64 {
+	high, low := bits.Mul64(uint64(ns), uint64(part))
+	quotient, _ := bits.Div64(high, low, uint64(whole))
+	return int64(quotient)
+}
+
+// terms are the reasons why an operation may have taken longer, the operation's own work first.
+func (t *trial) terms(i int32) []term {
+	var selfNs int64
+	t.steps, selfNs = t.f.PathOf(i, t.steps)
+	steps := t.steps
+	n := &t.f.Nodes[i]
+	profile := t.cfg.Normal.Profile(t.f.ServiceOf(i).Name, n.Name)
+	terms := []term{{kind: termSelf, call: trace.None}}
+	if profile != nil {
+		selfNs -= profile.Self.MeanNs()
+	}
+	counted := make(map[*baseline.Edge]int, len(steps))
+	for k := range steps {
+		s := &steps[k]
+		if k > 0 && t.retries(steps[k-1].Node, s.Node) {
+			terms = append(terms, term{kind: termBackoff, call: s.Node, ns: s.BeforeNs})
+			selfNs -= s.BeforeNs
+		}
+		normal := t.cfg.Normal.EdgeOf(t.f, i, s.Node)
+		if normal != nil && !t.outcome[s.Node].Failed() {
+			counted[normal]++
+		}
+	}
+	if pool, ok := t.poolWait(i, steps, selfNs); ok {
+		terms = append(terms, pool)
+		selfNs -= pool.ns
+	}
+	terms[0].ns = selfNs
+	for k := range steps {
+		s := &steps[k]
+		normal := t.cfg.Normal.EdgeOf(t.f, i, s.Node)
+		meanNs := int64(0)
+		if normal != nil && normal.Durations.Count() > 0 {
+			meanNs = normal.Durations.MeanNs()
+			usual := normal.CallsMean()
+			if more := float64(counted[normal]) - usual; more >= 1 {
+				terms = append(terms, term{kind: termCalls, call: s.Node, ns: int64(more * float64(meanNs)), count: counted[normal], usual: usual})
+			}
+			counted[normal] = 0 // once for all of them
+		}
+		overNs := min(s.OnNs, t.f.Nodes[s.Node].DurationNs()-meanNs)
+		if t.outcome[s.Node].Failed() && t.fold[s.Node].state != foldNone {
+			overNs = s.OnNs // an attempt in vain is all too much
+		}
+		if overNs <= 0 {
+			continue
+		}
+		terms = t.besides(terms, i, s, overNs)
+	}
+	for k := range terms {
+		terms[k].ns = max(0, terms[k].ns)
+	}
+	return terms
+}
+
+// retries: the second call is another attempt at what the first one failed in.
+func (t *trial) retries(first, second int32) bool {
+	if t.fold[first].state != foldEarlier && t.fold[first].state != foldAbsorbed {
+		return false
+	}
+	a, b := &t.f.Nodes[first], &t.f.Nodes[second]
+	return a.Kind == b.Kind && a.Name == b.Name
+}
+
+// besidesMost bounds the siblings that are looked at for running beside a call.
+const besidesMost = 256
+
+// besides adds the excess of a call on the path, shared with the calls beside it that would have made
+// their parent wait nearly as long: the Shapley value of a maximum (Littlechild and Owen, 1973),
+// where each step is split among those that reach above it.
+func (t *trial) besides(terms []term, parent int32, s *trace.Step, overNs int64) []term {
+	type sibling struct {
+		node  int32
+		endNs int64
+		over  int64
+	}
+	group := []sibling{{s.Node, s.ToNs, overNs}}
+	expectedNs := s.ToNs - overNs
+	looked := 0
+	for c := t.f.Nodes[parent].FirstChild; c != trace.None && looked < besidesMost; c = t.f.Nodes[c].NextSib {
+		n := &t.f.Nodes[c]
+		if n.StartNs >= s.ToNs {
+			break
+		}
+		looked++
+		if c == s.Node || n.Async || n.NoDuration || n.EndNs <= s.FromNs || n.EndNs > s.ToNs+s.OnNs/100 || n.Kind == spans.KindInternal {
+			continue
+		}
+		meanNs := int64(0)
+		if normal := t.cfg.Normal.EdgeOf(t.f, parent, c); normal != nil {
+			meanNs = normal.Durations.MeanNs()
+		}
+		over := max(0, n.DurationNs()-meanNs)
+		expectedNs = max(expectedNs, n.EndNs-over)
+		if over > 0 {
+			group = append(group, sibling{c, n.EndNs, over})
+		}
+	}
+	// What each one would have added alone, beyond where all would have been done without any excess.
+	for k := range group {
+		group[k].over = min(group[k].over, max(0, group[k].endNs-expectedNs))
+	}
+	slices.SortFunc(group, func(a, b sibling) int { return cmp.Or(cmp.Compare(a.over, b.over), cmp.Compare(a.node, b.node)) })
+	belowNs, addedNs := int64(0), int64(0)
+	for k := range group {
+		step := group[k].over - belowNs
+		addedNs += step / int64(len(group)-k)
+		belowNs = group[k].over
+		if addedNs > 0 {
+			terms = append(terms, term{kind: termCall, call: group[k].node, ns: addedNs})
+		}
+	}
+	return terms
+}
+
+// poolWait: the operation's own time lies right before its calls to one callee, every time, and
+// nowhere else: it waited for a connection or a slot.
+func (t *trial) poolWait(i int32, steps []trace.Step, selfNs int64) (term, bool) {
+	callee, waits, waitedNs := "", 0, int64(0)
+	for k := range steps {
+		s := &steps[k]
+		n := &t.f.Nodes[s.Node]
+		normal := t.cfg.Normal.EdgeOf(t.f, i, s.Node)
+		if n.Kind != spans.KindClient || normal == nil || normal.Before.Count() == 0 {
+			continue
+		}
+		overNs := s.BeforeNs - normal.Before.MeanNs()
+		waited := overNs > max(1_000_000, 3*normal.Before.QuantileNs(0.99))
+		switch name := n.Facts.CalleeName(); {
+		case waited && callee == "" && waits == 0:
+			callee = name
+			fallthrough
+		case waited && name == callee:
+			waits++
+			waitedNs += overNs
+		case waited || (name == callee && waits > 0):
+			return term{}, false
+		}
+	}
+	if waits < 2 || waitedNs*10 < selfNs*8 {
+		return term{}, false
+	}
+	for k := range steps {
+		if n := &t.f.Nodes[steps[k].Node]; n.Kind == spans.KindClient && n.Facts.CalleeName() == callee {
+			return term{kind: termPool, call: steps[k].Node, ns: min(waitedNs, selfNs), count: waits}, true
+		}
+	}
+	return term{}, false
+}
+
+// intoCall explains what a call took too long: its gap, its callee, or what it failed with.
+func (t *trial) intoCall(c int32, ns int64) ([]portion, []finding) {
+	n := &t.f.Nodes[c]
+	t.onPath[c] = true
+	if n.Kind != spans.KindClient {
+		if n.Kind == spans.KindProducer {
+			return nil, t.one(t.slowPeer(c, ns))
+		}
+		return []portion{{c, ns}}, nil
+	}
+	s := t.f.ServerSide(c)
+	if s == trace.None {
+		if n.FirstChild != trace.None {
+			return []portion{{c, ns}}, nil
+		}
+		return nil, t.one(t.slowPeer(c, ns))
+	}
+	if t.f.Nodes[s].NoDuration || t.f.Nodes[s].Phantom() || t.f.Nodes[s].Async {
+		return []portion{{s, ns}}, nil
+	}
+	serverNs := min(t.f.Nodes[s].DurationNs(), n.DurationNs())
+	gapNs := n.DurationNs() - serverNs
+	if normal := t.cfg.Normal.EdgeOf(t.f, t.parentOf(c), c); normal != nil && normal.Server.Count() > 0 {
+		serverNs -= normal.Server.MeanNs()
+		gapNs -= normal.Gap.MeanNs()
+	} else if normal := t.cfg.Normal.Operation(t.f.ServiceOf(s).Name, t.f.Nodes[s].Name); normal != nil {
+		serverNs -= normal.MeanNs()
+	}
+	parts := []term{{ns: max(0, serverNs)}, {ns: max(0, gapNs)}}
+	share(ns, parts)
+	var deeper []portion
+	var found []finding
+	if parts[0].ns > 0 {
+		deeper = append(deeper, portion{s, parts[0].ns})
+	}
+	if parts[1].ns > 0 {
+		found = append(found, t.slowGap(c, s, parts[1].ns))
+	}
+	return deeper, found
+}
+
+func (t *trial) parentOf(c int32) int32 {
+	if p := t.f.Nodes[c].Parent; p != trace.None {
+		return p
+	}
+	return c
+}
+
+// failedTime is the time of an attempt that failed: whoever made it fail made it last.
+func (t *trial) failedTime(c int32, ns int64) []finding {
+	found := t.explain([]item{{node: c, weight: 1, confidence: 1, attempts: 1}})
+	parts := make([]term, len(found))
+	for k := range found {
+		parts[k].ns = max(1, int64(found[k].weight*float64(ns)))
+	}
+	share(ns, parts)
+	for k := range found {
+		found[k].excessNs = parts[k].ns
+	}
+	return found
+}
+
+// slowPeer: the callee sends no spans, and took longer than it does.
+func (t *trial) slowPeer(c int32, ns int64) finding {
+	n := &t.f.Nodes[c]
+	f := t.base(c, "slow-peer", 0.8)
+	f.class = ""
+	f.site = t.peerSite(c)
+	f.accountable = f.site.Peer
+	if sends, _ := t.sendsSpans(c); sends {
+		f.site = verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(c)}
+		f = t.byCallee(f, c, trace.None)
+		f.confidence = 0.55
+	}
+	if f.accountable == "" {
+		f.site = verdict.Site{Kind: verdict.SiteUnknown, Candidates: []string{t.serviceName(c)}}
+		f.confidence = 0.4
+	}
+	f.excessNs = ns
+	f.summary = fmt.Sprintf("%s took %s%s", t.callName(c), verdict.Took(n.DurationNs()), t.normalCall(c))
+	f.evidence = []string{fmt.Sprintf("%s took %s%s; it sends no spans, so nothing is known of what happened inside", t.callWords(c), verdict.Took(n.DurationNs()), t.normalCall(c))}
+	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseRequest), Confidence: 0.1}
+	return f
+}
+
+// ownTime is a finding about the operation itself.
+func (t *trial) ownTime(i int32, m *term) finding {
+	n := &t.f.Nodes[i]
+	if n.Kind == spans.KindClient {
+		return t.slowPeer(i, m.ns)
+	}
+	f := t.base(i, "slow-self", 0.8)
+	f.class, f.errorType = "", ""
+	f.site, f.accountable, f.service = t.serviceSite(i), t.serviceName(i), n.Service
+	f.excessNs = m.ns
+	switch m.kind {
+	case termCalls:
+		f.rule = "too-many-calls"
+		f.nodes = []int32{i, m.call}
+		f.summary = fmt.Sprintf("%s made %d calls of %s, normal is %.3g", own(n.Name), m.count, t.callName(m.call), m.usual)
+		f.evidence = []string{fmt.Sprintf("%s made %d calls of %s one after the other, normal is %.3g; each took about as long as ever", t.operationWords(i), m.count, t.callName(m.call), m.usual)}
+		f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(m.call)}, Confidence: 0.1}
+	case termBackoff:
+		f.rule, f.confidence = "backoff", 0.75
+		f.site = t.edge(m.call, verdict.PhaseBackoff)
+		f.nodes = []int32{m.call}
+		f.summary = fmt.Sprintf("it waited %s between two attempts", verdict.Took(m.ns))
+		f.evidence = []string{fmt.Sprintf("%s tried %s again after a failure, and waited %s before that", t.serviceName(i), t.callName(m.call), verdict.Took(m.ns))}
+		f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(m.call)}, Confidence: 0.2}
+	case termPool:
+		f.rule, f.confidence = "pool-wait", 0.65
+		f.site = t.edge(m.call, verdict.PhasePool)
+		f.nodes = []int32{i, m.call}
+		f.summary = fmt.Sprintf("it waited %s for connections", verdict.Took(m.ns))
+		f.evidence = []string{fmt.Sprintf("%s stood still for %s, each time right before one of its %d calls to %s and nowhere else; the calls themselves were fast",
+			t.operationWords(i), verdict.Took(m.ns), m.count, t.target(m.call))}
+		f.runnerUp = &verdict.Candidate{Site: t.serviceSite(i), Confidence: 0.3}
+	default:
+		if waitsForPool(n.Name) && n.Kind == spans.KindInternal {
+			f.rule, f.confidence = "pool-wait", 0.75
+			f.site = verdict.Site{Kind: verdict.SiteEdge, Caller: t.serviceName(i), Callee: t.nextCallee(i), Phase: verdict.PhasePool}
+			f.summary = fmt.Sprintf("%s took %s%s", own(n.Name), verdict.Took(n.DurationNs()), t.normalOperation(i))
+			f.evidence = []string{t.serviceName(i) + ": " + f.summary + ": it waited for a connection of its own pool"}
+			f.runnerUp = &verdict.Candidate{Site: t.serviceSite(i), Confidence: 0.15}
+			return f
+		}
+		f.summary = fmt.Sprintf("%s took %s%s", own(n.Name), verdict.Took(n.DurationNs()), t.normalOperation(i))
+		f.evidence = []string{fmt.Sprintf("%s took %s%s; %s of it is its own work beyond the usual, with none of its calls running",
+			t.operationWords(i), verdict.Took(n.DurationNs()), t.normalOperation(i), verdict.Took(m.ns))}
+		if call := n.Parent; call != trace.None && t.f.Nodes[call].Kind == spans.KindClient {
+			f.runnerUp = &verdict.Candidate{Site: t.edge(call, verdict.PhaseRequest), Confidence: 0.1}
+		}
+	}
+	return f
+}
+
+// waitsForPool: a span of that name is a wait for a connection or a slot.
+func waitsForPool(name string) bool {
+	name = strings.ToLower(name)
+	for _, w := range [...]string{"getconnection", "get_connection", "get connection", "acquire", "checkout connection", "borrow", "pool.get", "pool.wait", "wait for connection"} {
+		if strings.Contains(name, w) {
+			return true
+		}
+	}
+	return false
+}
+
+// nextCallee is who the call went to that came next after a span beside it, empty where none did.
+func (t *trial) nextCallee(i int32) string {
+	for s := t.f.Nodes[i].NextSib; s != trace.None; s = t.f.Nodes[s].NextSib {
+		if t.f.Nodes[s].Kind == spans.KindClient {
+			return t.calleeName(s)
+		}
+	}
+	return ""
+}
+
+// mergeSites makes one finding of those of one site: the largest says why.
+func mergeSites(findings []finding) []finding {
+	slices.SortStableFunc(findings, func(a, b finding) int { return cmp.Compare(b.excessNs, a.excessNs) })
+	var merged []finding
+	for _, f := range findings {
+		at := slices.IndexFunc(merged, func(m finding) bool { return sameSite(m.site, f.site) })
+		if at < 0 {
+			merged = append(merged, f)
+			continue
+		}
+		m := &merged[at]
+		m.excessNs += f.excessNs
+		if len(m.nodes) < 16 {
+			m.nodes = append(m.nodes, f.nodes...)
+		}
+		if len(m.evidence) < 4 {
+			m.evidence = append(m.evidence, f.evidence...)
+		}
+	}
+	slices.SortStableFunc(merged, func(a, b finding) int { return cmp.Compare(b.excessNs, a.excessNs) })
+	return merged
+}
