@@ -182,6 +182,19 @@ type Candidate struct {
 	Confidence float64 `json:"confidence"`
 }
 
+// Suspect is a service that may be breaking the requests of a window. Ranks are strict: 1, 2, 3, …
+type Suspect struct {
+	Rank    int    `json:"rank"`
+	Site    Site   `json:"site"`
+	Service string `json:"service"`
+	Owner   string `json:"owner"`
+	// Score is how much of the window's trouble is its own: the share of its requests that it fails or
+	// breaks off, plus the time that it adds to them in parts of what they normally take.
+	Score     float64  `json:"score"`
+	Why       string   `json:"why"`
+	Exemplars []string `json:"exemplars"` // trace ids, the clearest first
+}
+
 // Hop is one service in the trace and the part it played; every service of the trace has one.
 type Hop struct {
 	Service   string `json:"service"`

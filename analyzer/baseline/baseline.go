@@ -22,14 +22,22 @@ type Baseline struct {
 	steps      []trace.Step // of PathOf
 }
 
-type operationKey struct{ service, name string }
+// operationKey: runs that failed are kept apart from those that ended well.
+type operationKey struct {
+	service, name string
+	failed        bool
+}
 
 // edgeKey is an operation's calls of one kind: callee as the caller names it, and the span's name.
-type edgeKey struct{ service, operation, callee, name string }
+type edgeKey struct {
+	service, operation, callee, name string
+	failed                           bool // the operation
+}
 
 type callKey struct{ caller, callee, name string }
 
-// Operation is what one operation of a service does when it ends well.
+// Operation is what one operation of a service does when it ends well; or, for one that fails as a
+// rule, when it fails.
 type Operation struct {
 	Durations Durations
 	// Self is the time that it spends with none of its calls running.
@@ -48,8 +56,8 @@ type Edge struct {
 	Server Durations
 	// Before is the time that the caller spends by itself right before the call.
 	Before Durations
-	// odds counts calls by whether they failed and whether their parent did.
-	odds [2][2]int
+	// calls counts the calls that ended well and those that failed.
+	calls [2]int
 }
 
 // CallsMean is how many calls of the kind an operation has on its critical path, on average.
@@ -103,8 +111,7 @@ func isOperation(f *trace.Forest, i int32) bool {
 func (b *Baseline) learnCall(f *trace.Forest, i int32) {
 	n := &f.Nodes[i]
 	if n.Parent != trace.None {
-		e := b.edge(f, n.Parent, i)
-		e.odds[bit(n.Outcome.Level == trace.Fail)][bit(f.Nodes[n.Parent].Outcome.Level == trace.Fail)]++
+		b.edge(f, n.Parent, i).calls[bit(n.Outcome.Level == trace.Fail)]++
 	}
 	if n.NoDuration || n.Outcome.Failed() {
 		return
@@ -134,7 +141,7 @@ func bit(yes bool) int {
 
 func (b *Baseline) learnOperation(f *trace.Forest, i int32) {
 	n := &f.Nodes[i]
-	if n.NoDuration || n.Outcome.Failed() {
+	if n.NoDuration {
 		return
 	}
 	o := b.operation(f, i)
@@ -198,30 +205,30 @@ func (b *Baseline) Queue(producer, consumer, name string) *Durations {
 }
 
 func (b *Baseline) operation(f *trace.Forest, i int32) *Operation {
-	key := operationKey{f.ServiceOf(i).Name, f.Nodes[i].Name}
+	key := operationKey{f.ServiceOf(i).Name, f.Nodes[i].Name, f.Nodes[i].Outcome.Failed()}
 	o := b.operations[key]
 	if o == nil {
 		o = &Operation{}
-		put(&b.operations, operationKey{clone(key.service), clone(key.name)}, o)
+		put(&b.operations, operationKey{clone(key.service), clone(key.name), key.failed}, o)
 	}
 	return o
 }
 
-func keyOf(f *trace.Forest, parent, c int32) edgeKey {
+func keyOf(f *trace.Forest, parent, c int32, failed bool) edgeKey {
 	n := &f.Nodes[c]
 	callee := n.Facts.CalleeName()
 	if n.Service != f.Nodes[parent].Service {
 		callee = f.ServiceOf(c).Name
 	}
-	return edgeKey{f.ServiceOf(parent).Name, f.Nodes[parent].Name, callee, n.Name}
+	return edgeKey{f.ServiceOf(parent).Name, f.Nodes[parent].Name, callee, n.Name, failed}
 }
 
 func (b *Baseline) edge(f *trace.Forest, parent, c int32) *Edge {
-	key := keyOf(f, parent, c)
+	key := keyOf(f, parent, c, f.Nodes[parent].Outcome.Failed())
 	e := b.edges[key]
 	if e == nil {
 		e = &Edge{operation: b.operation(f, parent)}
-		put(&b.edges, edgeKey{clone(key.service), clone(key.operation), clone(key.callee), clone(key.name)}, e)
+		put(&b.edges, edgeKey{clone(key.service), clone(key.operation), clone(key.callee), clone(key.name), key.failed}, e)
 	}
 	return e
 }
@@ -253,10 +260,23 @@ func (b *Baseline) Profile(service, name string) *Operation {
 	if b == nil {
 		return nil
 	}
-	if o := b.operations[operationKey{service, name}]; o != nil && o.Durations.count >= learntMin {
+	if o := b.operations[operationKey{service, name, b.FailsAsARule(service, name)}]; o != nil && o.Durations.count >= learntMin {
 		return o
 	}
 	return nil
+}
+
+// FailsAsARule: nine in ten runs of the operation fail, so that one that failed is nothing new.
+func (b *Baseline) FailsAsARule(service, name string) bool {
+	if b == nil {
+		return false
+	}
+	failed := b.operations[operationKey{service, name, true}]
+	if failed == nil || failed.Durations.count < learntMin {
+		return false
+	}
+	ok := b.operations[operationKey{service, name, false}]
+	return ok == nil || ok.Durations.count*9 <= failed.Durations.count
 }
 
 // EdgeOf is what is known of calls like c from operations like its parent, nil where nothing is. It
@@ -265,7 +285,8 @@ func (b *Baseline) EdgeOf(f *trace.Forest, parent, c int32) *Edge {
 	if b == nil {
 		return nil
 	}
-	if e := b.edges[keyOf(f, parent, c)]; e != nil && e.operation.Durations.count >= learntMin {
+	fails := b.FailsAsARule(f.ServiceOf(parent).Name, f.Nodes[parent].Name)
+	if e := b.edges[keyOf(f, parent, c, fails)]; e != nil && e.operation.Durations.count >= learntMin {
 		return e
 	}
 	return nil
@@ -334,17 +355,24 @@ func (b *Baseline) VersionChange(name, current string, nowNs int64) (from string
 	return from, atNs, from != ""
 }
 
-// FailsParent is how much more often the operation fails when its call c does than when that ends
-// well, as the logarithm of the ratio, smoothed; 0 where nothing is known.
-func (e *Edge) FailsParent() (logRatio float64, known bool) {
-	if e == nil {
+// FailsParent is how much more often an operation fails when its call c does than when that ends
+// well, as the logarithm of the ratio, smoothed. Known only where enough such calls have failed.
+func (b *Baseline) FailsParent(f *trace.Forest, parent, c int32) (logRatio float64, known bool) {
+	if b == nil || parent == trace.None {
 		return 0, false
 	}
-	ok, failed := e.odds[0], e.odds[1]
-	if failed[0]+failed[1] < learntMin {
+	var inGood, inFailed [2]int
+	if e := b.edges[keyOf(f, parent, c, false)]; e != nil {
+		inGood = e.calls
+	}
+	if e := b.edges[keyOf(f, parent, c, true)]; e != nil {
+		inFailed = e.calls
+	}
+	ok, failed := inGood[0]+inFailed[0], inGood[1]+inFailed[1]
+	if failed < learntMin {
 		return 0, false
 	}
-	return smoothedLogRatio(failed[1], failed[0]+failed[1], ok[1], ok[0]+ok[1]), true
+	return smoothedLogRatio(inFailed[1], failed, inFailed[0], ok), true
 }
 
 func enough(d *Durations) *Durations {

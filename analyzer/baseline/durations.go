@@ -73,16 +73,13 @@ func middle(index int) int64 {
 	return int64(math.Pow(bucketRatio, float64(index)-0.5))
 }
 
-// MeanNs is the mean, without the slowest hundredth: one sample that was not normal after all must
-// not shift it. 0 without any sample.
+// MeanNs is the mean without the slowest tenth, which may hold what was not normal after all; 0
+// without any sample.
 func (d *Durations) MeanNs() int64 {
 	if d == nil || d.count == 0 {
 		return 0
 	}
-	keep := d.count - d.count/100
-	if d.count >= 2*learntMin && keep == d.count {
-		keep-- // few samples: the slowest one
-	}
+	keep := d.count - d.count/10
 	sum, left := 0.0, keep
 	for _, b := range d.buckets {
 		n := min(b.count, left)
@@ -94,5 +91,20 @@ func (d *Durations) MeanNs() int64 {
 	return int64(sum / float64(keep))
 }
 
-// SpreadNs is how far samples usually lie from the median: half the distance of the quartiles.
-func (d *Durations) SpreadNs() int64 { return (d.QuantileNs(0.75) - d.QuantileNs(0.25)) / 2 }
+// HighNs is what a normal sample hardly ever exceeds: the 99th percentile. Few samples do not tell
+// that of a tail, and one that was not normal would: then it is what a log-normal distribution with
+// the same quartiles has there, if that is less.
+func (d *Durations) HighNs() int64 {
+	p99 := d.QuantileNs(0.99)
+	const enoughForTail = 1000
+	if d.Count() >= enoughForTail {
+		return p99
+	}
+	low, middle, high := float64(d.QuantileNs(0.25)), float64(d.QuantileNs(0.5)), float64(d.QuantileNs(0.75))
+	if low <= 0 {
+		return p99
+	}
+	const quartiles, percentile = 1.349, 2.326 // in standard deviations of a normal distribution
+	fitted := middle * math.Exp(percentile*math.Log(high/low)/quartiles)
+	return min(p99, int64(max(fitted, 1.5*high)))
+}

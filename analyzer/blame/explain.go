@@ -289,7 +289,7 @@ func (t *trial) score(parent, c int32, after *cameAfter) float64 {
 			s-- // and even with the same
 		}
 	}
-	if learnt, known := t.cfg.Normal.EdgeOf(t.f, n.Parent, c).FailsParent(); known {
+	if learnt, known := t.cfg.Normal.FailsParent(t.f, n.Parent, c); known {
 		s += min(learntMost, max(-learntMost, learnt))
 	}
 	return s

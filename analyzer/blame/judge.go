@@ -192,6 +192,13 @@ func (t *trial) judge(e int32) verdict.Verdict {
 			v.Notes = append(v.Notes, "the sender left before it was answered")
 		}
 	}
+	if service := t.f.ServiceOf(entry).Name; v.Symptom == verdict.SymptomError && t.cfg.Normal.FailsAsARule(service, n.Name) {
+		// What fails whenever it runs is no news; that it took longer than it does is.
+		if slow := t.latency(entry); len(slow) > 0 {
+			v.Symptom, findings = verdict.SymptomLatency, slow
+			v.Notes = append(v.Notes, fmt.Sprintf("it ended with %s, as it does nearly always", t.said(entry)))
+		}
+	}
 	if v.Symptom == verdict.SymptomLatency {
 		for k := range findings {
 			findings[k].weight = float64(findings[k].excessNs)

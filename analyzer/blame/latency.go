@@ -25,8 +25,8 @@ func (t *trial) excessOf(i int32) int64 {
 		return 0
 	}
 	tookNs, meanNs := n.DurationNs(), normal.MeanNs()
-	p99Ns := normal.QuantileNs(0.99)
-	if tookNs <= p99Ns+p99Ns/20 || tookNs-meanNs < max(1_000_000, meanNs/10) {
+	highNs := normal.HighNs()
+	if tookNs <= highNs+highNs/20 || tookNs-meanNs < max(1_000_000, meanNs/10) {
 		return 0
 	}
 	return tookNs - meanNs

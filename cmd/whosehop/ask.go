@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,7 +22,6 @@ import (
 	"github.com/whosehop/whosehop/analyzer/blame"
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/analyzer/tracefile"
-	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/query/rest"
 	"github.com/whosehop/whosehop/query/term"
@@ -166,11 +166,9 @@ func (c *blameCmd) fromFile(s *streams, set *Settings) ([]verdict.Verdict, error
 	if err != nil {
 		return nil, err
 	}
-	owners := ownership.New(set.Ownership.Attributes)
-	if file := orElse(c.Owners, set.Ownership.File); file != "" {
-		if owners, err = ownership.Load(file, set.Ownership.Attributes); err != nil {
-			return nil, err
-		}
+	owners, err := loadOwners(cmp.Or(c.Owners, set.Ownership.File), set.Ownership.Attributes)
+	if err != nil {
+		return nil, err
 	}
 	normal, learnt, err := c.learn(s)
 	if err != nil {
@@ -198,13 +196,6 @@ func (c *blameCmd) fromFile(s *streams, set *Settings) ([]verdict.Verdict, error
 		return nil, fmt.Errorf("%s holds no span of the traces asked for", c.Input)
 	}
 	return verdicts, nil
-}
-
-func orElse(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // wanted is the traces that were asked for; nil is all.

@@ -89,7 +89,7 @@ func serve(ctx context.Context, s *streams, set *Settings, r roles) error {
 	if set.Storage.DSN == "" && !all {
 		return usageError{errors.New("storage.dsn: a single role needs a ClickHouse that the others reach too; name it with --storage-dsn")}
 	}
-	owners, err := loadOwners(set)
+	owners, err := loadOwners(set.Ownership.File, set.Ownership.Attributes)
 	if err != nil {
 		return err
 	}
@@ -138,11 +138,11 @@ func start(ctx context.Context, s *streams, set *Settings, r roles, owners *owne
 	return w.run(ctx, s, r)
 }
 
-func loadOwners(set *Settings) (*ownership.Registry, error) {
-	if set.Ownership.File == "" {
-		return ownership.New(set.Ownership.Attributes), nil
+func loadOwners(file string, attributes []string) (*ownership.Registry, error) {
+	if file == "" {
+		return ownership.New(attributes), nil
 	}
-	return ownership.Load(set.Ownership.File, set.Ownership.Attributes)
+	return ownership.Load(file, attributes)
 }
 
 // wiring is what the roles share.

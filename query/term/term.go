@@ -236,3 +236,22 @@ func (p Painter) Top(w io.Writer, by string, rows []TopRow) error {
 func pad(s string, cells int) string {
 	return s + strings.Repeat(" ", max(0, cells-utf8.RuneCountInString(s)))
 }
+
+// Suspects writes what is breaking requests, the likeliest first.
+func (p Painter) Suspects(w io.Writer, suspects []verdict.Suspect) error {
+	if len(suspects) == 0 {
+		_, err := io.WriteString(w, "nothing stands out against what is normal\n")
+		return err
+	}
+	var b strings.Builder
+	for i := range suspects {
+		s := &suspects[i]
+		fmt.Fprintf(&b, "%2d  %s  %s  %s\n", s.Rank, p.paint(bold, s.Site.String()), s.Owner, p.paint(dim, fmt.Sprintf("score %.3f", s.Score)))
+		fmt.Fprintf(&b, "    %s\n", s.Why)
+		for _, id := range s.Exemplars[:min(1, len(s.Exemplars))] {
+			fmt.Fprintf(&b, "    %s\n", p.paint(dim, "whosehop blame "+id))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
