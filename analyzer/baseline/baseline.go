@@ -42,6 +42,7 @@ type Operation struct {
 	Durations Durations
 	// Self is the time that it spends with none of its calls running.
 	Self Durations
+	runs int // that all of this was learnt from
 }
 
 // Edge is what one operation's calls of one kind do when they end well.
@@ -62,10 +63,10 @@ type Edge struct {
 
 // CallsMean is how many calls of the kind an operation has on its critical path, on average.
 func (e *Edge) CallsMean() float64 {
-	if e == nil || e.operation == nil || e.operation.Durations.count == 0 {
+	if e == nil || e.operation.runs == 0 {
 		return 0
 	}
-	return float64(e.OnPath) / float64(e.operation.Durations.count)
+	return float64(e.OnPath) / float64(e.operation.runs)
 }
 
 type calls struct {
@@ -145,6 +146,7 @@ func (b *Baseline) learnOperation(f *trace.Forest, i int32) {
 		return
 	}
 	o := b.operation(f, i)
+	o.runs++
 	o.Durations.Add(n.DurationNs())
 	var selfNs int64
 	b.steps, selfNs = f.PathOf(i, b.steps)
@@ -260,7 +262,7 @@ func (b *Baseline) Profile(service, name string) *Operation {
 	if b == nil {
 		return nil
 	}
-	if o := b.operations[operationKey{service, name, b.FailsAsARule(service, name)}]; o != nil && o.Durations.count >= learntMin {
+	if o := b.operations[operationKey{service, name, b.FailsAsARule(service, name)}]; o != nil && o.runs >= learntMin {
 		return o
 	}
 	return nil
@@ -272,11 +274,11 @@ func (b *Baseline) FailsAsARule(service, name string) bool {
 		return false
 	}
 	failed := b.operations[operationKey{service, name, true}]
-	if failed == nil || failed.Durations.count < learntMin {
+	if failed == nil || failed.runs < learntMin {
 		return false
 	}
 	ok := b.operations[operationKey{service, name, false}]
-	return ok == nil || ok.Durations.count*9 <= failed.Durations.count
+	return ok == nil || ok.runs*9 <= failed.runs
 }
 
 // EdgeOf is what is known of calls like c from operations like its parent, nil where nothing is. It
@@ -286,7 +288,7 @@ func (b *Baseline) EdgeOf(f *trace.Forest, parent, c int32) *Edge {
 		return nil
 	}
 	fails := b.FailsAsARule(f.ServiceOf(parent).Name, f.Nodes[parent].Name)
-	if e := b.edges[keyOf(f, parent, c, fails)]; e != nil && e.operation.Durations.count >= learntMin {
+	if e := b.edges[keyOf(f, parent, c, fails)]; e != nil && e.operation.runs >= learntMin {
 		return e
 	}
 	return nil

@@ -22,8 +22,11 @@ type Ranker struct {
 
 	ids   map[component]int32
 	comps []component
-	base  []moments // by component
-	order []int32   // of the components, once all is added
+	order []int32 // of the components, once all is added
+	base  []moments
+	// history holds what every trace of before shows, base what is steady of it, by component.
+	history []observation
+	before  []start
 	// window holds what every trace of the window shows, one observation after the other.
 	window  []observation
 	traces  []spans.TraceID
@@ -61,6 +64,12 @@ const (
 	kindVote                 // a verdict blames the service for an error
 )
 
+// start places a trace in time.
+type start struct {
+	ns int64
+	id spans.TraceID
+}
+
 type observation struct {
 	trace int32
 	comp  int32
@@ -69,7 +78,12 @@ type observation struct {
 
 // Normal adds a trace of before; verdicts are those on it.
 func (r *Ranker) Normal(f *trace.Forest, verdicts []verdict.Verdict) {
-	r.observe(f, verdicts, func(comp int32, ns int64) { r.base[comp].add(ns) })
+	if len(f.Entries) == 0 {
+		return
+	}
+	at := int32(len(r.before))
+	r.before = append(r.before, start{f.Nodes[f.Entries[0]].StartNs, f.ID})
+	r.observe(f, verdicts, func(comp int32, ns int64) { r.history = append(r.history, observation{at, comp, ns}) })
 	for _, e := range f.Entries {
 		r.normal.add(f.Nodes[e].DurationNs())
 	}
@@ -94,7 +108,6 @@ func (r *Ranker) component(c component) int32 {
 		id = int32(len(r.comps))
 		r.ids[c] = id
 		r.comps = append(r.comps, c)
-		r.base = append(r.base, moments{})
 	}
 	return id
 }
@@ -292,6 +305,7 @@ const exemplarsMost = 3
 // Each is taken with the traces that it explains, and the next is sought among the others.
 func (r *Ranker) Suspects(most int) []verdict.Suspect {
 	r.sort()
+	r.learn()
 	explained := make([]bool, len(r.traces))
 	var suspects []verdict.Suspect
 	named := make(map[string]bool)

@@ -247,24 +247,34 @@ func (c *blameCmd) learn(s *streams) (*baseline.Baseline, map[spans.TraceID]bool
 			return nil, nil, usageError{fmt.Errorf("--baseline-window: %w", err)}
 		}
 	}
-	normal, learnt := new(baseline.Baseline), make(map[spans.TraceID]bool)
+	learnt := make(map[spans.TraceID]bool)
+	var history []*trace.Forest
 	for _, path := range c.Baseline {
-		var block spans.Block
-		if err := readFile(s, path, &block); err != nil {
+		block := new(spans.Block)
+		if err := readFile(s, path, block); err != nil {
 			return nil, nil, err
 		}
-		for _, g := range trace.Group(&block) {
-			f := trace.Build(&block, g.Rows, 0)
+		for _, g := range trace.Group(block) {
+			f := trace.Build(block, g.Rows, 0)
 			if len(f.Entries) == 0 {
 				continue
 			}
-			if at := f.Nodes[f.Entries[0]].StartNs; at >= from && at < to {
-				normal.Learn(f)
+			if at := startOf(f); at >= from && at < to {
+				history = append(history, f)
 				learnt[g.ID] = true
 			}
 		}
 	}
-	return normal, learnt, nil
+	sortByTime(history)
+	return baseline.LearnSteady(history), learnt, nil
+}
+
+func startOf(f *trace.Forest) int64 { return f.Nodes[f.Entries[0]].StartNs }
+
+func sortByTime(forests []*trace.Forest) {
+	slices.SortFunc(forests, func(a, b *trace.Forest) int {
+		return cmp.Or(cmp.Compare(startOf(a), startOf(b)), bytes.Compare(a.ID[:], b.ID[:]))
+	})
 }
 
 // parseWindow reads FROM..TO, each RFC 3339 or Unix nanoseconds.

@@ -103,7 +103,7 @@ func (c *rankCmd) fromFile(s *streams, set *Settings) ([]verdict.Suspect, error)
 		if len(f.Entries) == 0 || !c.wants(f) {
 			continue
 		}
-		switch at := f.Nodes[f.Entries[0]].StartNs; {
+		switch at := startOf(f); {
 		case at >= from && at < to:
 			window = append(window, f)
 		case at < from:
@@ -129,10 +129,8 @@ func (c *rankCmd) fromFile(s *streams, set *Settings) ([]verdict.Suspect, error)
 	if len(before) < normalMin {
 		before = append(before, after...)
 	}
-	normal := new(baseline.Baseline)
-	for _, f := range before {
-		normal.Learn(f)
-	}
+	sortByTime(before)
+	normal := baseline.LearnSteady(before)
 	for _, f := range window {
 		normal.Witness(f)
 	}
