@@ -5,9 +5,9 @@ import "github.com/whosehop/whosehop/analyzer/trace"
 const (
 	// slicesMost is into how many parts, by time, a history is cut to look whether it was steady.
 	slicesMost = 8
-	// shiftRatio is how much slower a part must be than the fastest one not to be normal: more than load
-	// does over a day.
-	shiftRatio = 3
+	// shiftRatio is how much slower a part must be than the fastest one not to be normal, beside lying
+	// clearly above it.
+	shiftRatio = 1.5
 )
 
 // LearnSteady learns normal from a history whose traces are in the order of their time. A slowdown
@@ -68,20 +68,28 @@ func fieldOf[T any](of *T, field func(*T) *Durations) *Durations {
 
 // steadyOf adds up the parts that are not much slower than the fastest one; all is what it is without.
 func steadyOf(parts []*Durations, all *Durations) Durations {
-	fastest := int64(-1)
-	for _, p := range parts {
-		if p.count >= learntMin && (fastest < 0 || p.QuantileNs(0.5) < fastest) {
-			fastest = p.QuantileNs(0.5)
+	// Parts that follow each other are put together until they hold enough to tell.
+	var told []Durations
+	var fastest *Durations
+	for k, p := range parts {
+		if k == 0 || told[len(told)-1].count >= learntMin {
+			told = append(told, Durations{})
+		}
+		told[len(told)-1].merge(p)
+	}
+	for k := range told {
+		if d := &told[k]; d.count >= learntMin && (fastest == nil || d.QuantileNs(0.5) < fastest.QuantileNs(0.5)) {
+			fastest = d
 		}
 	}
-	if fastest < 0 {
+	if fastest == nil {
 		return *all
 	}
 	var sum Durations
-	limit := shiftRatio * max(fastest, 1_000_000) // below a millisecond a ratio says little
-	for _, p := range parts {
-		if p.QuantileNs(0.5) <= limit {
-			sum.merge(p)
+	limitNs := int64(shiftRatio * float64(max(fastest.QuantileNs(0.5), 1_000_000))) // below a millisecond a ratio says little
+	for k := range told {
+		if d := &told[k]; d.QuantileNs(0.5) <= limitNs || d.QuantileNs(0.25) <= fastest.QuantileNs(0.9) {
+			sum.merge(d)
 		}
 	}
 	return sum

@@ -310,11 +310,11 @@ func (r *Ranker) Suspects(most int) []verdict.Suspect {
 	var suspects []verdict.Suspect
 	named := make(map[string]bool)
 	for len(suspects) < most {
-		s := r.score(explained)
+		s := r.score(explained, named)
 		best := s.best(named)
 		if best == "" {
 			// Everything is explained: the others only stand in line.
-			s = r.score(make([]bool, len(r.traces)))
+			s = r.score(make([]bool, len(r.traces)), named)
 			if best = s.best(named); best == "" {
 				break
 			}

@@ -49,7 +49,8 @@ type part struct {
 	why   string
 }
 
-func (r *Ranker) score(explained []bool) *scores {
+// score looks at the traces that are not explained, for suspects that are not named yet.
+func (r *Ranker) score(explained []bool, named map[string]bool) *scores {
 	s := &scores{r: r, total: make(map[string]float64)}
 	window := make([]moments, len(r.comps))
 	traces := 0
@@ -66,7 +67,7 @@ func (r *Ranker) score(explained []bool) *scores {
 			window[o.comp].add(o.ns)
 		}
 	}
-	s.times(window, traces)
+	s.times(window, traces, named)
 	s.structure(window, traces)
 	s.votes(window, traces)
 	slices.SortStableFunc(s.parts, func(a, b part) int {
@@ -119,7 +120,7 @@ type edge struct {
 
 // times scores what takes longer: operations and peers at once, legs after asking the other edges of
 // their two sides.
-func (s *scores) times(window []moments, traces int) {
+func (s *scores) times(window []moments, traces int, named map[string]bool) {
 	normalNs := max(1e6, s.r.normal.mean()) * float64(traces)
 	var edges []edge
 	at := make(map[[3]string]int)
@@ -168,6 +169,9 @@ func (s *scores) times(window []moments, traces int) {
 		ofCaller := caller * partners(edges, k, func(o *edge) bool { return o.caller == e.caller })
 		ofCallee := (1 - caller) * partners(edges, k, func(o *edge) bool { return o.callee == e.callee })
 		share := ofCaller / (ofCaller + ofCallee)
+		if share >= 0.5 && named[e.caller] || share < 0.5 && named[e.callee] {
+			continue // explained: the other side was only the alternative
+		}
 		score := (max(0, e.sure) + unsureWeight*e.raw) / normalNs
 		leg := "before it began"
 		if e.leg == kindResponse {

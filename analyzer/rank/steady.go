@@ -8,9 +8,10 @@ import (
 
 const (
 	// slicesMost is into how many parts, by time, the history is cut to look whether it was steady, and
-	// shiftRatio how much slower than the fastest one a part must be not to be normal.
+	// shiftRatio how much slower than the fastest one a part must be not to be normal, beside lying
+	// clearly above it.
 	slicesMost = 8
-	shiftRatio = 3
+	shiftRatio = 1.5
 	// sliceMin is how many observations tell what a part is like.
 	sliceMin = 5
 )
@@ -34,36 +35,51 @@ func (r *Ranker) learn() {
 		s := &samples[o.comp][part[o.trace]]
 		*s = append(*s, o.ns)
 	}
+	for id := range samples {
+		together(&samples[id])
+	}
 	r.base = make([]moments, len(r.comps))
 	for id := range samples {
-		limit := int64(1<<63 - 1)
-		if r.comps[id].kind <= kindResponse {
-			limit = steadyLimit(&samples[id])
+		times := r.comps[id].kind <= kindResponse
+		var fastest []int64
+		for _, s := range samples[id] {
+			slices.Sort(s)
+			if len(s) >= sliceMin && times && (fastest == nil || quantile(s, 0.5) < quantile(fastest, 0.5)) {
+				fastest = s
+			}
 		}
-		for k := range samples[id] {
-			if s := samples[id][k]; len(s) > 0 && median(s) <= limit {
-				for _, ns := range s {
-					r.base[id].add(ns)
-				}
+		for _, s := range samples[id] {
+			if fastest != nil && len(s) > 0 && shifted(s, fastest) {
+				continue
+			}
+			for _, ns := range s {
+				r.base[id].add(ns)
 			}
 		}
 	}
 }
 
-// steadyLimit is the median that a part must not exceed to be normal.
-func steadyLimit(parts *[slicesMost][]int64) int64 {
-	limit := int64(1<<63 - 1)
-	for _, s := range parts {
-		if len(s) >= sliceMin {
-			const leastNs = 1_000_000 // below, a ratio says little
-			limit = min(limit, shiftRatio*max(leastNs, median(s)))
-		}
-	}
-	return limit
+// shifted: one part lies clearly above the fastest one. Both are sorted.
+func shifted(s, fastest []int64) bool {
+	const leastNs = 1_000_000 // below, a ratio says little
+	return float64(quantile(s, 0.5)) > shiftRatio*float64(max(leastNs, quantile(fastest, 0.5))) &&
+		quantile(s, 0.25) > quantile(fastest, 0.9)
 }
 
-// median of a list, which it sorts.
-func median(s []int64) int64 {
-	slices.Sort(s)
-	return s[len(s)/2]
+func quantile(sorted []int64, q float64) int64 { return sorted[int(q*float64(len(sorted)-1))] }
+
+// together puts parts that follow each other together until they hold enough to tell.
+func together(parts *[slicesMost][]int64) {
+	open := -1
+	for k := range parts {
+		if len(parts[k]) == 0 {
+			continue
+		}
+		if open >= 0 && len(parts[open]) < sliceMin {
+			parts[open] = append(parts[open], parts[k]...)
+			parts[k] = nil
+			continue
+		}
+		open = k
+	}
 }
