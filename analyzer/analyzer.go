@@ -58,6 +58,7 @@ type Store interface {
 	HealthyTraces(ctx context.Context, from time.Time, limit int) ([]spans.TraceID, error)
 	ReadTraces(ctx context.Context, ids []spans.TraceID, spansPerTraceMax int, b *spans.Block) error
 	WriteJudged(ctx context.Context, judged []storage.JudgedTrace) error
+	SampleTraces(ctx context.Context, from, to time.Time, entry string, limit int) ([]spans.TraceID, error)
 }
 
 // Owner names the team of a service; attr looks its resource attributes up.

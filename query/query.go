@@ -35,9 +35,11 @@ type Reader interface {
 	Ping(ctx context.Context) error
 }
 
-// Judge judges a trace on the spot; no verdicts where no span of it is stored.
+// Judge judges on the spot: a trace, no verdicts where no span of it is stored; or all traces that came
+// in at an entry over a time, against as long a time before.
 type Judge interface {
 	JudgeNow(ctx context.Context, id spans.TraceID) ([]verdict.Verdict, error)
+	RankNow(ctx context.Context, from, to time.Time, entry string, limit int) ([]verdict.Suspect, error)
 }
 
 // Service answers questions. It is safe for concurrent use.
@@ -179,6 +181,7 @@ const (
 	pageSizeDefault = 50
 	pageSizeMax     = 500
 	topDefault      = 20
+	rankDefault     = 10
 	windowDefault   = time.Hour
 	windowMax       = 400 * 24 * time.Hour
 	stepsWanted     = 60
@@ -319,6 +322,26 @@ func niceStep(d time.Duration) time.Duration {
 		}
 	}
 	return 7 * 24 * time.Hour
+}
+
+// RankRequest asks what is breaking requests.
+type RankRequest struct {
+	From, To time.Time
+	Entry    string // only requests that came in here: an operation, or a service and an operation
+	Limit    int
+}
+
+// Rank says what is breaking requests, and whose it is.
+func (s *Service) Rank(ctx context.Context, r RankRequest) ([]verdict.Suspect, error) {
+	from, to, err := window(r.From, r.To)
+	if err != nil {
+		return nil, err
+	}
+	n, err := limit("limit", r.Limit, rankDefault)
+	if err != nil {
+		return nil, err
+	}
+	return s.judge.RankNow(ctx, from, to, r.Entry, n)
 }
 
 // TopRequest asks what caused the most.

@@ -37,8 +37,12 @@ func LearnSteady(history []*trace.Forest) *Baseline {
 		*to = steadyOf(hists, to)
 	}
 	for key, o := range whole.operations {
-		steady(&o.Durations, func(p *Baseline) *Durations { return fieldOf(p.operations[key], func(o *Operation) *Durations { return &o.Durations }) })
-		steady(&o.Self, func(p *Baseline) *Durations { return fieldOf(p.operations[key], func(o *Operation) *Durations { return &o.Self }) })
+		steady(&o.Durations, func(p *Baseline) *Durations {
+			return fieldOf(p.operations[key], func(o *Operation) *Durations { return &o.Durations })
+		})
+		steady(&o.Self, func(p *Baseline) *Durations {
+			return fieldOf(p.operations[key], func(o *Operation) *Durations { return &o.Self })
+		})
 	}
 	for key, e := range whole.edges {
 		for _, field := range [...]func(*Edge) *Durations{
@@ -51,7 +55,9 @@ func LearnSteady(history []*trace.Forest) *Baseline {
 		}
 	}
 	for key, c := range whole.calls {
-		steady(&c.durations, func(p *Baseline) *Durations { return fieldOf(p.calls[key], func(c *calls) *Durations { return &c.durations }) })
+		steady(&c.durations, func(p *Baseline) *Durations {
+			return fieldOf(p.calls[key], func(c *calls) *Durations { return &c.durations })
+		})
 	}
 	for key, d := range whole.queues {
 		steady(d, func(p *Baseline) *Durations { return p.queues[key] })

@@ -28,15 +28,15 @@ type Ranker struct {
 	history []observation
 	before  []start
 	// window holds what every trace of the window shows, one observation after the other.
-	window  []observation
-	traces  []spans.TraceID
-	normal  moments // durations of the normal entries
-	owners  map[string]string
-	sites   map[int32]verdict.Site // of kindVote
+	window []observation
+	traces []spans.TraceID
+	normal moments // durations of the normal entries
+	owners map[string]string
+	sites  map[int32]verdict.Site // of kindVote
 
-	steps      []trace.Step
-	stack      []int32
-	seen       map[int32]bool // components of the operation under way
+	steps []trace.Step
+	stack []int32
+	seen  map[int32]bool // components of the operation under way
 }
 
 // component is something that can go wrong at one place.

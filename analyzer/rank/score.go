@@ -53,15 +53,10 @@ type part struct {
 func (r *Ranker) score(explained []bool, named map[string]bool) *scores {
 	s := &scores{r: r, total: make(map[string]float64)}
 	window := make([]moments, len(r.comps))
-	traces := 0
-	for _, e := range explained {
-		if !e {
-			traces++
-		}
-	}
-	if traces == 0 {
+	if !slices.Contains(explained, false) {
 		return s
 	}
+	traces := len(explained)
 	for _, o := range r.window {
 		if !explained[o.trace] {
 			window[o.comp].add(o.ns)

@@ -50,7 +50,7 @@ type cli struct {
 	Analyzer  analyzerCmd  `cmd:"" help:"Run an analyzer: settled traces in, verdicts out."`
 	Query     queryCmd     `cmd:"" help:"Run the query server: web pages, REST and gRPC."`
 	Blame     blameCmd     `cmd:"" help:"Say whose hop broke a request, from the server or from a file."`
-	Rank      rankCmd     `cmd:"" help:"Say what is breaking requests, and whose it is."`
+	Rank      rankCmd      `cmd:"" help:"Say what is breaking requests, and whose it is."`
 	Top       topCmd       `cmd:"" help:"Rank what caused the most."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 	Complete  completeCmd  `cmd:"" name:"completion" help:"Print a completion script for a shell."`

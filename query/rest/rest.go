@@ -14,6 +14,7 @@ import (
 
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/verdict"
 )
 
 //go:embed openapi.json
@@ -31,6 +32,7 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	mux.HandleFunc("GET /api/v1/verdicts", h.list)
 	mux.HandleFunc("GET /api/v1/attribution", h.attribution)
 	mux.HandleFunc("GET /api/v1/top", h.top)
+	mux.HandleFunc("GET /api/v1/rank", h.rank)
 	mux.HandleFunc("GET /api/v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(openAPI)
@@ -98,6 +100,9 @@ type (
 	}
 	topAnswer struct {
 		Top []Top `json:"top"`
+	}
+	rankAnswer struct {
+		Suspects []verdict.Suspect `json:"suspects"`
 	}
 )
 
@@ -172,6 +177,16 @@ func (h *handler) top(w http.ResponseWriter, r *http.Request) {
 			})
 		}
 		return answer, nil
+	})
+}
+
+func (h *handler) rank(w http.ResponseWriter, r *http.Request) {
+	q := params{r: r, known: []string{"from", "to", "since", "entry", "limit"}}
+	request := query.RankRequest{Entry: q.text("entry"), Limit: q.number("limit")}
+	request.From, request.To = q.window()
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) {
+		suspects, err := h.service.Rank(ctx, request)
+		return rankAnswer{Suspects: append([]verdict.Suspect{}, suspects...)}, err
 	})
 }
 

@@ -49,6 +49,10 @@ func (f *fake) StoredTrace(context.Context, spans.TraceID) (storage.SettledTrace
 func (f *fake) ReadTraces(context.Context, []spans.TraceID, int, *spans.Block) error { return f.err }
 func (f *fake) Ping(context.Context) error                                           { return f.err }
 
+func (f *fake) RankNow(context.Context, time.Time, time.Time, string, int) ([]verdict.Suspect, error) {
+	return []verdict.Suspect{{Rank: 1, Service: "payments", Owner: "team-payments", Exemplars: []string{}}}, nil
+}
+
 func (f *fake) JudgeNow(_ context.Context, id spans.TraceID) ([]verdict.Verdict, error) {
 	if id[0] != 2 || f.err != nil {
 		return nil, f.err
@@ -214,7 +218,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 5 {
+	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 6 {
 		t.Fatalf("%v, %d paths", err, len(doc.Paths))
 	}
 	for path := range doc.Paths {
@@ -224,7 +228,7 @@ func TestOpenAPI(t *testing.T) {
 		}
 	}
 	for path, schema := range map[string]string{
-		"/api/v1/verdicts/" + settled: "Verdict", "/api/v1/verdicts?pageSize=1": "VerdictSummary", "/api/v1/attribution": "Attribution", "/api/v1/top": "Top",
+		"/api/v1/verdicts/" + settled: "Verdict", "/api/v1/verdicts?pageSize=1": "VerdictSummary", "/api/v1/attribution": "Attribution", "/api/v1/top": "Top", "/api/v1/rank": "Suspect",
 	} {
 		_, _, body := get(t, server.URL+path)
 		for _, field := range doc.Components.Schemas[schema].Required {

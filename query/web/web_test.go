@@ -94,6 +94,10 @@ func (f *fake) ReadTraces(_ context.Context, ids []spans.TraceID, _ int, b *span
 	return nil
 }
 
+func (f *fake) RankNow(context.Context, time.Time, time.Time, string, int) ([]verdict.Suspect, error) {
+	return []verdict.Suspect{{Rank: 1, Service: "payments", Owner: "team-payments", Exemplars: []string{}}}, nil
+}
+
 func (f *fake) JudgeNow(_ context.Context, id spans.TraceID) ([]verdict.Verdict, error) {
 	b := f.blocks[id]
 	if b == nil {

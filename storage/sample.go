@@ -1,0 +1,33 @@
+package storage
+
+import (
+	"context"
+	"time"
+
+	"github.com/whosehop/whosehop/storage/spans"
+)
+
+// SampleTraces lists up to limit traces whose root span began in [from, to): a sample by the hash of
+// their ids, so that it is a fair one and the same for everybody. entry keeps those that came in at an
+// operation, given as its name or as service and name; empty means any.
+func (db *DB) SampleTraces(ctx context.Context, from, to time.Time, entry string, limit int) ([]spans.TraceID, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	rows, err := db.conn.Query(ctx, `SELECT TraceId FROM otel_traces
+		WHERE Timestamp >= ? AND Timestamp < ? AND TraceId != '' AND ParentSpanId = ''
+			AND (? = '' OR SpanName = ? OR concat(ServiceName, ' ', SpanName) = ?)
+		GROUP BY TraceId ORDER BY cityHash64(TraceId) LIMIT ?`, stamp(from), stamp(to), entry, entry, entry, limit)
+	if err != nil {
+		return nil, wrap("sample traces", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var ids []spans.TraceID
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, wrap("sample traces", err)
+		}
+		ids = append(ids, readTraceID([]byte(id)))
+	}
+	return ids, wrap("sample traces", rows.Err())
+}
