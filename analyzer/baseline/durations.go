@@ -66,12 +66,15 @@ func (d *Durations) QuantileNs(q float64) int64 {
 	return 0
 }
 
-func middle(index int) int64 {
-	if index == 0 {
-		return 0
+// middles are the middles of the buckets, up to that of the longest duration that is believed, a day.
+var middles = func() (table [704]int64) {
+	for index := 1; index < len(table); index++ {
+		table[index] = int64(math.Pow(bucketRatio, float64(index)-0.5))
 	}
-	return int64(math.Pow(bucketRatio, float64(index)-0.5))
-}
+	return table
+}()
+
+func middle(index int) int64 { return middles[min(index, len(middles)-1)] }
 
 // MeanNs is the mean without the slowest tenth, which may hold what was not normal after all; 0
 // without any sample.

@@ -3,6 +3,7 @@ package trace
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -40,8 +41,35 @@ func Group(b *spans.Block) []Rows {
 
 // Build makes the call forest of the spans in rows, which must be of one trace. No more than limit
 // spans are looked at, the earliest ones; 0 means all.
-func Build(b *spans.Block, rows []uint32, limit int) *Forest {
-	f := &Forest{block: b}
+func Build(b *spans.Block, rows []uint32, limit int) *Forest { return NewBuilder(b).Build(rows, limit) }
+
+// Builder makes forests of one block, one after the other, in the same memory.
+type Builder struct {
+	f Forest
+	interner
+	keys     []key
+	byID     []int32 // nodes in the order of their ids
+	order    []int32
+	orphans  []int32
+	stack    []int32
+	state    []uint8
+	hasChild []bool
+}
+
+// NewBuilder makes a builder for the block as it is now.
+func NewBuilder(b *spans.Block) *Builder {
+	bu := &Builder{f: Forest{block: b}}
+	bu.resources = make([]resource, b.Resources.Services.Len())
+	return bu
+}
+
+// Build makes a forest that is good until the next one is made; otherwise it is like the function.
+func (bu *Builder) Build(rows []uint32, limit int) *Forest {
+	f, b := &bu.f, bu.f.block
+	f.Nodes, f.Entries, f.sizes = f.Nodes[:0], f.Entries[:0], f.sizes[:0]
+	f.Services, f.Instances = f.Services[:0], f.Instances[:0]
+	f.LeftOut = 0
+	bu.epoch++
 	if len(rows) == 0 {
 		return f
 	}
@@ -57,132 +85,201 @@ func Build(b *spans.Block, rows []uint32, limit int) *Forest {
 		})
 		rows = rows[:limit]
 	}
-	f.addNodes(rows)
-	f.link()
-	f.cutCycles()
-	f.addPhantoms()
-	f.hang()
+	bu.addNodes(rows)
+	bu.link()
+	bu.cutCycles()
+	bu.addPhantoms()
+	bu.hang()
 	f.markAsync()
 	return f
 }
 
+// key is what spans are put in order by, before they become nodes.
+type key struct {
+	start    int64
+	id       uint64
+	row      uint32
+	instance int32 // among all of the block
+	rank     int32 // by id
+	kind     spans.Kind
+}
+
 // addNodes makes a node of each distinct span; spans without an id name nothing and are left out.
-func (f *Forest) addNodes(rows []uint32) {
-	b := f.block
-	in := interner{f: f, seen: make(map[uint32][2]int32), byKey: make(map[string]int32)}
-	f.Nodes = make([]Node, 0, len(rows)+2)
+func (bu *Builder) addNodes(rows []uint32) {
+	f, b := &bu.f, bu.f.block
+	bu.keys = bu.keys[:0]
 	for _, row := range rows {
 		i := int(row)
 		if b.SpanIDs[i] == (spans.SpanID{}) {
 			continue
 		}
-		service, instance := in.resource(b.ResourceOf[i])
-		n := Node{
-			SpanID: b.SpanIDs[i], ParentID: b.ParentIDs[i], Row: int32(row),
-			Parent: None, FirstChild: None, NextSib: None, Entry: None,
-			Kind: b.Kinds[i], Service: service, Instance: instance,
-			StartNs: b.StartNs[i], EndNs: b.EndNs[i], Name: view(b.Names.At(i)),
+		r := bu.resource(b, b.ResourceOf[i])
+		bu.keys = append(bu.keys, key{
+			start: b.StartNs[i], id: binary.BigEndian.Uint64(b.SpanIDs[i][:]), row: row, instance: r.instance, kind: b.Kinds[i],
+		})
+	}
+	// One span sent several times: keep the most complete copy.
+	slices.SortFunc(bu.keys, func(x, y key) int {
+		if x.id != y.id {
+			return cmp.Compare(x.id, y.id)
 		}
+		return cmp.Or(
+			cmp.Compare(x.kind, y.kind),
+			strings.Compare(bu.instances[x.instance].key, bu.instances[y.instance].key),
+			cmp.Compare(endOf(b, y.row), endOf(b, x.row)),
+			cmp.Compare(b.Statuses[y.row], b.Statuses[x.row]),
+			cmp.Compare(x.start, y.start),
+			bytes.Compare(b.Names.At(int(x.row)), b.Names.At(int(y.row))),
+		)
+	})
+	bu.keys = slices.CompactFunc(bu.keys, func(x, y key) bool {
+		return x.id == y.id && x.kind == y.kind && x.instance == y.instance
+	})
+	for k := range bu.keys {
+		bu.keys[k].rank = int32(k)
+	}
+	slices.SortFunc(bu.keys, func(x, y key) int {
+		if x.start != y.start {
+			return cmp.Compare(x.start, y.start)
+		}
+		return cmp.Compare(x.rank, y.rank)
+	})
+	bu.byID = slices.Grow(bu.byID[:0], len(bu.keys))[:len(bu.keys)]
+	f.Nodes = slices.Grow(f.Nodes[:0], len(bu.keys)+2)
+	for k := range bu.keys {
+		bu.byID[bu.keys[k].rank] = int32(k)
+		row := int32(bu.keys[k].row)
+		r := bu.resource(b, b.ResourceOf[row])
+		f.Nodes = append(f.Nodes, Node{
+			SpanID: b.SpanIDs[row], ParentID: b.ParentIDs[row], Row: row,
+			Parent: None, FirstChild: None, NextSib: None, Entry: None,
+			Kind: b.Kinds[row], Service: bu.serviceIn(f, r), Instance: bu.instanceIn(f, r.instance),
+			StartNs: b.StartNs[row], EndNs: b.EndNs[row], Name: view(b.Names.At(int(row))),
+		})
+		n := &f.Nodes[k]
 		if n.EndNs < n.StartNs || n.StartNs <= 0 || n.EndNs-n.StartNs > dayNs {
 			n.NoDuration, n.EndNs = true, n.StartNs
 		}
-		f.Nodes = append(f.Nodes, n)
+		readFacts(&n.Facts, b, int(row), n.Kind)
+		n.Outcome = readOutcome(&n.Facts, b.Statuses[row], n.Kind)
 	}
-	// One span sent several times: keep the most complete copy.
-	slices.SortFunc(f.Nodes, func(x, y Node) int {
-		return cmp.Or(
-			bytes.Compare(x.SpanID[:], y.SpanID[:]),
-			cmp.Compare(x.Kind, y.Kind),
-			strings.Compare(in.keys[x.Instance], in.keys[y.Instance]),
-			cmp.Compare(y.EndNs, x.EndNs),
-			cmp.Compare(b.Statuses[y.Row], b.Statuses[x.Row]),
-			cmp.Compare(x.StartNs, y.StartNs),
-			strings.Compare(x.Name, y.Name),
-		)
-	})
-	f.Nodes = slices.CompactFunc(f.Nodes, func(x, y Node) bool {
-		return x.SpanID == y.SpanID && x.Kind == y.Kind && x.Instance == y.Instance
-	})
-	slices.SortFunc(f.Nodes, func(x, y Node) int {
-		return cmp.Or(
-			cmp.Compare(x.StartNs, y.StartNs),
-			bytes.Compare(x.SpanID[:], y.SpanID[:]),
-			cmp.Compare(x.Kind, y.Kind),
-			strings.Compare(in.keys[x.Instance], in.keys[y.Instance]),
-		)
-	})
-	for i := range f.Nodes {
-		n := &f.Nodes[i]
-		n.Facts = readFacts(b, int(n.Row), n.Kind)
-		n.Outcome = readOutcome(&n.Facts, b.Statuses[n.Row], n.Kind)
+}
+
+// endOf is when a span ends as far as that is believed.
+func endOf(b *spans.Block, row uint32) int64 {
+	start, end := b.StartNs[row], b.EndNs[row]
+	if end < start || start <= 0 || end-start > dayNs {
+		return start
 	}
+	return end
 }
 
 // interner numbers services and instances. Resources are told apart by what they say, not by their
 // row: the same process may have sent several requests.
 type interner struct {
-	f     *Forest
-	seen  map[uint32][2]int32
-	byKey map[string]int32
-	keys  []string // of instances
+	resources []resource // by row of the block
+	services  []serviceOf
+	instances []instanceOf
+	byKey     map[string]int32 // instances
+	byName    map[[2]string]int32
+	epoch     uint32 // of the forest that is being made
 }
 
-func (in *interner) resource(r uint32) (service, instance int32) {
-	if known, ok := in.seen[r]; ok {
-		return known[0], known[1]
+type resource struct {
+	known             bool
+	service, instance int32 // among all of the block
+	row               uint32
+}
+
+type serviceOf struct {
+	Service
+	// in is the number in the forest of the epoch.
+	epoch uint32
+	in    int32
+}
+
+type instanceOf struct {
+	Instance
+	key   string
+	epoch uint32
+	in    int32
+}
+
+func (in *interner) resource(b *spans.Block, row uint32) *resource {
+	r := &in.resources[row]
+	if !r.known {
+		in.read(b, row)
 	}
-	attrs := &in.f.block.Resources.Attrs
+	return r
+}
+
+func (in *interner) read(b *spans.Block, row uint32) {
 	get := func(key string) string {
-		v, _ := attrs.Get(int(r), key)
+		v, _ := b.Resources.Attrs.Get(int(row), key)
 		return view(v)
 	}
-	name, namespace := view(in.f.block.Resources.Services.At(int(r))), get("service.namespace")
+	name, namespace := view(b.Resources.Services.At(int(row))), get("service.namespace")
 	if name == "" {
 		name = Unnamed
 	}
-	service = None
-	for i := range in.f.Services {
-		if in.f.Services[i].Name == name && in.f.Services[i].Namespace == namespace {
-			service = int32(i)
-		}
+	if in.byKey == nil {
+		in.byKey, in.byName = make(map[string]int32), make(map[[2]string]int32)
 	}
-	if service == None {
-		service = int32(len(in.f.Services))
-		in.f.Services = append(in.f.Services, Service{Name: name, Namespace: namespace, Version: get("service.version"), resource: r})
-	} else if s := &in.f.Services[service]; get("service.version") > s.Version {
-		s.Version, s.resource = get("service.version"), r
+	service, ok := in.byName[[2]string{name, namespace}]
+	if !ok {
+		service = int32(len(in.services))
+		in.byName[[2]string{name, namespace}] = service
+		in.services = append(in.services, serviceOf{Service: Service{Name: name, Namespace: namespace}})
 	}
 	key := namespace + "\x00" + name + "\x00" + get("service.instance.id") + "\x00" + get("host.name") + "\x00" +
 		get("k8s.pod.name") + "\x00" + get("container.id") + "\x00" + get("process.pid")
 	instance, ok := in.byKey[key]
 	if !ok {
-		instance = int32(len(in.keys))
+		instance = int32(len(in.instances))
 		in.byKey[key] = instance
-		in.keys = append(in.keys, key)
 		clock := cmp.Or(get("host.id"), get("k8s.node.name"), get("host.name"), get("service.instance.id"), get("k8s.pod.name"), get("container.id"))
-		in.f.Instances = append(in.f.Instances, Instance{Clock: cmp.Or(clock, name)})
+		in.instances = append(in.instances, instanceOf{key: key, Instance: Instance{Clock: cmp.Or(clock, name)}})
 	}
-	in.seen[r] = [2]int32{service, instance}
-	return service, instance
+	in.resources[row] = resource{known: true, service: service, instance: instance, row: row}
+}
+
+// serviceIn is the number of the resource's service in the forest; its newest version counts.
+func (in *interner) serviceIn(f *Forest, r *resource) int32 {
+	s := &in.services[r.service]
+	version, _ := f.block.Resources.Attrs.Get(int(r.row), "service.version")
+	if s.epoch != in.epoch {
+		s.epoch, s.in = in.epoch, int32(len(f.Services))
+		f.Services = append(f.Services, Service{Name: s.Name, Namespace: s.Namespace, Version: view(version), resource: r.row})
+	} else if known := &f.Services[s.in]; view(version) > known.Version {
+		known.Version, known.resource = view(version), r.row
+	}
+	return s.in
+}
+
+func (in *interner) instanceIn(f *Forest, instance int32) int32 {
+	i := &in.instances[instance]
+	if i.epoch != in.epoch {
+		i.epoch, i.in = in.epoch, int32(len(f.Instances))
+		f.Instances = append(f.Instances, i.Instance)
+	}
+	return i.in
 }
 
 // link finds every node's parent.
-func (f *Forest) link() {
-	byID := make([]int32, len(f.Nodes))
-	for i := range byID {
-		byID[i] = int32(i)
-	}
-	slices.SortStableFunc(byID, func(x, y int32) int { return bytes.Compare(f.Nodes[x].SpanID[:], f.Nodes[y].SpanID[:]) })
+func (bu *Builder) link() {
+	f, byID := &bu.f, bu.byID
 	find := func(id spans.SpanID) []int32 {
-		from, ok := slices.BinarySearchFunc(byID, id, func(i int32, id spans.SpanID) int {
-			return bytes.Compare(f.Nodes[i].SpanID[:], id[:])
-		})
-		if !ok {
-			return nil
+		want := binary.BigEndian.Uint64(id[:])
+		from, to := 0, len(byID)
+		for from < to {
+			middle := int(uint(from+to) >> 1)
+			if binary.BigEndian.Uint64(f.Nodes[byID[middle]].SpanID[:]) < want {
+				from = middle + 1
+			} else {
+				to = middle
+			}
 		}
-		to := from + 1
-		for to < len(byID) && f.Nodes[byID[to]].SpanID == id {
-			to++
+		for to = from; to < len(byID) && f.Nodes[byID[to]].SpanID == id; to++ {
 		}
 		return byID[from:to]
 	}
@@ -243,10 +340,14 @@ func (f *Forest) bestParent(candidates []int32, child int32) int32 {
 }
 
 // cutCycles makes a root of the earliest node of every cycle.
-func (f *Forest) cutCycles() {
+func (bu *Builder) cutCycles() {
 	const walking, done = 1, 2
-	state := make([]uint8, len(f.Nodes))
-	var path []int32
+	f := &bu.f
+	state := slices.Grow(bu.state[:0], len(f.Nodes))[:len(f.Nodes)]
+	clear(state)
+	bu.state = state
+	path := bu.stack
+	defer func() { bu.stack = path }()
 	for i := range f.Nodes {
 		path = path[:0]
 		at := int32(i)
@@ -272,9 +373,11 @@ func (f *Forest) cutCycles() {
 // addPhantoms puts one phantom in the place of each missing span that can be said to have existed:
 // as the server side of a call that names the orphans' service and contains them, or, without such
 // a call, as what holds several orphans of one service together.
-func (f *Forest) addPhantoms() {
-	var orphans []int32
-	hasChild := make([]bool, len(f.Nodes))
+func (bu *Builder) addPhantoms() {
+	f, orphans := &bu.f, bu.orphans[:0]
+	hasChild := slices.Grow(bu.hasChild[:0], len(f.Nodes))[:len(f.Nodes)]
+	clear(hasChild)
+	bu.hasChild = hasChild
 	for i := range f.Nodes {
 		n := &f.Nodes[i]
 		if n.Parent != None {
@@ -285,6 +388,7 @@ func (f *Forest) addPhantoms() {
 			orphans = append(orphans, int32(i))
 		}
 	}
+	bu.orphans = orphans
 	slices.SortStableFunc(orphans, func(x, y int32) int {
 		return bytes.Compare(f.Nodes[x].ParentID[:], f.Nodes[y].ParentID[:])
 	})
@@ -313,7 +417,7 @@ func (f *Forest) addPhantoms() {
 		if !oneService {
 			continue
 		}
-		p.Parent = f.callFor(&p, hasChild)
+		p.Parent = f.callFor(&p, group, hasChild)
 		if p.Parent == None && len(group) == 1 {
 			continue // the orphan itself is the entry of its fragment
 		}
@@ -331,14 +435,15 @@ func (f *Forest) addPhantoms() {
 }
 
 // callFor finds the childless call whose missing server side the phantom is.
-func (f *Forest) callFor(p *Node, hasChild []bool) int32 {
+func (f *Forest) callFor(p *Node, orphans []int32, hasChild []bool) int32 {
 	const slackNs = 5_000_000 // clocks of two hosts rarely agree better
 	service := f.Services[p.Service].Name
 	best := None
 	for i := range hasChild {
 		n := &f.Nodes[i]
 		if n.Kind != spans.KindClient || hasChild[i] || n.Service == p.Service ||
-			n.StartNs > p.StartNs+slackNs || n.EndNs+slackNs < p.StartNs || !n.Facts.NamesService(service) {
+			n.StartNs > p.StartNs+slackNs || n.EndNs+slackNs < p.StartNs || !n.Facts.NamesService(service) ||
+			f.below(int32(i), orphans) {
 			continue
 		}
 		if best == None || (n.Outcome.Level == Fail && f.Nodes[best].Outcome.Level != Fail) {
@@ -348,21 +453,35 @@ func (f *Forest) callFor(p *Node, hasChild []bool) int32 {
 	return best
 }
 
-// hang makes the lists of children, sets depths and entries, walking without recursion.
-func (f *Forest) hang() {
-	order := make([]int32, len(f.Nodes))
-	for i := range order {
-		order[i] = int32(i)
+// below says whether a node is a descendant of one of others.
+func (f *Forest) below(i int32, others []int32) bool {
+	for ; i != None; i = f.Nodes[i].Parent {
+		if slices.Contains(others, i) {
+			return true
+		}
 	}
-	// Phantoms stand behind the spans; all others are in order already.
-	slices.SortStableFunc(order, func(x, y int32) int { return cmp.Compare(f.Nodes[x].StartNs, f.Nodes[y].StartNs) })
+	return false
+}
+
+// hang makes the lists of children, sets depths and entries, walking without recursion.
+func (bu *Builder) hang() {
+	f := &bu.f
+	order := bu.order[:0]
+	for i := range f.Nodes {
+		order = append(order, int32(i))
+	}
+	bu.order = order
+	if len(f.Nodes) > len(bu.keys) {
+		// Phantoms stand behind the spans; all others are in order already.
+		slices.SortStableFunc(order, func(x, y int32) int { return cmp.Compare(f.Nodes[x].StartNs, f.Nodes[y].StartNs) })
+	}
 	for _, i := range slices.Backward(order) {
 		if n := &f.Nodes[i]; n.Parent != None {
 			n.NextSib = f.Nodes[n.Parent].FirstChild
 			f.Nodes[n.Parent].FirstChild = i
 		}
 	}
-	var stack []int32
+	stack := bu.stack
 	for _, i := range order {
 		if f.Nodes[i].Parent != None {
 			continue
@@ -385,6 +504,7 @@ func (f *Forest) hang() {
 			}
 		}
 	}
+	bu.stack = stack
 }
 
 func (f *Forest) markAsync() {

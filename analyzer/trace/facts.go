@@ -45,8 +45,8 @@ type Facts struct {
 
 // readFacts reads row i of the block. Where an attribute is there under its new and an old name,
 // the new one wins.
-func readFacts(b *spans.Block, i int, kind spans.Kind) Facts {
-	f := Facts{GRPCCode: -1, StatusMessage: view(b.StatusMessages.At(i))}
+func readFacts(f *Facts, b *spans.Block, i int, kind spans.Kind) {
+	f.GRPCCode, f.StatusMessage = -1, view(b.StatusMessages.At(i))
 	var host, sockAddr, rpcCodeWord string
 	callee := kind == spans.KindClient || kind == spans.KindProducer || kind == spans.KindInternal
 	from, to := b.Attrs.Range(i)
@@ -156,7 +156,6 @@ func readFacts(b *spans.Block, i int, kind spans.Kind) Facts {
 		f.RPCService, f.RPCMethod = splitMethod(f.RPCMethod)
 	}
 	f.readException(b, i)
-	return f
 }
 
 func (f *Facts) readException(b *spans.Block, i int) {
