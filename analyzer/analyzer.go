@@ -272,6 +272,8 @@ func (a *Analyzer) judgeBatch(ctx context.Context, batch []storage.SettledTrace)
 		return err
 	}
 	judged := make([]storage.JudgedTrace, 0, len(batch))
+	builder := trace.NewBuilder(block)
+	judger := blame.NewJudger(blame.Config{Owner: a.owner, Normal: a.normal.Load(), OnlyTrouble: true})
 	for _, g := range trace.Group(block) {
 		i, ok := of[g.ID]
 		if !ok {
@@ -279,7 +281,9 @@ func (a *Analyzer) judgeBatch(ctx context.Context, batch []storage.SettledTrace)
 		}
 		j := storage.JudgedTrace{SettledTrace: batch[i]}
 		j.Version++
-		j.Verdicts = a.blame(block, g.Rows, int(batch[i].Rows))
+		forest := builder.Build(g.Rows, a.cfg.SpansMax)
+		forest.LeftOut += max(0, int(batch[i].Rows)-len(g.Rows)) // stored, and not read
+		j.Verdicts = judger.Judge(forest)
 		for k := range j.Verdicts {
 			j.Verdicts[k].Version = j.Version
 			a.metrics.verdicts.WithLabelValues(string(j.Verdicts[k].Symptom)).Inc()
@@ -288,13 +292,6 @@ func (a *Analyzer) judgeBatch(ctx context.Context, batch []storage.SettledTrace)
 	}
 	a.metrics.traces.Add(float64(len(judged)))
 	return a.store.WriteJudged(ctx, judged)
-}
-
-// blame judges one trace of which stored rows are stored; more than were read are left out.
-func (a *Analyzer) blame(block *spans.Block, rows []uint32, stored int) []verdict.Verdict {
-	forest := trace.Build(block, rows, a.cfg.SpansMax)
-	forest.LeftOut += max(0, stored-len(rows))
-	return blame.Judge(forest, blame.Config{Owner: a.owner, Normal: a.normal.Load()})
 }
 
 // JudgeNow judges a trace on what is stored of it at this moment; nil where nothing is.
@@ -309,7 +306,7 @@ func (a *Analyzer) JudgeNow(ctx context.Context, id spans.TraceID) ([]verdict.Ve
 	if len(groups) == 0 {
 		return nil, nil
 	}
-	return a.blame(block, groups[0].Rows, len(groups[0].Rows)), nil
+	return blame.Judge(trace.Build(block, groups[0].Rows, a.cfg.SpansMax), blame.Config{Owner: a.owner, Normal: a.normal.Load()}), nil
 }
 
 // Ready says why no verdicts are written at the moment, nil when they are.

@@ -28,7 +28,7 @@ type operationKey struct {
 	failed        bool
 }
 
-// edgeKey is an operation's calls of one kind: callee as the caller names it, and the span's name.
+// edgeKey is an operation's calls of one kind: callee is what the caller calls it, by Facts.CalleeKey.
 type edgeKey struct {
 	service, operation, callee, name string
 	failed                           bool // the operation
@@ -117,7 +117,7 @@ func (b *Baseline) learnCall(f *trace.Forest, i int32) {
 	if n.NoDuration || n.Outcome.Failed() {
 		return
 	}
-	key := callKey{f.ServiceOf(i).Name, n.Facts.CalleeName(), n.Name}
+	key := callKey{f.ServiceOf(i).Name, n.Facts.CalleeKey(), n.Name}
 	c := b.calls[key]
 	if c == nil {
 		c = &calls{}
@@ -218,7 +218,7 @@ func (b *Baseline) operation(f *trace.Forest, i int32) *Operation {
 
 func keyOf(f *trace.Forest, parent, c int32, failed bool) edgeKey {
 	n := &f.Nodes[c]
-	callee := n.Facts.CalleeName()
+	callee := n.Facts.CalleeKey()
 	if n.Service != f.Nodes[parent].Service {
 		callee = f.ServiceOf(c).Name
 	}

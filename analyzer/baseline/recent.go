@@ -79,12 +79,12 @@ func (b *Baseline) Witness(f *trace.Forest) {
 			continue
 		}
 		s := f.ServerSide(i)
-		callee := n.Facts.CalleeName()
+		callee := ""
 		if s != trace.None {
 			callee = f.ServiceOf(s).Name
 			b.clocks.see(f, i, s)
-		} else if learnt := b.CalleeService(f.ServiceOf(i).Name, callee, n.Name); learnt != "" {
-			callee = learnt
+		} else if callee = b.CalleeService(f.ServiceOf(i).Name, n.Facts.CalleeKey(), n.Name); callee == "" {
+			callee = n.Facts.CalleeName()
 		}
 		c := Counts{
 			Calls: 1, Failed: bit(n.Outcome.Level == trace.Fail),

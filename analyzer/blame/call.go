@@ -117,7 +117,7 @@ func (t *trial) unserved(it item) finding {
 // trace: another call to the same place has its server side.
 func (t *trial) sendsSpans(c int32) (sends, known bool) {
 	n := &t.f.Nodes[c]
-	if sends, known := t.cfg.Normal.SendsSpans(t.f.ServiceOf(c).Name, n.Facts.CalleeName(), n.Name); known {
+	if sends, known := t.cfg.Normal.SendsSpans(t.f.ServiceOf(c).Name, n.Facts.CalleeKey(), n.Name); known {
 		return sends, true
 	}
 	if n.Facts.Address == "" {

@@ -482,7 +482,7 @@ func (t *trial) calleeName(c int32) string {
 			return own(t.f.Services[i].Name)
 		}
 	}
-	if learnt := t.cfg.Normal.CalleeService(t.f.ServiceOf(c).Name, facts.CalleeName(), t.f.Nodes[c].Name); learnt != "" {
+	if learnt := t.cfg.Normal.CalleeService(t.f.ServiceOf(c).Name, facts.CalleeKey(), t.f.Nodes[c].Name); learnt != "" {
 		return learnt
 	}
 	return own(facts.CalleeName())

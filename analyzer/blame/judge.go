@@ -20,15 +20,27 @@ type Config struct {
 	Owner func(service, namespace string, attr func(string) (string, bool)) string
 	// Normal is what healthy traces look like. Nil: nothing is known.
 	Normal *baseline.Baseline
+	// OnlyTrouble leaves verdicts on entries without a symptom bare: no hops, no summary.
+	OnlyTrouble bool
 }
 
 // Judge gives one verdict for every entry of the forest, in the order of their starts. The same
 // spans give the same verdicts, byte for byte, whatever order they came in.
-func Judge(f *trace.Forest, cfg Config) []verdict.Verdict {
-	j := newTrial(f, cfg)
+func Judge(f *trace.Forest, cfg Config) []verdict.Verdict { return NewJudger(cfg).Judge(f) }
+
+// Judger judges forests, one after the other, in the same memory.
+type Judger struct{ trial trial }
+
+// NewJudger makes a judger.
+func NewJudger(cfg Config) *Judger { return &Judger{trial{cfg: cfg}} }
+
+// Judge is like the function. The verdicts stay as they are.
+func (j *Judger) Judge(f *trace.Forest) []verdict.Verdict {
+	t := &j.trial
+	t.start(f)
 	verdicts := make([]verdict.Verdict, 0, len(f.Entries))
 	for e := range f.Entries {
-		verdicts = append(verdicts, j.judge(int32(e)))
+		verdicts = append(verdicts, t.judge(int32(e)))
 	}
 	return verdicts
 }
@@ -48,18 +60,23 @@ type trial struct {
 	// answering are the addresses (with port) whose server spans were seen; nil until it is asked for.
 	answering map[string]bool
 	steps     []trace.Step // of PathOf
+	perEdge   map[*baseline.Edge]int
+	stack     []int32
+	children  []int32
 }
 
-func newTrial(f *trace.Forest, cfg Config) *trial {
-	t := &trial{
-		f: f, cfg: cfg,
-		outcome: make([]trace.Outcome, len(f.Nodes)),
-		fold:    make([]fold, len(f.Nodes)),
-		onPath:  make([]bool, len(f.Nodes)),
-		folded:  make([]bool, len(f.Nodes)), dismissed: make([]bool, len(f.Nodes)),
-	}
+// start makes the trial one of the forest.
+func (t *trial) start(f *trace.Forest) {
+	t.f, t.answering = f, nil
+	t.outcome, t.fold = zeroed(t.outcome, len(f.Nodes)), zeroed(t.fold, len(f.Nodes))
+	t.onPath, t.folded, t.dismissed = zeroed(t.onPath, len(f.Nodes)), zeroed(t.folded, len(f.Nodes)), zeroed(t.dismissed, len(f.Nodes))
+	failed := false
 	for i := range f.Nodes {
 		t.outcome[i] = f.Nodes[i].Outcome
+		failed = failed || t.outcome[i].Failed()
+	}
+	if !failed {
+		return
 	}
 	for i := range f.Nodes {
 		n := &f.Nodes[i]
@@ -73,7 +90,13 @@ func newTrial(f *trace.Forest, cfg Config) *trial {
 	}
 	t.markCutOff()
 	t.foldAll()
-	return t
+}
+
+// zeroed is a list of so many zero values, in the memory of another one where that is enough.
+func zeroed[T any](list []T, n int) []T {
+	list = slices.Grow(list[:0], n)[:n]
+	clear(list)
+	return list
 }
 
 // cutOffMost bounds the failed siblings that are compared with each other.
@@ -206,6 +229,9 @@ func (t *trial) judge(e int32) verdict.Verdict {
 	}
 	findings = merge(findings)
 	v.Shares = t.shares(findings, v.Completeness)
+	if v.Symptom == verdict.SymptomNone && t.cfg.OnlyTrouble {
+		return v
+	}
 	v.Hops = t.hops(entry, findings)
 	if t.f.LeftOut > 0 {
 		v.Notes = append(v.Notes, fmt.Sprintf("judged on the first %d spans; %d more were left out", len(t.f.Nodes), t.f.LeftOut))
@@ -262,8 +288,7 @@ func (t *trial) namedNode(entry int32) int32 {
 // walk puts the nodes of an entry's tree into t.order, parents first, siblings by their start.
 func (t *trial) walk(entry int32) {
 	t.order = t.order[:0]
-	stack := []int32{entry}
-	var children []int32
+	stack, children := append(t.stack[:0], entry), t.children
 	for len(stack) > 0 {
 		at := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
@@ -281,6 +306,7 @@ func (t *trial) walk(entry int32) {
 		slices.Reverse(children)
 		stack = append(stack, children...)
 	}
+	t.stack, t.children = stack, children
 }
 
 // masked finds what failed inside a tree whose entry succeeded: the topmost failures, retried ones

@@ -172,7 +172,11 @@ func (t *trial) terms(i int32) []term {
 	if profile != nil {
 		selfNs -= profile.Self.MeanNs()
 	}
-	counted := make(map[*baseline.Edge]int, len(steps))
+	if t.perEdge == nil {
+		t.perEdge = make(map[*baseline.Edge]int)
+	}
+	clear(t.perEdge)
+	counted := t.perEdge
 	for k := range steps {
 		s := &steps[k]
 		if k > 0 && t.retries(steps[k-1].Node, s.Node) {
@@ -289,7 +293,7 @@ func (t *trial) poolWait(i int32, steps []trace.Step, selfNs int64) (term, bool)
 		}
 		overNs := s.BeforeNs - normal.Before.MeanNs()
 		waited := overNs > max(1_000_000, 3*normal.Before.QuantileNs(0.99))
-		switch name := n.Facts.CalleeName(); {
+		switch name := n.Facts.CalleeKey(); {
 		case waited && callee == "" && waits == 0:
 			callee = name
 			fallthrough
@@ -304,7 +308,7 @@ func (t *trial) poolWait(i int32, steps []trace.Step, selfNs int64) (term, bool)
 		return term{}, false
 	}
 	for k := range steps {
-		if n := &t.f.Nodes[steps[k].Node]; n.Kind == spans.KindClient && n.Facts.CalleeName() == callee {
+		if n := &t.f.Nodes[steps[k].Node]; n.Kind == spans.KindClient && n.Facts.CalleeKey() == callee {
 			return term{kind: termPool, call: steps[k].Node, ns: min(waitedNs, selfNs), count: waits}, true
 		}
 	}

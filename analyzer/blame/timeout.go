@@ -127,7 +127,7 @@ func (t *trial) slowInside(c, s int32) finding {
 // timedOutSilent explains a call that timed out and has no server side.
 func (t *trial) timedOutSilent(c int32) finding {
 	n := &t.f.Nodes[c]
-	callee := n.Facts.CalleeName()
+	callee := n.Facts.CalleeKey()
 	if sends, _ := t.sendsSpans(c); sends {
 		f := t.lost(c)
 		if f.rule == "lost-request" {
@@ -162,7 +162,7 @@ func (t *trial) normalOperation(i int32) string {
 
 func (t *trial) normalCall(c int32) string {
 	n := &t.f.Nodes[c]
-	d := t.cfg.Normal.Call(t.f.ServiceOf(c).Name, n.Facts.CalleeName(), n.Name)
+	d := t.cfg.Normal.Call(t.f.ServiceOf(c).Name, n.Facts.CalleeKey(), n.Name)
 	if d == nil {
 		return ""
 	}

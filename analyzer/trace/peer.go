@@ -32,6 +32,21 @@ func (f *Facts) System() string {
 	return f.RPCSystem
 }
 
+// CalleeKey tells the callees of one operation apart, without making a name for them.
+func (f *Facts) CalleeKey() string {
+	switch {
+	case f.PeerService != "":
+		return f.PeerService
+	case f.MsgDestination != "":
+		return f.MsgDestination
+	case f.Address != "":
+		return f.Address
+	case f.DBSystem != "":
+		return f.DBSystem
+	}
+	return f.RPCService
+}
+
 // CalleeName guesses the service.name of a callee that sent no span: the peer service, or the host
 // name, without its domain where that is a cluster's own.
 func (f *Facts) CalleeName() string {
