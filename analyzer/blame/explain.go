@@ -101,7 +101,7 @@ func (t *trial) stepOperation(it item) ([]item, []finding) {
 	if best >= 0 && math.Exp(bestScore)/total > 0.5 {
 		p := math.Exp(bestScore) / total
 		next := it.down(candidates[best].node)
-		next[0].confidence *= 0.5 + 0.5*p
+		next[0].confidence = min(it.confidence, 0.5+0.5*p) // a chain is as sure as its weakest link
 		if r := t.runnerUp(candidates, best, total); r != nil {
 			next[0].runnerUp = r
 		} else if it.runnerUp == nil {
