@@ -109,6 +109,17 @@ type Verdict struct {
 	Completeness float64  `json:"completeness"`
 	Notes        []string `json:"notes,omitempty"`
 	Summary      string   `json:"summary"`
+	// Tried is there when it was asked for.
+	Tried []Tried `json:"tried,omitempty"`
+}
+
+// Tried is a rule that was tried on a span, and why it did or did not fit.
+type Tried struct {
+	Span string `json:"spanId"`
+	Of   string `json:"of"`
+	Rule string `json:"rule"`
+	Fits bool   `json:"fits"`
+	Why  string `json:"why"`
 }
 
 // Entry is the span with which a request came in: a root, or the topmost span of a fragment.

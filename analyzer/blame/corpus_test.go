@@ -1,6 +1,7 @@
 package blame
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,10 +24,12 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the verdicts of the corpus")
 
-// historyTraces is how many copies of a case's history are learnt from.
-const historyTraces = 12
-
-// corpusCase is a file of testdata: a story, the trace, the verdict, and perhaps a history.
+// corpusCase is a file of testdata: a story, the traces on trial, their verdicts, and perhaps a history.
+// Lines of the story say what the case stands for:
+//
+//	situation 12: an optional dependency fails all the time     of those that every engine must get right
+//	near miss 12: …                                              looks like it, and is not
+//	near miss of crash: …                                        looks like a case for the rule, and is not
 type corpusCase struct {
 	name, path string
 	archive    *txtar.Archive
@@ -57,26 +61,68 @@ func corpus(t testing.TB) []corpusCase {
 	return cases
 }
 
-func (c *corpusCase) spans(t testing.TB, file string) []tracescript.Span {
+// traces are those of a file of the case, in the order in which they are written.
+func (c *corpusCase) traces(t testing.TB, file string) [][]tracescript.Span {
 	t.Helper()
-	list, err := tracescript.Parse(string(c.file(file).Data))
+	sections, err := tracescript.Sections(string(c.file(file).Data))
 	if err != nil {
 		t.Fatalf("%s: %s: %v", c.path, file, err)
 	}
-	return list
+	var traces [][]tracescript.Span
+	for i := range sections {
+		traces = append(traces, sections[i].Traces()...)
+	}
+	return traces
 }
 
+// historyTraces is how many copies of a history of one trace are learnt from.
+const historyTraces = 12
+
+// config is what is known when the traces on trial are judged. They were seen as well, in a window
+// as the command line and the analyzer have it.
 func (c *corpusCase) config(t testing.TB) Config {
 	t.Helper()
 	cfg := Config{Owner: func(service, _ string, _ func(string) (string, bool)) string { return "team-" + service }}
-	if c.file("history") != nil {
-		b := tracescript.Block(c.spans(t, "history"), spans.TraceID{1})
-		cfg.Normal = new(baseline.Baseline)
-		for range historyTraces {
-			cfg.Normal.Learn(build(b))
-		}
+	if c.file("history") == nil {
+		return cfg
 	}
+	history := c.traces(t, "history")
+	if len(history) == 1 {
+		history = slices.Repeat(history, historyTraces)
+	}
+	cfg.Normal = learn(history, c.traces(t, "trace"))
 	return cfg
+}
+
+// learn makes a baseline of a history, and shows it the traces that are on trial.
+func learn(history, trial [][]tracescript.Span) *baseline.Baseline {
+	slices.SortStableFunc(history, func(a, b []tracescript.Span) int { return cmp.Compare(a[0].StartNs, b[0].StartNs) })
+	forests := make([]*trace.Forest, len(history))
+	for i := range history {
+		forests[i] = build(tracescript.Block(history[i], spans.TraceID{1, 14: byte(i >> 8), 15: byte(i)}))
+	}
+	normal := baseline.LearnSteady(forests)
+	for i := range trial {
+		normal.Witness(build(tracescript.Block(trial[i], trialID(i))))
+	}
+	return normal
+}
+
+// trialID is the id of a trace on trial.
+func trialID(i int) spans.TraceID { return spans.TraceID{0xab, 14: byte(i), 15: 1} }
+
+// judgeAll judges traces that lie in one block.
+func judgeAll(traces [][]tracescript.Span, cfg Config) []verdict.Verdict {
+	b := new(spans.Block)
+	for i, list := range traces {
+		tracescript.Append(b, list, trialID(i))
+	}
+	var verdicts []verdict.Verdict
+	builder, judger := trace.NewBuilder(b), NewJudger(cfg)
+	for _, g := range trace.Group(b) {
+		verdicts = append(verdicts, judger.Judge(builder.Build(g.Rows, 0))...)
+	}
+	return verdicts
 }
 
 func build(b *spans.Block) *trace.Forest {
@@ -96,7 +142,14 @@ func brief(verdicts []verdict.Verdict) string {
 		v := &verdicts[i]
 		fmt.Fprintf(&b, "%s: %s\n", v.Symptom, v.Summary)
 		for _, s := range v.Shares {
-			fmt.Fprintf(&b, "  %.2f %s %s, accountable %q, rule %s, class %s\n", s.Weight, s.Site.Kind, s.Site, s.Accountable, s.Rule, s.Class)
+			fmt.Fprintf(&b, "  %.2f %s %s, accountable %q, rule %s", s.Weight, s.Site.Kind, s.Site, s.Accountable, s.Rule)
+			if s.Class != "" {
+				fmt.Fprintf(&b, ", class %s", s.Class)
+			}
+			if s.ExcessNs != 0 {
+				fmt.Fprintf(&b, ", %s over", verdict.Took(s.ExcessNs))
+			}
+			b.WriteByte('\n')
 		}
 		for _, h := range v.Hops {
 			fmt.Fprintf(&b, "  %s %s: %s\n", h.Service, h.Role, h.Why)
@@ -108,7 +161,7 @@ func brief(verdicts []verdict.Verdict) string {
 func TestCorpus(t *testing.T) {
 	for _, c := range corpus(t) {
 		t.Run(c.name, func(t *testing.T) {
-			got := brief(Judge(build(tracescript.Block(c.spans(t, "trace"), traceID)), c.config(t)))
+			got := brief(judgeAll(c.traces(t, "trace"), c.config(t)))
 			if *update {
 				if f := c.file("verdict"); f != nil {
 					f.Data = []byte(got)
@@ -144,37 +197,57 @@ func asJSON(t testing.TB, v []verdict.Verdict) string {
 // time later, give the same verdicts.
 func TestVerdictsDoNotDependOnDelivery(t *testing.T) {
 	for _, c := range corpus(t) {
-		list, cfg := c.spans(t, "trace"), c.config(t)
-		want := asJSON(t, Judge(build(tracescript.Block(list, traceID)), cfg))
+		traces, cfg := c.traces(t, "trace"), c.config(t)
+		want := asJSON(t, judgeAll(traces, cfg))
 		for seed := range uint64(8) {
 			r := rand.New(rand.NewPCG(seed, 1))
-			again := append([]tracescript.Span(nil), list...)
-			for range 3 {
-				again = append(again, list[r.IntN(len(list))])
+			again := make([][]tracescript.Span, len(traces))
+			for i, list := range traces {
+				again[i] = delivered(r, list)
 			}
-			r.Shuffle(len(again), func(i, j int) { again[i], again[j] = again[j], again[i] })
-			if got := asJSON(t, Judge(build(tracescript.Block(again, traceID)), cfg)); got != want {
+			if got := asJSON(t, judgeAll(again, cfg)); got != want {
 				t.Fatalf("%s with seed %d: got\n%s\nwant\n%s", c.name, seed, got, want)
 			}
 		}
 		if c.file("history") != nil {
-			continue // which would be an hour old then
+			continue // TestPropertiesWithHistory moves both
 		}
-		later := append([]tracescript.Span(nil), list...)
-		for i := range later {
-			later[i].StartNs += 3600_000_000_000
-			later[i].EndNs += 3600_000_000_000
+		for i := range traces {
+			traces[i] = later(traces[i], 3600_000_000_000)
 		}
-		if got := brief(Judge(build(tracescript.Block(later, traceID)), cfg)); got != brief(Judge(build(tracescript.Block(list, traceID)), cfg)) {
+		if got, want := brief(judgeAll(traces, cfg)), brief(judgeAll(c.traces(t, "trace"), cfg)); got != want {
 			t.Errorf("%s: another verdict an hour later:\n%s", c.name, got)
 		}
 	}
 }
 
+// delivered are the spans of a trace as they might come in: in any order, some of them twice.
+func delivered(r *rand.Rand, list []tracescript.Span) []tracescript.Span {
+	again := slices.Clone(list)
+	for range 3 {
+		again = append(again, list[r.IntN(len(list))])
+	}
+	r.Shuffle(len(again), func(i, j int) { again[i], again[j] = again[j], again[i] })
+	return again
+}
+
+// later are the spans as they would be if all had happened so much later.
+func later(list []tracescript.Span, ns int64) []tracescript.Span {
+	moved := slices.Clone(list)
+	for i := range moved {
+		moved[i].StartNs += ns
+		moved[i].EndNs += ns
+		if moved[i].ExceptionNs != 0 {
+			moved[i].ExceptionNs += ns
+		}
+	}
+	return moved
+}
+
 // TestVerdictsOutliveTheBlock: blocks are used again, and verdicts must not point into them.
 func TestVerdictsOutliveTheBlock(t *testing.T) {
 	for _, c := range corpus(t) {
-		b := tracescript.Block(c.spans(t, "trace"), traceID)
+		b := tracescript.Block(c.traces(t, "trace")[0], traceID)
 		verdicts := Judge(build(b), c.config(t))
 		want := asJSON(t, verdicts)
 		for _, text := range [][]byte{

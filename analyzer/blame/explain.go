@@ -34,6 +34,9 @@ func (t *trial) explain(items []item) []finding {
 			it.attempts *= int(a)
 		}
 		next, found := t.step(it)
+		if t.cfg.Explain {
+			t.told(it, next, found)
+		}
 		for i := range found {
 			f := &found[i]
 			f.weight *= it.weight

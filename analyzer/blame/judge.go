@@ -22,6 +22,8 @@ type Config struct {
 	Normal *baseline.Baseline
 	// OnlyTrouble leaves verdicts on entries without a symptom bare: no hops, no summary.
 	OnlyTrouble bool
+	// Explain adds to every verdict which rules were tried, and why they did or did not fit.
+	Explain bool
 }
 
 // Judge gives one verdict for every entry of the forest, in the order of their starts. The same
@@ -60,6 +62,7 @@ type trial struct {
 	// answering are the addresses (with port) whose server spans were seen; nil until it is asked for.
 	answering map[string]bool
 	steps     []trace.Step // of PathOf
+	tried     []verdict.Tried
 	perEdge   map[*baseline.Edge]int
 	stack     []int32
 	children  []int32
@@ -175,6 +178,7 @@ func (t *trial) judge(e int32) verdict.Verdict {
 		Service: t.serviceName(entry), Operation: own(t.f.Nodes[named].Name),
 		SpanID: fmt.Sprintf("%x", t.f.Nodes[named].SpanID[:]), Start: verdict.Time{UnixNs: n.StartNs}, DurationNs: n.DurationNs(),
 	}
+	t.tried = nil
 	t.walk(entry)
 	v.Completeness = round(t.f.Completeness(e) * t.serversPresent())
 
@@ -229,6 +233,7 @@ func (t *trial) judge(e int32) verdict.Verdict {
 	}
 	findings = merge(findings)
 	v.Shares = t.shares(findings, v.Completeness)
+	v.Tried = t.tried
 	if v.Symptom == verdict.SymptomNone && t.cfg.OnlyTrouble {
 		return v
 	}

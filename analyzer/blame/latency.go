@@ -35,7 +35,11 @@ func (t *trial) excessOf(i int32) int64 {
 // latency finds who made the tree of an entry slow: the entry itself, and what ran behind it.
 func (t *trial) latency(entry int32) []finding {
 	var findings []finding
-	if excessNs := t.excessOf(entry); excessNs > 0 {
+	excessNs := t.excessOf(entry)
+	if t.cfg.Explain {
+		t.toldLatency(entry, excessNs)
+	}
+	if excessNs > 0 {
 		findings = t.spread(entry, excessNs, true)
 	}
 	for _, i := range t.order {
@@ -112,6 +116,9 @@ func (t *trial) spread(node int32, excessNs int64, failures bool) []finding {
 		t.onPath[at.node] = true
 		terms := t.terms(at.node)
 		share(at.ns, terms)
+		if t.cfg.Explain {
+			t.toldTerms(at.node, at.ns, terms)
+		}
 		for k := range terms {
 			m := &terms[k]
 			switch {

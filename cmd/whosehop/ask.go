@@ -44,6 +44,7 @@ type blameCmd struct {
 	TracesFrom     string   `help:"With --input: judge only the traces that a file lists, one id a line." placeholder:"FILE"`
 	Baseline       []string `help:"With --input: learn normal from these traces; may be given again." placeholder:"FILE"`
 	BaselineWindow string   `help:"With --baseline: only from traces that began in FROM..TO." placeholder:"FROM..TO"`
+	Explain        bool     `help:"With --input: say which rules were tried on which span, and why they did or did not fit."`
 	Output         string   `help:"text or json (one object a line)." short:"o" enum:"text,json" default:"text"`
 }
 
@@ -51,6 +52,7 @@ func (blameCmd) Help() string {
 	return `Examples:
   whosehop blame 4bf92f3577b34da6a3ce929d0e0e4736
   whosehop blame --input trace.json --owners owners.yaml
+  whosehop blame --input trace.json --baseline yesterday.jsonl.gz --explain
   zcat spans.jsonl.gz | whosehop blame --input - -o json`
 }
 
@@ -60,8 +62,8 @@ func (c *blameCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 	switch {
 	case (c.TraceID == "") == (c.Input == ""):
 		return usageError{errors.New("blame: give a trace id, or a file with --input")}
-	case c.Input == "" && (c.Owners != "" || len(c.Trace) > 0 || c.TracesFrom != "" || len(c.Baseline) > 0):
-		return usageError{errors.New("blame: --owners, --trace, --traces-from and --baseline go with --input")}
+	case c.Input == "" && (c.Owners != "" || c.Explain || len(c.Trace) > 0 || c.TracesFrom != "" || len(c.Baseline) > 0):
+		return usageError{errors.New("blame: --owners, --explain, --trace, --traces-from and --baseline go with --input")}
 	case c.BaselineWindow != "" && len(c.Baseline) == 0:
 		return usageError{errors.New("blame: --baseline-window goes with --baseline")}
 	case c.Input != "":
@@ -184,7 +186,7 @@ func (c *blameCmd) fromFile(s *streams, set *Settings) ([]verdict.Verdict, error
 			normal.Witness(trace.Build(&block, g.Rows, set.Analyze.SpansMax))
 		}
 	}
-	cfg := blame.Config{Owner: owners.Owner, Normal: normal}
+	cfg := blame.Config{Owner: owners.Owner, Normal: normal, Explain: c.Explain}
 	var verdicts []verdict.Verdict
 	for _, g := range groups {
 		if only != nil && !only[g.ID] {

@@ -50,8 +50,23 @@ func (p Painter) Verdict(w io.Writer, v *verdict.Verdict) error {
 	for _, note := range v.Notes {
 		fmt.Fprintf(&b, "%s\n", p.paint(dim, "note: "+note))
 	}
+	p.drawTried(&b, v.Tried)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// drawTried lists the rules that were tried, span by span.
+func (p Painter) drawTried(b *strings.Builder, tried []verdict.Tried) {
+	for i, t := range tried {
+		if i == 0 || tried[i-1].Span != t.Span {
+			fmt.Fprintf(b, "\n%s %s\n", p.paint(bold, t.Of), p.paint(dim, t.Span))
+		}
+		sign, why := "-", p.paint(dim, t.Why)
+		if t.Fits {
+			sign, why = p.paint(amber, "+"), t.Why
+		}
+		fmt.Fprintf(b, "  %s %-15s %s\n", sign, t.Rule, why)
+	}
 }
 
 func head(v *verdict.Verdict) string {
