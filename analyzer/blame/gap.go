@@ -2,8 +2,10 @@ package blame
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/whosehop/whosehop/analyzer/baseline"
+	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/verdict"
 )
 
@@ -27,6 +29,35 @@ func (t *trial) offset(c, s int32) (o baseline.Offset, known bool) {
 	default:
 		return baseline.Offset{LowNs: high, HighNs: high}, false
 	}
+}
+
+// clockNotes says which clocks on the path disagree, as far as it is known.
+func (t *trial) clockNotes() []string {
+	var notes []string
+	for _, c := range t.order {
+		s := t.f.ServerSide(c)
+		if !t.onPath[c] || s == trace.None || t.f.Nodes[s].Phantom() || t.f.Nodes[s].Async || t.f.Nodes[c].Instance == t.f.Nodes[s].Instance {
+			continue
+		}
+		o, known := t.offset(c, s)
+		const worthSayingNs = 5_000_000
+		if at := o.MiddleNs(); !known || max(at, -at) < worthSayingNs || o.LowNs < 0 && o.HighNs > 0 {
+			continue
+		}
+		from, to := t.f.Instances[t.f.Nodes[c].Instance].Clock, t.f.Instances[t.f.Nodes[s].Instance].Clock
+		way, at := "ahead of", o.MiddleNs()
+		if at < 0 {
+			way, at = "behind", -at
+		}
+		note := fmt.Sprintf("the clock of %s is %s %s that of %s, ±%s", to, verdict.Took(at), way, from, verdict.Took(o.WidthNs()/2))
+		if o.Stepped {
+			note += "; it was set of late"
+		}
+		if !slices.Contains(notes, note) && len(notes) < 8 {
+			notes = append(notes, note)
+		}
+	}
+	return notes
 }
 
 // legs are the times that a call spent before and after its server side: request and response. Each

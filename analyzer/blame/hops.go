@@ -19,6 +19,7 @@ type hop struct {
 	passed     int32 // the failed call below it that is on the path
 	attempts   int32 // of a retry group of its own that failed in the end
 	calls      int   // its server side was called so often
+	waited     int32 // its first operation on the path of a latency verdict
 	phantom    bool
 }
 
@@ -30,7 +31,7 @@ func (t *trial) hops(entry int32, findings []finding) []verdict.Hop {
 		n := &t.f.Nodes[i]
 		h := hops[n.Service]
 		if h == nil {
-			h = &hop{first: i, caller: trace.None, failedNode: trace.None, masked: trace.None, passed: trace.None, folded: true, cancelled: true}
+			h = &hop{first: i, caller: trace.None, failedNode: trace.None, masked: trace.None, passed: trace.None, waited: trace.None, folded: true, cancelled: true}
 			if n.Parent != trace.None {
 				h.caller = t.f.Nodes[n.Parent].Service
 			}
@@ -68,6 +69,9 @@ func (t *trial) note(h *hop, i int32) {
 	served := n.Kind == spans.KindServer || n.Kind == spans.KindConsumer || n.Parent == trace.None
 	if served {
 		h.calls++
+		if t.onPath[i] && h.waited == trace.None {
+			h.waited = i
+		}
 	}
 	if a := t.fold[i].attempts; a > h.attempts && t.fold[i].state == foldNone {
 		h.attempts = a
@@ -115,7 +119,13 @@ func (t *trial) role(h *hop, s int32, origins map[string]*finding) (verdict.Role
 		return verdict.RoleAbsorbed, fmt.Sprintf("%s ended with %s after %s, and its caller made up for it", own(fn.Name), t.said(h.failedNode), verdict.Took(fn.DurationNs()))
 	}
 	if f := origins[own(name)]; f != nil {
+		if t.symptom == verdict.SymptomLatency {
+			return verdict.RoleSlow, f.summary
+		}
 		return verdict.RoleOrigin, f.summary
+	}
+	if t.symptom == verdict.SymptomLatency && h.waited != trace.None && !failed {
+		return verdict.RolePropagated, fmt.Sprintf("took %s because it waited for what it called", verdict.Took(t.f.Nodes[h.waited].DurationNs()))
 	}
 	switch {
 	case failed && h.cancelled && h.passed == trace.None:

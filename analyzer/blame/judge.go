@@ -62,6 +62,7 @@ type trial struct {
 	// answering are the addresses (with port) whose server spans were seen; nil until it is asked for.
 	answering map[string]bool
 	steps     []trace.Step // of PathOf
+	symptom   verdict.Symptom
 	tried     []verdict.Tried
 	perEdge   map[*baseline.Edge]int
 	stack     []int32
@@ -233,10 +234,14 @@ func (t *trial) judge(e int32) verdict.Verdict {
 	}
 	findings = merge(findings)
 	v.Shares = t.shares(findings, v.Completeness)
+	for k := range v.Shares {
+		v.Shares[k].Fingerprint = t.fingerprint(v.Symptom, &findings[k])
+	}
 	v.Tried = t.tried
 	if v.Symptom == verdict.SymptomNone && t.cfg.OnlyTrouble {
 		return v
 	}
+	t.symptom = v.Symptom
 	v.Hops = t.hops(entry, findings)
 	if t.f.LeftOut > 0 {
 		v.Notes = append(v.Notes, fmt.Sprintf("judged on the first %d spans; %d more were left out", len(t.f.Nodes), t.f.LeftOut))
@@ -244,6 +249,7 @@ func (t *trial) judge(e int32) verdict.Verdict {
 	if n.Orphan {
 		v.Notes = append(v.Notes, "the root of this trace was never received; judged from the topmost span that was")
 	}
+	v.Notes = append(v.Notes, t.clockNotes()...)
 	v.Summary = t.summary(&v, findings)
 	return v
 }

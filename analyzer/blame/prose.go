@@ -185,18 +185,34 @@ func (t *trial) summary(v *verdict.Verdict, findings []finding) string {
 	verb := "broke"
 	if v.Symptom == verdict.SymptomDegraded {
 		verb = "failed inside"
+	} else if v.Symptom == verdict.SymptomLatency {
+		verb = "slowed"
 	}
 	sentence := fmt.Sprintf("%s%s %s %s: %s", who, owner, verb, entry, f.summary)
 	if len(findings) > 1 {
-		sentence += fmt.Sprintf("; %s more share the blame", plural(len(findings)-1, "site"))
+		others := "1 other site shares the blame"
+		if len(findings) > 2 {
+			others = plural(len(findings)-1, "other site") + " share the blame"
+		}
+		sentence += "; " + others
 	}
-	if passed := count(v.Hops, verdict.RolePropagated, verdict.RoleAmplified); passed > 0 {
+	if v.Symptom == verdict.SymptomLatency {
+		sentence += fmt.Sprintf("; %s of %s too long", verdict.Took(f.excessNs), verdict.Took(excess(findings)))
+	} else if passed := count(v.Hops, verdict.RolePropagated, verdict.RoleAmplified); passed > 0 {
 		sentence += fmt.Sprintf("; %s passed it on", plural(passed, "hop"))
 	}
 	if f.attempts > 1 {
 		sentence += fmt.Sprintf("; it was tried %d times", f.attempts)
 	}
 	return sentence + "."
+}
+
+func excess(findings []finding) int64 {
+	sum := int64(0)
+	for k := range findings {
+		sum += findings[k].excessNs
+	}
+	return sum
 }
 
 func count(hops []verdict.Hop, roles ...verdict.Role) int {

@@ -5,17 +5,25 @@
 //	    pay SERVER pay.Charge 8..900ms grpc=OK
 //
 // A line is a span: service, kind, name, start..end in milliseconds, then words: an HTTP status, grpc=CODE,
-// error (the span status), @host[:port] (the callee's address), exc=Type or exc="Type: message at the
-// end of the span", resend=N, id=X (a span id), parent=X, link=X, lost (the span was never received), res:key=value (of the
-// resource), key=value (any attribute). Indentation by two spaces makes it a child. # begins a comment.
+// error (the span status), says="the span status's message", @host[:port] (the callee's address),
+// exc=Type or exc="Type: message at the end of the span" (exc@12.5= for one at 12.5 ms), resend=N,
+// id=X (a span id), parent=X, link=X, lost (the span was never received), v=1.2 (the service's version),
+// host=X (its host), res:key=value (of the resource), key=value (any attribute). Indentation by two spaces
+// makes it a child. # begins a comment.
+//
+// A script may hold several traces, each under a header: see Section.
 package tracescript
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/whosehop/whosehop/storage/spans"
 )
@@ -29,16 +37,136 @@ type Span struct {
 	Service, Name  string
 	Kind           spans.Kind
 	Status         spans.Status
+	StatusMessage  string
 	StartNs, EndNs int64
 	Attrs          [][2]string
 	Resource       [][2]string
 	ExceptionType  string
 	ExceptionText  string
+	ExceptionNs    int64 // 0: the end of the span
 	Link           spans.SpanID
 	Lost           bool
 }
 
-// Parse reads a script; line numbers are in its errors.
+// Section is a trace of a script, and how often and when it was seen:
+//
+//	at -600s..-60s x20 ~10% clock:pay=+80ms
+//
+// twenty of them, evenly spread over the time from ten minutes to one minute before the time that
+// scripts begin at, each up to 10 % faster or slower than it is drawn; clocks that are called pay, by
+// service or host, are 80 ms ahead. All but at is optional; without any header a script is one trace.
+type Section struct {
+	FromNs, ToNs int64
+	Times        int
+	Spread       float64
+	Spans        []Span
+
+	clocks map[string]int64
+}
+
+// Traces are the section's traces, in the order of their time.
+func (s *Section) Traces() [][]Span {
+	traces := make([][]Span, s.Times)
+	for k := range traces {
+		shiftNs, factor := s.FromNs, 1.0
+		if s.Times > 1 {
+			shiftNs += (s.ToNs - s.FromNs) / int64(s.Times-1) * int64(k)
+		}
+		if s.Spread > 0 {
+			const golden = 0.6180339887498949 // its multiples fill a range evenly
+			_, place := math.Modf(golden * float64(k+1))
+			factor += s.Spread * (2*place - 1)
+		}
+		at := func(ns int64) int64 { return epochNs + int64(float64(ns-epochNs)*factor) + shiftNs }
+		traces[k] = slices.Clone(s.Spans)
+		for i := range traces[k] {
+			sp := &traces[k][i]
+			aheadNs := s.clocks[sp.Service]
+			for _, r := range sp.Resource {
+				if r[0] == "host.name" {
+					aheadNs += s.clocks[r[1]]
+				}
+			}
+			sp.StartNs, sp.EndNs = at(sp.StartNs)+aheadNs, at(sp.EndNs)+aheadNs
+			if sp.ExceptionNs != 0 {
+				sp.ExceptionNs = at(sp.ExceptionNs) + aheadNs
+			}
+		}
+	}
+	return traces
+}
+
+// Sections reads a script of several traces.
+func Sections(script string) ([]Section, error) {
+	var sections []Section
+	var body strings.Builder // what came before is blank, so that line numbers are right
+	end := func() (err error) {
+		if len(sections) > 0 {
+			sections[len(sections)-1].Spans, err = Parse(body.String())
+		}
+		blank := strings.Repeat("\n", strings.Count(body.String(), "\n"))
+		body.Reset()
+		body.WriteString(blank)
+		return err
+	}
+	for line := range strings.Lines(script) {
+		header := strings.HasPrefix(line, "at ")
+		if header || len(sections) == 0 && strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "#") {
+			if err := end(); err != nil {
+				return nil, err
+			}
+			sections = append(sections, Section{Times: 1})
+		}
+		if header {
+			if err := sections[len(sections)-1].header(strings.Fields(line)[1:]); err != nil {
+				return nil, fmt.Errorf("%q: %w", strings.TrimSpace(line), err)
+			}
+			line = "\n"
+		}
+		body.WriteString(line)
+	}
+	return sections, end()
+}
+
+func (s *Section) header(words []string) error {
+	for k, w := range words {
+		var err error
+		switch {
+		case k == 0:
+			from, to, both := strings.Cut(w, "..")
+			if s.FromNs, err = durationNs(from); err == nil {
+				s.ToNs = s.FromNs
+				if both {
+					s.ToNs, err = durationNs(to)
+				}
+			}
+		case strings.HasPrefix(w, "x"):
+			s.Times, err = strconv.Atoi(w[1:])
+		case strings.HasPrefix(w, "~"):
+			s.Spread, err = strconv.ParseFloat(strings.TrimSuffix(w[1:], "%"), 64)
+			s.Spread /= 100
+		case strings.HasPrefix(w, "clock:"):
+			name, ahead, _ := strings.Cut(w[len("clock:"):], "=")
+			if s.clocks == nil {
+				s.clocks = make(map[string]int64)
+			}
+			s.clocks[name], err = durationNs(ahead)
+		default:
+			err = fmt.Errorf("unknown word %q", w)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func durationNs(text string) (int64, error) {
+	d, err := time.ParseDuration(text)
+	return d.Nanoseconds(), err
+}
+
+// Parse reads a script of one trace; line numbers are in its errors.
 func Parse(script string) ([]Span, error) {
 	var list []Span
 	var open []spans.SpanID // by depth
@@ -137,8 +265,17 @@ func (s *Span) word(w string) {
 		s.attr(w, "true")
 	case key == "grpc":
 		s.grpc(value)
-	case key == "exc":
+	case key == "exc" || strings.HasPrefix(key, "exc@"):
 		s.ExceptionType, s.ExceptionText, _ = strings.Cut(value, ": ")
+		if ms, err := strconv.ParseFloat(strings.TrimPrefix(key, "exc@"), 64); err == nil {
+			s.ExceptionNs = epochNs + int64(ms*1e6)
+		}
+	case key == "says":
+		s.StatusMessage = value
+	case key == "v":
+		s.Resource = append(s.Resource, [2]string{"service.version", value})
+	case key == "host":
+		s.Resource = append(s.Resource, [2]string{"host.name", value})
 	case key == "resend":
 		s.attr("http.request.resend_count", value)
 	case key == "id":
@@ -211,17 +348,24 @@ func split(line string) []string {
 // Block puts spans into a block, as one trace with the given id.
 func Block(list []Span, id spans.TraceID) *spans.Block {
 	b := &spans.Block{}
-	b.Scopes.Names.Append("tracescript")
-	b.Scopes.Versions.Append("")
-	b.Scopes.Attrs.EndRow()
-	b.Scopes.SchemaURLs.Append("")
-	b.Scopes.DroppedAttrs = append(b.Scopes.DroppedAttrs, 0)
+	Append(b, list, id)
+	return b
+}
+
+// Append adds spans to a block, as one trace with the given id.
+func Append(b *spans.Block, list []Span, id spans.TraceID) {
+	if b.Scopes.Names.Len() == 0 {
+		b.Scopes.Names.Append("tracescript")
+		b.Scopes.Versions.Append("")
+		b.Scopes.Attrs.EndRow()
+		b.Scopes.SchemaURLs.Append("")
+		b.Scopes.DroppedAttrs = append(b.Scopes.DroppedAttrs, 0)
+	}
 	for i := range list {
 		if !list[i].Lost {
 			list[i].appendTo(b, id)
 		}
 	}
-	return b
 }
 
 func (s *Span) appendTo(b *spans.Block, id spans.TraceID) {
@@ -242,7 +386,7 @@ func (s *Span) appendTo(b *spans.Block, id spans.TraceID) {
 	b.Kinds, b.Statuses, b.Flags = append(b.Kinds, s.Kind), append(b.Statuses, s.Status), append(b.Flags, 0)
 	b.Names.Append(s.Name)
 	b.TraceStates.Append("")
-	b.StatusMessages.Append("")
+	b.StatusMessages.Append(s.StatusMessage)
 	for _, a := range s.Attrs {
 		b.Attrs.Pair(a[0], a[1])
 	}
@@ -251,7 +395,7 @@ func (s *Span) appendTo(b *spans.Block, id spans.TraceID) {
 	b.DroppedEvents = append(b.DroppedEvents, 0)
 	b.DroppedLinks = append(b.DroppedLinks, 0)
 	if s.ExceptionType != "" {
-		b.Events.TimeNs = append(b.Events.TimeNs, s.EndNs)
+		b.Events.TimeNs = append(b.Events.TimeNs, cmp.Or(s.ExceptionNs, s.EndNs))
 		b.Events.Names.Append("exception")
 		b.Events.Attrs.Pair("exception.type", s.ExceptionType)
 		b.Events.Attrs.Pair("exception.message", s.ExceptionText)
