@@ -185,6 +185,8 @@ type Share struct {
 	RunnerUp  *Candidate `json:"runnerUp,omitempty"`
 	// Amplification is how many attempts this one failure was made into by retries, 0 or 1 for none.
 	Amplification int `json:"amplification,omitempty"`
+	// Fingerprint is the same for the same fault in other traces: 16 hexadecimal digits.
+	Fingerprint string `json:"fingerprint"`
 }
 
 // Candidate is a site that might have been blamed instead.

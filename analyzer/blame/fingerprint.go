@@ -26,7 +26,7 @@ func (t *trial) fingerprint(symptom verdict.Symptom, f *finding) string {
 		if text != "" {
 			message = template(text)
 		}
-		if top := ownFrame(t.stack(i)); top != "" {
+		if top := ownFrame(t.stackTrace(i)); top != "" {
 			frame = top
 		}
 	}
@@ -40,8 +40,8 @@ func (t *trial) fingerprint(symptom verdict.Symptom, f *finding) string {
 	return fmt.Sprintf("%016x", h.Sum64())
 }
 
-// stack is the stack trace of a node's last exception, as text.
-func (t *trial) stack(i int32) string {
+// stackTrace is the stack trace of a node's last exception, as text.
+func (t *trial) stackTrace(i int32) string {
 	b := t.f.Block()
 	from, to := b.EventRange(int(t.f.Nodes[i].Row))
 	text := ""

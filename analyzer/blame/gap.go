@@ -18,6 +18,13 @@ func (t *trial) offset(c, s int32) (o baseline.Offset, known bool) {
 	low, high := m.EndNs-n.EndNs, m.StartNs-n.StartNs
 	fits := low <= high // the server side is no longer than the call
 	if o, known = t.cfg.Normal.ClockOffset(from, to, n.StartNs); known {
+		// The server side begins within its call, and ends within it unless the caller left before.
+		if high >= o.LowNs {
+			o.HighNs = min(o.HighNs, high)
+		}
+		if low <= o.HighNs && !t.outcome[c].Failed() {
+			o.LowNs = max(o.LowNs, low)
+		}
 		return o, true
 	}
 	// Clocks are taken to agree as far as the call allows it.
