@@ -8,13 +8,16 @@ LINT := $(TOOLS)/golangci-lint-$(LINT_VERSION)
 ENGINE := deploy/engine/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 FAULT ?= leaf-error
 FUZZTIME ?= 30s
+# Recorded faults with their causes, and cases with their verdicts: docs/accuracy.md says what they are.
+DATASETS ?= ../shared/datasets
+CONFORMANCE ?= ../shared/conformance
 # The linter's cache keeps the paths of files: shared by two checkouts it would report those of the other.
 export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
 # Neither program needs cgo: the engine is loaded at run time.
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build engine demo test lint fmt generate checkgenerate fuzz testdeps
+.PHONY: help build engine demo test lint fmt generate checkgenerate fuzz testdeps bench-engine bench-accuracy bench-confidence
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -47,6 +50,15 @@ $(LINT):
 	@echo "Building golangci-lint $(LINT_VERSION) (a minute or two, once)…"
 	GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv $(TOOLS)/golangci-lint $@
+
+bench-engine: ## measure the judgement in memory, on one core
+	cd benchmarks && go run ./engine
+
+bench-accuracy: build ## score the judgement on recorded faults (DATASETS=folder)
+	cd benchmarks && go run ./accuracy -datasets $(abspath $(DATASETS)) -bin $(BIN)/whosehop
+
+bench-confidence: build ## hold stated confidence against what proves right (DATASETS=folder CONFORMANCE=folder)
+	cd benchmarks && go run ./confidence -datasets $(abspath $(DATASETS)) -conformance $(abspath $(CONFORMANCE)) -bin $(BIN)/whosehop
 
 generate: ## generate the Go of proto/ (needs protoc)
 	proto/generate.sh

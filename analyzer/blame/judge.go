@@ -84,17 +84,27 @@ func (t *trial) start(f *trace.Forest) {
 	}
 	for i := range f.Nodes {
 		n := &f.Nodes[i]
-		if n.Kind != spans.KindClient || n.Outcome.Failed() || n.Outcome.Answered {
+		if n.Kind != spans.KindClient || n.Outcome.Answered {
 			continue
 		}
-		// A client that wrote down neither code nor status knows less than its server.
-		if s := f.ServerSide(int32(i)); s != trace.None && f.Nodes[s].Outcome.Level == trace.Fail {
+		s := f.ServerSide(int32(i))
+		switch {
+		case s == trace.None:
+		case !n.Outcome.Failed() && f.Nodes[s].Outcome.Level == trace.Fail:
+			// A client that wrote down neither code nor status knows less than its server.
 			t.outcome[i] = f.Nodes[s].Outcome
+		case n.Outcome.Class == "APP" && !f.Nodes[s].Outcome.Failed() && !n.NoDuration && f.Nodes[s].DurationNs() > n.DurationNs()+n.DurationNs()/20+gaveUpNs:
+			// It failed without saying how, while its server worked on: it gave up waiting.
+			t.outcome[i].Class = "TIMEOUT"
 		}
 	}
 	t.markCutOff()
 	t.foldAll()
 }
+
+// gaveUpNs is how much longer than a failed call its server side must have run at least for the caller to
+// have given up on it.
+const gaveUpNs = 5_000_000
 
 // zeroed is a list of so many zero values, in the memory of another one where that is enough.
 func zeroed[T any](list []T, n int) []T {
