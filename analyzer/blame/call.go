@@ -247,7 +247,7 @@ func (t *trial) crash(c, s int32) finding {
 // lost: the callee sends spans whenever it gets a request, and sent none for this one.
 func (t *trial) lost(c int32) finding {
 	callee := t.calleeName(c)
-	if silentNs := t.silenceNs(c, callee); silentNs > silenceMinNs {
+	if silentNs := t.silenceNs(c, callee); silentNs > silenceMinNs && silentNs > silenceRatio*t.betweenCallsNs(c, callee) {
 		f := t.byCallee(t.base(c, "callee-down", 0.75), c, trace.None)
 		f.site = verdict.Site{Kind: verdict.SiteService, Service: callee}
 		f.summary = "it is down"
@@ -266,6 +266,23 @@ func (t *trial) lost(c int32) finding {
 
 // silenceMinNs is how long a service that normally sends spans must have sent none to count as down.
 const silenceMinNs = 60_000_000_000
+
+// silenceRatio is how much longer than usual it must have been silent: who is hardly ever asked
+// has nothing to say.
+const silenceRatio = 3
+
+// betweenCallsNs is how far apart the calls to a callee are that end well, on average.
+func (t *trial) betweenCallsNs(c int32, callee string) int64 {
+	calls, minutes := 0, 0
+	for _, r := range t.cfg.Normal.RoutesTo(callee, t.f.Nodes[c].StartNs) {
+		calls += r.Late.Calls - r.Late.Failed + r.Before.Calls - r.Before.Failed
+		minutes = max(minutes, r.Late.Minutes+r.Before.Minutes)
+	}
+	if calls == 0 {
+		return 0
+	}
+	return int64(minutes) * 60_000_000_000 / int64(calls)
+}
 
 func (t *trial) silenceNs(c int32, callee string) int64 {
 	for i := range t.f.Services {

@@ -60,7 +60,13 @@ func (t *trial) foldChildren(parent int32) {
 	var keys []sameCall
 	for c := t.f.Nodes[parent].FirstChild; c != trace.None; c = t.f.Nodes[c].NextSib {
 		n := &t.f.Nodes[c]
-		if n.Kind != spans.KindClient && n.Kind != spans.KindServer && n.Kind != spans.KindProducer {
+		switch n.Kind {
+		case spans.KindClient, spans.KindServer, spans.KindProducer:
+		case spans.KindConsumer:
+			if n.Facts.MsgID == "" {
+				continue // another message, for all that is known
+			}
+		default:
 			continue
 		}
 		key := callKey(n)
@@ -83,7 +89,10 @@ func (t *trial) foldChildren(parent int32) {
 		var names []string
 		for _, c := range group {
 			place := t.f.Nodes[c].Facts.Address
-			if place == "" {
+			switch {
+			case t.f.Nodes[c].Kind == spans.KindConsumer:
+				place = t.serviceName(c)
+			case place == "":
 				place = t.calleeName(c)
 			}
 			if places[place] == nil {

@@ -16,6 +16,9 @@ func (t *trial) offset(c, s int32) (o baseline.Offset, known bool) {
 	n, m := &t.f.Nodes[c], &t.f.Nodes[s]
 	from, to := t.f.Instances[n.Instance].Clock, t.f.Instances[m.Instance].Clock
 	low, high := m.EndNs-n.EndNs, m.StartNs-n.StartNs
+	if class := t.outcome[c].Class; class == "TIMEOUT" || class == "CANCELLED" {
+		low = min(low, 0, high) // nobody waited for its end
+	}
 	fits := low <= high // the server side is no longer than the call
 	if o, known = t.cfg.Normal.ClockOffset(from, to, n.StartNs); known {
 		// The server side begins within its call, and ends within it unless the caller left before.

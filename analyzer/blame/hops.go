@@ -2,6 +2,7 @@ package blame
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/storage/spans"
@@ -19,7 +20,7 @@ type hop struct {
 	passed     int32 // the failed call below it that is on the path
 	attempts   int32 // of a retry group of its own that failed in the end
 	calls      int   // its server side was called so often
-	waited     int32 // its first operation on the path of a latency verdict
+	waited     int32 // its first operation on the path, down which the time was followed
 	phantom    bool
 }
 
@@ -47,7 +48,7 @@ func (t *trial) hops(entry int32, findings []finding) []verdict.Hop {
 		h := hops[s]
 		n := &t.f.Nodes[h.first]
 		at := t.namedNode(h.first)
-		role, why := t.role(h, s, origins)
+		role, why := t.role(h, s, origins, findings)
 		out := verdict.Hop{
 			Service: own(t.f.Services[s].Name), Operation: own(t.f.Nodes[at].Name), Role: role, Why: why, Owner: t.serviceOwner(s),
 			OffsetNs: n.StartNs - start, DurationNs: n.DurationNs(), SpanIDs: t.spanIDs([]int32{at}, 1),
@@ -110,7 +111,7 @@ func (t *trial) origins(findings []finding) map[string]*finding {
 	return origins
 }
 
-func (t *trial) role(h *hop, s int32, origins map[string]*finding) (verdict.Role, string) {
+func (t *trial) role(h *hop, s int32, origins map[string]*finding, findings []finding) (verdict.Role, string) {
 	name := t.f.Services[s].Name
 	n := &t.f.Nodes[h.first]
 	failed := h.failedNode != trace.None
@@ -124,12 +125,16 @@ func (t *trial) role(h *hop, s int32, origins map[string]*finding) (verdict.Role
 		}
 		return verdict.RoleOrigin, f.summary
 	}
-	if t.symptom == verdict.SymptomLatency && h.waited != trace.None && !failed {
+	if h.waited != trace.None && !failed && (t.symptom == verdict.SymptomLatency || ranOutOfTime(findings)) {
 		return verdict.RolePropagated, fmt.Sprintf("took %s because it waited for what it called", verdict.Took(t.f.Nodes[h.waited].DurationNs()))
+	}
+	because := "because of a failure elsewhere"
+	if len(findings) > 0 && findings[0].site.Kind == verdict.SiteUser {
+		because = "because the sender left"
 	}
 	switch {
 	case failed && h.cancelled && h.passed == trace.None:
-		return verdict.RoleVictim, fmt.Sprintf("cancelled by its caller after %s, because of a failure elsewhere", verdict.Took(t.f.Nodes[h.failedNode].DurationNs()))
+		return verdict.RoleVictim, fmt.Sprintf("cancelled by its caller after %s, %s", verdict.Took(t.f.Nodes[h.failedNode].DurationNs()), because)
 	case h.passed != trace.None && failed && h.attempts > 1:
 		return verdict.RoleAmplified, fmt.Sprintf("failed because its call to %s failed, which it tried %d times", t.calleeName(h.passed), h.attempts)
 	case h.passed != trace.None && failed:
@@ -143,7 +148,9 @@ func (t *trial) role(h *hop, s int32, origins map[string]*finding) (verdict.Role
 	case h.phantom:
 		return verdict.RoleCleared, "its own span was never received; nothing that was says it failed"
 	case failed && h.cancelled:
-		return verdict.RoleVictim, "cancelled, because of a failure elsewhere"
+		return verdict.RoleVictim, "cancelled, " + because
+	case failed && t.couldNotRead(name, findings):
+		return verdict.RolePropagated, fmt.Sprintf("ended with %s because it could not read an answer", t.said(h.failedNode))
 	case failed && t.failsBelow(h.failedNode):
 		return verdict.RolePropagated, fmt.Sprintf("ended with %s because a call of its own failed", t.said(h.failedNode))
 	case failed && t.outcome[h.failedNode].Level == trace.Soft:
@@ -167,6 +174,18 @@ func (t *trial) role(h *hop, s int32, origins map[string]*finding) (verdict.Role
 		why += fmt.Sprintf(", and %s well too", plural(h.calls-1, "further call"))
 	}
 	return verdict.RoleCleared, why
+}
+
+// ranOutOfTime: the trace failed, and it is the time it took that was looked into.
+func ranOutOfTime(findings []finding) bool {
+	return slices.ContainsFunc(findings, func(f finding) bool { return f.rule == "slow-callee" || f.rule == "budget-spent" })
+}
+
+// couldNotRead: a service failed over a good answer, for which another one has to answer.
+func (t *trial) couldNotRead(service string, findings []finding) bool {
+	return slices.ContainsFunc(findings, func(f finding) bool {
+		return f.site.Kind == verdict.SiteEdge && f.site.Phase == verdict.PhaseContract && f.site.Caller == service
+	})
 }
 
 func (t *trial) failsBelow(i int32) bool {

@@ -123,7 +123,7 @@ func (t *trial) spread(node int32, excessNs int64, failures bool) []finding {
 			m := &terms[k]
 			switch {
 			case m.ns <= 0:
-			case m.kind == termCall && failures && t.outcome[m.call].Failed():
+			case m.kind == termCall && failures && t.outcome[m.call].Failed() && t.outcome[m.call].Class != "CANCELLED":
 				t.onPath[m.call] = true
 				findings = append(findings, t.failedTime(m.call, m.ns)...)
 			case m.kind == termCall:

@@ -21,7 +21,7 @@ func (t *trial) stepSelf(it item, others []int32) ([]item, []finding) {
 	switch {
 	case isPoolTimeout(&n.Facts):
 		return nil, t.one(t.pool(i))
-	case o.Class == "BREAKER":
+	case o.Class == "BREAKER" || trace.TextClass(n.Facts.ExceptionType) == "BREAKER":
 		return nil, t.one(t.breakerOpen(i))
 	case o.Class == "CANCELLED":
 		return nil, t.one(t.cancelled(it))
@@ -404,6 +404,7 @@ func (t *trial) deadLettered(consumer int32) bool {
 func (t *trial) breakerOpen(i int32) finding {
 	f := t.base(i, "breaker-open", 0.55)
 	f.site, f.accountable, f.service = t.serviceSite(i), t.serviceName(i), t.f.Nodes[i].Service
+	f.class = verdict.ClassBreaker
 	f.summary = "its circuit breaker refused the call"
 	f.evidence = []string{fmt.Sprintf("%s ended with %s%s; no call was made", t.operationWords(i), t.said(i), t.quoted(i))}
 	return f
