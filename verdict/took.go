@@ -3,9 +3,12 @@ package verdict
 import "strconv"
 
 // Took is a duration in nanoseconds as people say it: with the digits that count, "4.2 ms" or "12 s".
-func Took(ns int64) string {
-	format := func(v float64, digits int, unit string) string {
-		return strconv.FormatFloat(v, 'f', digits, 64) + unit
+func Took(ns int64) string { return string(AppendTook(nil, ns)) }
+
+// AppendTook appends it to b.
+func AppendTook(b []byte, ns int64) []byte {
+	format := func(v float64, digits int, unit string) []byte {
+		return append(strconv.AppendFloat(b, v, 'f', digits, 64), unit...)
 	}
 	switch v := float64(ns) / 1e6; {
 	case v >= 10_000:

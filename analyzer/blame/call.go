@@ -1,7 +1,6 @@
 package blame
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/whosehop/whosehop/analyzer/baseline"
@@ -144,7 +143,7 @@ func (t *trial) edge(c int32, phase verdict.Phase) verdict.Site {
 func (t *trial) base(c int32, rule string, confidence float64) finding {
 	n := &t.f.Nodes[c]
 	return finding{
-		rule: rule, class: verdict.Class(own(string(t.outcome[c].Class))), errorType: own(errorType(&n.Facts)),
+		rule: rule, class: verdict.Class(t.own(string(t.outcome[c].Class))), errorType: t.own(errorType(&n.Facts)),
 		nodes: []int32{c}, weight: 1, confidence: confidence, service: trace.None,
 	}
 }
@@ -178,20 +177,20 @@ func (t *trial) serviceNamed(name string) int32 {
 func (t *trial) connect(c int32, rule, what string, confidence float64) finding {
 	f := t.byCaller(t.base(c, rule, confidence), c)
 	f.site = t.edge(c, verdict.PhaseConnect)
-	f.summary = fmt.Sprintf(what, t.target(c))
-	f.evidence = []string{fmt.Sprintf("%s: %s after %s%s", t.callWords(c), f.summary, verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(c))}
+	f.summary = t.sprintf(what, t.target(c))
+	f.evidence = t.lines(t.sprintf("%s: %s after %s%s", t.callWords(c), f.summary, t.took(t.f.Nodes[c].DurationNs()), t.quoted(c)))
 	if rule != "tls" {
 		if callers := t.alsoRefused(c); len(callers) > 0 {
 			f = t.byCallee(f, c, trace.None)
 			f.site = verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(c)}
-			f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseConnect), Confidence: 0.15}
+			f.runnerUp = t.candidate(t.edge(c, verdict.PhaseConnect), 0.15)
 			f.confidence = 0.85
-			f.evidence = append(f.evidence, fmt.Sprintf("%s cannot reach it either, and nobody has of late", strings.Join(callers, ", ")))
+			f.evidence = append(f.evidence, t.sprintf("%s cannot reach it either, and nobody has of late", strings.Join(callers, ", ")))
 			return f
 		}
 	}
 	f.evidence = append(f.evidence, "no other caller of it is known to suffer, so the caller's side of the connection is suspect first")
-	f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(c)}, Confidence: round((1 - confidence) * 0.8)}
+	f.runnerUp = t.candidate(verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(c)}, round((1-confidence)*0.8))
 	return f
 }
 
@@ -215,7 +214,7 @@ func (t *trial) tls(c int32) finding {
 		f := t.byCallee(t.base(c, "tls", 0.9), c, trace.None)
 		f.site = t.edge(c, verdict.PhaseConnect)
 		f.summary = "the certificate of " + t.target(c) + " has expired"
-		f.evidence = []string{t.callWords(c) + ": " + f.summary + t.quoted(c)}
+		f.evidence = t.lines(t.callWords(c) + ": " + f.summary + t.quoted(c))
 		return f
 	}
 	return t.connect(c, "tls", "the TLS connection to %s was not trusted", 0.75)
@@ -231,12 +230,12 @@ func (t *trial) crash(c, s int32) finding {
 		count++
 	}
 	f.summary = "it went away in the middle of the request"
-	f.evidence = []string{
-		fmt.Sprintf("%s ended with %s after %s", t.callWords(c), t.outcome[c].Class, verdict.Took(t.f.Nodes[c].DurationNs())),
-		fmt.Sprintf("%s had begun to work: %s of its own within that call %s there, its server span was never sent",
+	f.evidence = t.lines(
+		t.sprintf("%s ended with %s after %s", t.callWords(c), t.outcome[c].Class, t.took(t.f.Nodes[c].DurationNs())),
+		t.sprintf("%s had begun to work: %s of its own within that call %s there, its server span was never sent",
 			t.serviceName(s), plural(count, "span"), isAre(count)),
-	}
-	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseResponse), Confidence: 0.1}
+	)
+	f.runnerUp = t.candidate(t.edge(c, verdict.PhaseResponse), 0.1)
 	if t.outcome[c].Class == "TIMEOUT" {
 		f.confidence = 0.6 // it may hang as well
 		f.summary = "it began and never finished"
@@ -251,16 +250,16 @@ func (t *trial) lost(c int32) finding {
 		f := t.byCallee(t.base(c, "callee-down", 0.75), c, trace.None)
 		f.site = verdict.Site{Kind: verdict.SiteService, Service: callee}
 		f.summary = "it is down"
-		f.evidence = []string{fmt.Sprintf("%s ended with %s; %s, which normally sends a span for every call, has sent none for %s",
-			t.callWords(c), t.outcome[c].Class, callee, verdict.Took(silentNs))}
+		f.evidence = t.lines(t.sprintf("%s ended with %s; %s, which normally sends a span for every call, has sent none for %s",
+			t.callWords(c), t.outcome[c].Class, callee, t.took(silentNs)))
 		return f
 	}
 	f := t.base(c, "lost-request", 0.65)
 	f.site = t.edge(c, verdict.PhaseRequest)
 	f.summary = "the request never reached " + callee
-	f.evidence = []string{fmt.Sprintf("%s ended with %s; %s is alive and normally sends a span for every call, but none for this one",
-		t.callWords(c), t.outcome[c].Class, callee)}
-	f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteService, Service: callee}, Confidence: 0.25}
+	f.evidence = t.lines(t.sprintf("%s ended with %s; %s is alive and normally sends a span for every call, but none for this one",
+		t.callWords(c), t.outcome[c].Class, callee))
+	f.runnerUp = t.candidate(verdict.Site{Kind: verdict.SiteService, Service: callee}, 0.25)
 	return f
 }
 
@@ -300,12 +299,12 @@ func (t *trial) responseLost(c, s int32) finding {
 	f := t.base(c, "response-lost", 0.7)
 	f.site = t.edge(c, verdict.PhaseResponse)
 	f.nodes = append(f.nodes, s)
-	f.summary = fmt.Sprintf("the answer of %s never arrived", t.serviceName(s))
-	f.evidence = []string{
-		fmt.Sprintf("%s: the server side ended well after %s", t.operationWords(s), verdict.Took(t.f.Nodes[s].DurationNs())),
-		fmt.Sprintf("%s saw %s after %s%s", t.serviceName(c), t.outcome[c].Class, verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(c)),
-	}
-	f.runnerUp = &verdict.Candidate{Site: t.serviceSite(c), Confidence: 0.15}
+	f.summary = t.sprintf("the answer of %s never arrived", t.serviceName(s))
+	f.evidence = t.lines(
+		t.sprintf("%s: the server side ended well after %s", t.operationWords(s), t.took(t.f.Nodes[s].DurationNs())),
+		t.sprintf("%s saw %s after %s%s", t.serviceName(c), t.outcome[c].Class, t.took(t.f.Nodes[c].DurationNs()), t.quoted(c)),
+	)
+	f.runnerUp = t.candidate(t.serviceSite(c), 0.15)
 	return f
 }
 
@@ -316,15 +315,15 @@ func (t *trial) cancelled(it item) finding {
 	if t.outcome[entry].Class == "CANCELLED" {
 		f.site = verdict.Site{Kind: verdict.SiteUser}
 		f.nodes = []int32{entry, c}
-		f.summary = fmt.Sprintf("the sender left after %s", verdict.Took(t.f.Nodes[entry].DurationNs()))
-		f.evidence = []string{f.summary + "; what was still running was cancelled, and nothing had failed"}
+		f.summary = t.sprintf("the sender left after %s", t.took(t.f.Nodes[entry].DurationNs()))
+		f.evidence = t.lines(f.summary + "; what was still running was cancelled, and nothing had failed")
 		return f
 	}
 	f = t.byCaller(t.base(c, "cancelled", 0.5), c)
 	f.site = t.serviceSite(c)
 	f.summary = "it cancelled its own call to " + t.calleeName(c)
-	f.evidence = []string{fmt.Sprintf("%s was cancelled by its caller after %s, and no failure before it says why", t.callWords(c), verdict.Took(t.f.Nodes[c].DurationNs()))}
-	f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteUnknown}, Confidence: 0.3}
+	f.evidence = t.lines(t.sprintf("%s was cancelled by its caller after %s, and no failure before it says why", t.callWords(c), t.took(t.f.Nodes[c].DurationNs())))
+	f.runnerUp = t.candidate(verdict.Site{Kind: verdict.SiteUnknown}, 0.3)
 	return f
 }
 
@@ -336,16 +335,16 @@ func (t *trial) peerFailed(c int32) finding {
 		f.site = verdict.Site{Kind: verdict.SiteUnknown, Candidates: []string{t.serviceName(c)}}
 		f.rule, f.confidence = "unknown", 0.4
 	}
-	f.summary = fmt.Sprintf("%s failed with %s", t.target(c), t.said(c))
-	f.evidence = []string{fmt.Sprintf("%s: %s after %s%s; it sends no spans, so nothing is known of what happened inside",
-		t.callWords(c), f.summary, verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(c))}
-	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseRequest), Confidence: 0.1}
+	f.summary = t.sprintf("%s failed with %s", t.target(c), t.said(c))
+	f.evidence = t.lines(t.sprintf("%s: %s after %s%s; it sends no spans, so nothing is known of what happened inside",
+		t.callWords(c), f.summary, t.took(t.f.Nodes[c].DurationNs()), t.quoted(c)))
+	f.runnerUp = t.candidate(t.edge(c, verdict.PhaseRequest), 0.1)
 	return f
 }
 
 func (t *trial) peerSite(c int32) verdict.Site {
 	facts := &t.f.Nodes[c].Facts
-	return verdict.Site{Kind: verdict.SitePeer, Peer: own(facts.PeerName()), System: own(facts.System())}
+	return verdict.Site{Kind: verdict.SitePeer, Peer: t.own(facts.PeerName()), System: t.own(facts.System())}
 }
 
 // refusedByPolicy: the call was ended by the caller's own breaker or limit, before anybody was asked.
@@ -359,20 +358,20 @@ func (t *trial) breaker(c int32) finding {
 	f := t.byCaller(t.base(c, "breaker-open", 0.55), c)
 	f.site = t.serviceSite(c)
 	f.summary = "its circuit breaker or limit refused the call to " + callee
-	f.evidence = []string{fmt.Sprintf("%s was refused on the caller's side after %s%s; %s never saw it",
-		t.callWords(c), verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(c), callee)}
-	f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteService, Service: callee}, Confidence: 0.35}
+	f.evidence = t.lines(t.sprintf("%s was refused on the caller's side after %s%s; %s never saw it",
+		t.callWords(c), t.took(t.f.Nodes[c].DurationNs()), t.quoted(c), callee))
+	f.runnerUp = t.candidate(verdict.Site{Kind: verdict.SiteService, Service: callee}, 0.35)
 	r := t.route(c)
 	switch {
 	case r.Late.Failed >= 3 && r.Late.Failed*2 >= r.Late.Calls:
 		f = t.byCallee(f, c, trace.None)
 		f.site, f.runnerUp.Site = f.runnerUp.Site, f.site
 		f.confidence, f.runnerUp.Confidence = 0.85, 0.1
-		f.summary = fmt.Sprintf("it failed so often that %s stopped calling it", t.serviceName(c))
-		f.evidence = append(f.evidence, fmt.Sprintf("%d of the last %d calls to %s had failed before", r.Late.Failed, r.Late.Calls, callee))
+		f.summary = t.sprintf("it failed so often that %s stopped calling it", t.serviceName(c))
+		f.evidence = append(f.evidence, t.sprintf("%d of the last %d calls to %s had failed before", r.Late.Failed, r.Late.Calls, callee))
 	case r.Late.Calls >= 3 && r.Late.Failed*5 <= r.Late.Calls:
 		f.confidence, f.runnerUp.Confidence = 0.8, 0.1
-		f.evidence = append(f.evidence, fmt.Sprintf("only %d of the last %d calls to %s had failed before", r.Late.Failed, r.Late.Calls, callee))
+		f.evidence = append(f.evidence, t.sprintf("only %d of the last %d calls to %s had failed before", r.Late.Failed, r.Late.Calls, callee))
 	}
 	return f
 }

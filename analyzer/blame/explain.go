@@ -1,7 +1,6 @@
 package blame
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -81,7 +80,7 @@ func (t *trial) stepOperation(it item) ([]item, []finding) {
 	}
 	if t.outcome[it.node].Class == "TIMEOUT" && t.allCancelled(candidates) {
 		f := t.slowInside(it.node, it.node)
-		f.evidence[0] = fmt.Sprintf("%s ran out of time after %s, and what was still running was cancelled", t.operationWords(it.node), verdict.Took(t.f.Nodes[it.node].DurationNs()))
+		f.evidence[0] = t.sprintf("%s ran out of time after %s, and what was still running was cancelled", t.operationWords(it.node), t.took(t.f.Nodes[it.node].DurationNs()))
 		return nil, t.one(f)
 	}
 	own, ownScore := t.ownFault(it.node, candidates)
@@ -108,10 +107,7 @@ func (t *trial) stepOperation(it item) ([]item, []finding) {
 		if r := t.runnerUp(candidates, best, total); r != nil {
 			next[0].runnerUp = r
 		} else if it.runnerUp == nil {
-			next[0].runnerUp = &verdict.Candidate{
-				Site:       t.serviceSite(it.node),
-				Confidence: round(math.Exp(ownScore) / total),
-			}
+			next[0].runnerUp = t.candidate(t.serviceSite(it.node), round(math.Exp(ownScore)/total))
 		}
 		return next, nil
 	}
@@ -166,7 +162,7 @@ func (t *trial) runnerUp(candidates []candidate, best int, total float64) *verdi
 	if s := t.f.ServerSide(node); s != trace.None {
 		node = s
 	}
-	return &verdict.Candidate{Site: t.serviceSite(node), Confidence: round(math.Exp(candidates[second].score) / total)}
+	return t.candidate(t.serviceSite(node), round(math.Exp(candidates[second].score)/total))
 }
 
 // candidates are the failed, unabsorbed calls below a node within its own process, with their
@@ -457,7 +453,7 @@ func (t *trial) wrapsFailedSibling(i int32) bool {
 const siblingsMost = 1000
 
 func (t *trial) serviceSite(i int32) verdict.Site {
-	return verdict.Site{Kind: verdict.SiteService, Service: t.serviceName(i), Operation: own(t.f.Nodes[t.operationOf(i)].Name)}
+	return verdict.Site{Kind: verdict.SiteService, Service: t.serviceName(i), Operation: t.own(t.f.Nodes[t.operationOf(i)].Name)}
 }
 
 // operationOf is the server, consumer or entry span within which a node of the same service ran.
@@ -472,24 +468,21 @@ func (t *trial) operationOf(i int32) int32 {
 	}
 }
 
-func (t *trial) serviceName(i int32) string { return own(t.f.ServiceOf(i).Name) }
+func (t *trial) serviceName(i int32) string { return t.own(t.f.ServiceOf(i).Name) }
 
 // calleeName names who a call went to: the service of its server side, or what the call itself says.
 func (t *trial) calleeName(c int32) string {
 	if s := t.f.ServerSide(c); s != trace.None {
-		return own(t.f.ServiceOf(s).Name)
+		return t.own(t.f.ServiceOf(s).Name)
 	}
 	facts := &t.f.Nodes[c].Facts
 	for i := range t.f.Services {
 		if t.f.Services[i].Name != t.f.ServiceOf(c).Name && facts.NamesService(t.f.Services[i].Name) {
-			return own(t.f.Services[i].Name)
+			return t.own(t.f.Services[i].Name)
 		}
 	}
 	if learnt := t.cfg.Normal.CalleeService(t.f.ServiceOf(c).Name, facts.CalleeKey(), t.f.Nodes[c].Name); learnt != "" {
 		return learnt
 	}
-	return own(facts.CalleeName())
+	return t.own(facts.CalleeName())
 }
-
-// own makes a string independent of the block that it points into.
-func own(s string) string { return strings.Clone(s) }

@@ -1,9 +1,8 @@
 package blame
 
 import (
-	"fmt"
-	"hash/fnv"
-	"io"
+	"cmp"
+	"encoding/binary"
 	"strings"
 
 	"github.com/whosehop/whosehop/verdict"
@@ -19,25 +18,40 @@ func (t *trial) fingerprint(symptom verdict.Symptom, f *finding) string {
 		if n.Phantom() {
 			continue
 		}
-		text := n.Facts.ExceptionMessage
-		if text == "" {
-			text = n.Facts.StatusMessage
+		if text := cmp.Or(n.Facts.ExceptionMessage, n.Facts.StatusMessage); text != "" {
+			message = text
 		}
-		if text != "" {
-			message = template(text)
-		}
-		if top := ownFrame(t.stackTrace(i)); top != "" {
-			frame = top
+		if n.Facts.HasException() {
+			if top := ownFrame(t.stackTrace(i)); top != "" {
+				frame = top
+			}
 		}
 	}
-	h := fnv.New64a()
+	h := fnv(fnvOffset)
 	for _, part := range [...]string{
 		string(symptom), f.rule, string(f.site.Kind), f.site.Service, f.site.Operation, f.site.Caller, f.site.Callee, string(f.site.Phase), f.site.Peer,
-		string(f.class), f.errorType, frame, message,
+		string(f.class), f.errorType, frame,
 	} {
-		_, _ = io.WriteString(h, part+"\x00") // which cannot fail
+		h.add(part)
+		h.addByte(0)
 	}
-	return fmt.Sprintf("%016x", h.Sum64())
+	h.addTemplate(message)
+	var sum [8]byte
+	binary.BigEndian.PutUint64(sum[:], uint64(h))
+	return t.hex(sum[:])
+}
+
+// fnv is a hash under way: FNV-1a of 64 bits.
+type fnv uint64
+
+const fnvOffset = 14695981039346656037
+
+func (h *fnv) addByte(c byte) { *h = (*h ^ fnv(c)) * 1099511628211 }
+
+func (h *fnv) add(s string) {
+	for i := range len(s) {
+		h.addByte(s[i])
+	}
 }
 
 // stackTrace is the stack trace of a node's last exception, as text.
@@ -103,20 +117,18 @@ func isLibrary(frame string) bool {
 	return strings.Contains(frame, "node_modules/") || strings.Contains(frame, "site-packages/") || strings.Contains(frame, "/lib/python")
 }
 
-// template is a message without what varies from one request to the next: numbers, ids, addresses, and
-// what stands in quotes.
-func template(text string) string {
-	var b strings.Builder
-	for len(text) > 0 && b.Len() < 200 {
+// addTemplate adds a message without what varies from one request to the next: numbers, ids, addresses,
+// and what stands in quotes.
+func (h *fnv) addTemplate(text string) {
+	text = cut(text, templateMost)
+	for len(text) > 0 {
 		switch c := text[0]; {
 		case c == '"' || c == '\'' || c == '`':
-			if end := strings.IndexByte(text[1:], c); end >= 0 {
-				b.WriteByte('?')
-				text = text[end+2:]
-				continue
-			}
-			b.WriteByte(c)
+			h.addByte('?')
 			text = text[1:]
+			if end := strings.IndexByte(text, c); end >= 0 {
+				text = text[end+1:]
+			}
 		case wordByte(c):
 			end, digits := 0, false
 			for end < len(text) && wordByte(text[end]) {
@@ -124,18 +136,20 @@ func template(text string) string {
 				end++
 			}
 			if digits {
-				b.WriteByte('#')
+				h.addByte('#')
 			} else {
-				b.WriteString(text[:end])
+				h.add(text[:end])
 			}
 			text = text[end:]
 		default:
-			b.WriteByte(c)
+			h.addByte(c)
 			text = text[1:]
 		}
 	}
-	return b.String()
 }
+
+// templateMost bounds how much of a message tells it apart.
+const templateMost = 200
 
 func wordByte(c byte) bool {
 	return digit(c) || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' || c == '-' || c >= 0x80

@@ -3,16 +3,23 @@ package blame
 import "testing"
 
 func TestTemplate(t *testing.T) {
-	for text, want := range map[string]string{
-		"item 4711 has no price":                               "item # has no price",
-		"item 4712 has no price":                               "item # has no price",
-		"no row for 'eu-west' in \"prices\"":                   "no row for ? in ?",
-		"order 3fa85f64-5717-4562-b3fc-2c963f66afa6 not found": "order # not found",
-		"it's broken": "it's broken",
-		"":            "",
+	of := func(text string) fnv {
+		h := fnv(fnvOffset)
+		h.addTemplate(text)
+		return h
+	}
+	for _, same := range [][2]string{
+		{"item 4711 has no price", "item 4712 has no price"},
+		{"no row for 'eu-west' in \"prices\"", "no row for 'us-east' in \"taxes\""},
+		{"order 3fa85f64-5717-4562-b3fc-2c963f66afa6 not found", "order 1c963f66-0000-4562-b3fc-2c963f66afa6 not found"},
 	} {
-		if got := template(text); got != want {
-			t.Errorf("template(%q) is %q, want %q", text, got, want)
+		if of(same[0]) != of(same[1]) {
+			t.Errorf("%q and %q differ", same[0], same[1])
+		}
+	}
+	for _, other := range [][2]string{{"item 4711 has no price", "item 4711 has no name"}, {"it's broken", "it broke"}, {"", "x"}} {
+		if of(other[0]) == of(other[1]) {
+			t.Errorf("%q and %q are the same", other[0], other[1])
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package blame
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/whosehop/whosehop/analyzer/baseline"
@@ -59,7 +58,7 @@ func (t *trial) clockNotes() []string {
 		if at < 0 {
 			way, at = "behind", -at
 		}
-		note := fmt.Sprintf("the clock of %s is %s %s that of %s, ±%s", to, verdict.Took(at), way, from, verdict.Took(o.WidthNs()/2))
+		note := t.sprintf("the clock of %s is %s %s that of %s, ±%s", to, t.took(at), way, from, t.took(o.WidthNs()/2))
 		if o.Stepped {
 			note += "; it was set of late"
 		}
@@ -92,17 +91,17 @@ func (t *trial) slowGap(c, s int32, ns int64) finding {
 	}
 	f.site = t.edge(c, phase)
 	caller, callee := f.site.Caller, f.site.Callee
-	f.summary = fmt.Sprintf("%s went between %s and %s, outside of both", verdict.Took(ns), caller, callee)
-	f.evidence = []string{fmt.Sprintf("%s took %s, %s itself ran %s of it: %s before it began, %s after it had ended", t.callWords(c),
-		verdict.Took(t.f.Nodes[c].DurationNs()), callee, verdict.Took(t.f.Nodes[s].DurationNs()), verdict.Took(max(0, requestNs)), verdict.Took(max(0, responseNs)))}
-	f.runnerUp = &verdict.Candidate{Site: t.edge(c, other), Confidence: 0.2}
+	f.summary = t.sprintf("%s went between %s and %s, outside of both", t.took(ns), caller, callee)
+	f.evidence = t.lines(t.sprintf("%s took %s, %s itself ran %s of it: %s before it began, %s after it had ended", t.callWords(c),
+		t.took(t.f.Nodes[c].DurationNs()), callee, t.took(t.f.Nodes[s].DurationNs()), t.took(max(0, requestNs)), t.took(max(0, responseNs))))
+	f.runnerUp = t.candidate(t.edge(c, other), 0.2)
 	switch apart := requestNs - responseNs; {
 	case !known && t.f.Nodes[c].Instance != t.f.Nodes[s].Instance:
 		f.confidence = 0.5
 		f.evidence = append(f.evidence, "how the two clocks agree is not known, so the side of it is a guess")
 	case o.WidthNs() > max(apart, -apart):
 		f.confidence = 0.45
-		f.evidence = append(f.evidence, fmt.Sprintf("the two clocks are known to ±%s only, so the side of it is a guess", verdict.Took(o.WidthNs()/2)))
+		f.evidence = append(f.evidence, t.sprintf("the two clocks are known to ±%s only, so the side of it is a guess", t.took(o.WidthNs()/2)))
 	}
 	t.decideGap(&f, caller, callee, t.f.Nodes[c].StartNs, ns)
 	return f
@@ -141,13 +140,13 @@ func (t *trial) decideGap(f *finding, caller, callee string, nowNs, ns int64) {
 	case calleeSide && !callerSide:
 		f.accountable, f.service = callee, t.serviceNamed(callee)
 		f.confidence = min(0.85, f.confidence+0.15)
-		f.evidence = append(f.evidence, fmt.Sprintf("the gap has grown on %d of the %d edges from other callers of %s as well: it is on that side", toGrown, to, callee))
+		f.evidence = append(f.evidence, t.sprintf("the gap has grown on %d of the %d edges from other callers of %s as well: it is on that side", toGrown, to, callee))
 	case callerSide && !calleeSide:
 		f.accountable, f.service = caller, t.serviceNamed(caller)
 		f.confidence = min(0.85, f.confidence+0.15)
-		f.evidence = append(f.evidence, fmt.Sprintf("the gap has grown on %d of the %d edges from %s to others as well: it is on that side", fromGrown, from, caller))
+		f.evidence = append(f.evidence, t.sprintf("the gap has grown on %d of the %d edges from %s to others as well: it is on that side", fromGrown, from, caller))
 	case to > 0 && from > 0:
-		f.evidence = append(f.evidence, fmt.Sprintf("%s is as fast as ever for its other callers, and %s with its other callees: only the path between the two is slow", callee, caller))
+		f.evidence = append(f.evidence, t.sprintf("%s is as fast as ever for its other callers, and %s with its other callees: only the path between the two is slow", callee, caller))
 	default:
 		f.evidence = append(f.evidence, "no other edge of the two was seen that would tell whose side it is on")
 	}

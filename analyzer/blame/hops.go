@@ -1,7 +1,6 @@
 package blame
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/whosehop/whosehop/analyzer/trace"
@@ -20,7 +19,7 @@ type hop struct {
 	passed     int32 // the failed call below it that is on the path
 	attempts   int32 // of a retry group of its own that failed in the end
 	calls      int   // its server side was called so often
-	waited     int32 // its first operation on the path, down which the time was followed
+	waited     int32 // its first operation on the path of a latency verdict
 	phantom    bool
 }
 
@@ -50,11 +49,11 @@ func (t *trial) hops(entry int32, findings []finding) []verdict.Hop {
 		at := t.namedNode(h.first)
 		role, why := t.role(h, s, origins, findings)
 		out := verdict.Hop{
-			Service: own(t.f.Services[s].Name), Operation: own(t.f.Nodes[at].Name), Role: role, Why: why, Owner: t.serviceOwner(s),
+			Service: t.own(t.f.Services[s].Name), Operation: t.own(t.f.Nodes[at].Name), Role: role, Why: why, Owner: t.serviceOwner(s),
 			OffsetNs: n.StartNs - start, DurationNs: n.DurationNs(), SpanIDs: t.spanIDs([]int32{at}, 1),
 		}
 		if h.caller != trace.None {
-			out.Caller = own(t.f.Services[h.caller].Name)
+			out.Caller = t.own(t.f.Services[h.caller].Name)
 		}
 		list = append(list, out)
 	}
@@ -117,16 +116,16 @@ func (t *trial) role(h *hop, s int32, origins map[string]*finding, findings []fi
 	failed := h.failedNode != trace.None
 	if failed && h.folded && h.passed == trace.None {
 		fn := &t.f.Nodes[h.failedNode]
-		return verdict.RoleAbsorbed, fmt.Sprintf("%s ended with %s after %s, and its caller made up for it", own(fn.Name), t.said(h.failedNode), verdict.Took(fn.DurationNs()))
+		return verdict.RoleAbsorbed, t.sprintf("%s ended with %s after %s, and its caller made up for it", t.own(fn.Name), t.said(h.failedNode), t.took(fn.DurationNs()))
 	}
-	if f := origins[own(name)]; f != nil {
+	if f := origins[t.own(name)]; f != nil {
 		if t.symptom == verdict.SymptomLatency {
 			return verdict.RoleSlow, f.summary
 		}
 		return verdict.RoleOrigin, f.summary
 	}
-	if h.waited != trace.None && !failed && (t.symptom == verdict.SymptomLatency || ranOutOfTime(findings)) {
-		return verdict.RolePropagated, fmt.Sprintf("took %s because it waited for what it called", verdict.Took(t.f.Nodes[h.waited].DurationNs()))
+	if t.symptom == verdict.SymptomLatency && h.waited != trace.None && !failed {
+		return verdict.RolePropagated, t.sprintf("took %s because it waited for what it called", t.took(t.f.Nodes[h.waited].DurationNs()))
 	}
 	because := "because of a failure elsewhere"
 	if len(findings) > 0 && findings[0].site.Kind == verdict.SiteUser {
@@ -134,51 +133,46 @@ func (t *trial) role(h *hop, s int32, origins map[string]*finding, findings []fi
 	}
 	switch {
 	case failed && h.cancelled && h.passed == trace.None:
-		return verdict.RoleVictim, fmt.Sprintf("cancelled by its caller after %s, %s", verdict.Took(t.f.Nodes[h.failedNode].DurationNs()), because)
+		return verdict.RoleVictim, t.sprintf("cancelled by its caller after %s, %s", t.took(t.f.Nodes[h.failedNode].DurationNs()), because)
 	case h.passed != trace.None && failed && h.attempts > 1:
-		return verdict.RoleAmplified, fmt.Sprintf("failed because its call to %s failed, which it tried %d times", t.calleeName(h.passed), h.attempts)
+		return verdict.RoleAmplified, t.sprintf("failed because its call to %s failed, which it tried %d times", t.calleeName(h.passed), h.attempts)
 	case h.passed != trace.None && failed:
-		return verdict.RolePropagated, fmt.Sprintf("failed because its call to %s failed", t.calleeName(h.passed))
+		return verdict.RolePropagated, t.sprintf("failed because its call to %s failed", t.calleeName(h.passed))
 	case h.masked != trace.None || (h.passed != trace.None && !failed):
 		at := h.masked
 		if at == trace.None {
 			at = h.passed
 		}
-		return verdict.RoleMasked, fmt.Sprintf("answered well although its call to %s failed with %s", t.calleeName(at), t.said(at))
+		return verdict.RoleMasked, t.sprintf("answered well although its call to %s failed with %s", t.calleeName(at), t.said(at))
 	case h.phantom:
 		return verdict.RoleCleared, "its own span was never received; nothing that was says it failed"
 	case failed && h.cancelled:
 		return verdict.RoleVictim, "cancelled, " + because
 	case failed && t.couldNotRead(name, findings):
-		return verdict.RolePropagated, fmt.Sprintf("ended with %s because it could not read an answer", t.said(h.failedNode))
+		return verdict.RolePropagated, t.sprintf("ended with %s because it could not read an answer", t.said(h.failedNode))
 	case failed && t.failsBelow(h.failedNode):
-		return verdict.RolePropagated, fmt.Sprintf("ended with %s because a call of its own failed", t.said(h.failedNode))
+		return verdict.RolePropagated, t.sprintf("ended with %s because a call of its own failed", t.said(h.failedNode))
 	case failed && t.outcome[h.failedNode].Level == trace.Soft:
-		return verdict.RoleCleared, fmt.Sprintf("refused what it was asked with %s", t.said(h.failedNode))
+		return verdict.RoleCleared, t.sprintf("refused what it was asked with %s", t.said(h.failedNode))
 	case failed:
-		return verdict.RoleCleared, fmt.Sprintf("ended with %s, but that is not why the request failed", t.said(h.failedNode))
+		return verdict.RoleCleared, t.sprintf("ended with %s, but that is not why the request failed", t.said(h.failedNode))
 	}
 	why := "answered well"
 	if n.Facts.HTTPStatus > 0 {
-		why = fmt.Sprintf("answered %d", n.Facts.HTTPStatus)
+		why = t.sprintf("answered %d", n.Facts.HTTPStatus)
 	}
 	if !n.NoDuration {
-		why += " in " + verdict.Took(n.DurationNs())
+		why += " in " + t.took(n.DurationNs())
 	}
 	if n.Kind == spans.KindServer {
 		if d := t.cfg.Normal.Operation(name, n.Name); d != nil {
-			why += fmt.Sprintf(", normal is up to %s", verdict.Took(d.QuantileNs(0.95)))
+			why += t.sprintf(", normal is up to %s", t.took(d.QuantileNs(0.95)))
 		}
 	}
 	if h.calls > 1 {
-		why += fmt.Sprintf(", and %s well too", plural(h.calls-1, "further call"))
+		why += t.sprintf(", and %s well too", plural(h.calls-1, "further call"))
 	}
 	return verdict.RoleCleared, why
-}
-
-// ranOutOfTime: the trace failed, and it is the time it took that was looked into.
-func ranOutOfTime(findings []finding) bool {
-	return slices.ContainsFunc(findings, func(f finding) bool { return f.rule == "slow-callee" || f.rule == "budget-spent" })
 }
 
 // couldNotRead: a service failed over a good answer, for which another one has to answer.
@@ -208,7 +202,7 @@ func (t *trial) peerHops(entry int32, findings []finding) []verdict.Hop {
 		call := f.nodes[len(f.nodes)-1]
 		n := &t.f.Nodes[call]
 		hops = append(hops, verdict.Hop{
-			Service: f.site.Peer, Operation: own(n.Name), Role: verdict.RoleOrigin, Why: f.summary, Owner: t.ownerOf(f),
+			Service: f.site.Peer, Operation: t.own(n.Name), Role: verdict.RoleOrigin, Why: f.summary, Owner: t.ownerOf(f),
 			Caller: t.serviceName(call), OffsetNs: n.StartNs - t.f.Nodes[entry].StartNs, DurationNs: n.DurationNs(),
 		})
 	}

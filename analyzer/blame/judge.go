@@ -4,7 +4,6 @@ package blame
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -64,9 +63,10 @@ type trial struct {
 	steps     []trace.Step // of PathOf
 	symptom   verdict.Symptom
 	tried     []verdict.Tried
-	perEdge   map[*baseline.Edge]int
-	stack     []int32
-	children  []int32
+	texts
+	perEdge  map[*baseline.Edge]int
+	stack    []int32
+	children []int32
 }
 
 // start makes the trial one of the forest.
@@ -181,13 +181,13 @@ func (t *trial) judge(e int32) verdict.Verdict {
 	entry := t.f.Entries[e]
 	n := &t.f.Nodes[entry]
 	v := verdict.Verdict{
-		TraceID: fmt.Sprintf("%x", t.f.ID[:]), Rules: verdict.Rules, Version: 1,
+		TraceID: t.hex(t.f.ID[:]), Rules: verdict.Rules, Version: 1,
 		Symptom: verdict.SymptomNone, Shares: []verdict.Share{},
 	}
 	named := t.namedNode(entry)
 	v.Entry = verdict.Entry{
-		Service: t.serviceName(entry), Operation: own(t.f.Nodes[named].Name),
-		SpanID: fmt.Sprintf("%x", t.f.Nodes[named].SpanID[:]), Start: verdict.Time{UnixNs: n.StartNs}, DurationNs: n.DurationNs(),
+		Service: t.serviceName(entry), Operation: t.own(t.f.Nodes[named].Name),
+		SpanID: t.hex(t.f.Nodes[named].SpanID[:]), Start: verdict.Time{UnixNs: n.StartNs}, DurationNs: n.DurationNs(),
 	}
 	t.tried = nil
 	t.walk(entry)
@@ -234,7 +234,7 @@ func (t *trial) judge(e int32) verdict.Verdict {
 		// What fails whenever it runs is no news; that it took longer than it does is.
 		if slow := t.latency(entry); len(slow) > 0 {
 			v.Symptom, findings = verdict.SymptomLatency, slow
-			v.Notes = append(v.Notes, fmt.Sprintf("it ended with %s, as it does nearly always", t.said(entry)))
+			v.Notes = append(v.Notes, t.sprintf("it ended with %s, as it does nearly always", t.said(entry)))
 		}
 	}
 	if v.Symptom == verdict.SymptomLatency {
@@ -254,7 +254,7 @@ func (t *trial) judge(e int32) verdict.Verdict {
 	t.symptom = v.Symptom
 	v.Hops = t.hops(entry, findings)
 	if t.f.LeftOut > 0 {
-		v.Notes = append(v.Notes, fmt.Sprintf("judged on the first %d spans; %d more were left out", len(t.f.Nodes), t.f.LeftOut))
+		v.Notes = append(v.Notes, t.sprintf("judged on the first %d spans; %d more were left out", len(t.f.Nodes), t.f.LeftOut))
 	}
 	if n.Orphan {
 		v.Notes = append(v.Notes, "the root of this trace was never received; judged from the topmost span that was")
@@ -426,17 +426,19 @@ func round(x float64) float64 {
 }
 
 func (t *trial) spanIDs(nodes []int32, most int) []string {
-	ids := make([]string, 0, min(len(nodes), most))
+	from := t.roomForLines(min(len(nodes), most))
+	ids := t.lists[from:from]
 	var last spans.SpanID
 	for _, i := range nodes {
 		id := t.f.Nodes[i].SpanID
 		if len(ids) == most || t.f.Nodes[i].Phantom() || (len(ids) > 0 && bytes.Equal(id[:], last[:])) {
 			continue
 		}
-		ids = append(ids, fmt.Sprintf("%x", id[:]))
+		ids = append(ids, t.hex(id[:]))
 		last = id
 	}
-	return ids
+	t.lists = t.lists[:from+len(ids)]
+	return ids[:len(ids):len(ids)]
 }
 
 func (t *trial) ownerOf(f *finding) string {
@@ -462,5 +464,5 @@ func (t *trial) owner(service, namespace string, attr func(string) (string, bool
 	if t.cfg.Owner == nil {
 		return verdict.OwnerUnowned
 	}
-	return string([]byte(t.cfg.Owner(service, namespace, attr)))
+	return t.own(t.cfg.Owner(service, namespace, attr))
 }

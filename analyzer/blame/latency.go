@@ -2,7 +2,6 @@ package blame
 
 import (
 	"cmp"
-	"fmt"
 	"math/bits"
 	"slices"
 	"strings"
@@ -73,9 +72,9 @@ func (t *trial) queued(consumer int32) (finding, bool) {
 	f.accountable, f.service = t.serviceName(consumer), c.Service
 	f.nodes = []int32{producer, consumer}
 	f.excessNs = waitedNs - normal.MeanNs()
-	f.summary = fmt.Sprintf("the message waited %s in the queue, normal is %s", verdict.Took(waitedNs), verdict.Took(normal.QuantileNs(0.5)))
-	f.evidence = []string{f.summary, fmt.Sprintf("%s then handled it in %s", t.operationWords(consumer), verdict.Took(c.DurationNs()))}
-	f.runnerUp = &verdict.Candidate{Site: t.serviceSite(consumer), Confidence: 0.1}
+	f.summary = t.sprintf("the message waited %s in the queue, normal is %s", t.took(waitedNs), t.took(normal.QuantileNs(0.5)))
+	f.evidence = t.lines(f.summary, t.sprintf("%s then handled it in %s", t.operationWords(consumer), t.took(c.DurationNs())))
+	f.runnerUp = t.candidate(t.serviceSite(consumer), 0.1)
 	return f, true
 }
 
@@ -401,9 +400,9 @@ func (t *trial) slowPeer(c int32, ns int64) finding {
 		f.confidence = 0.4
 	}
 	f.excessNs = ns
-	f.summary = fmt.Sprintf("%s took %s%s", t.callName(c), verdict.Took(n.DurationNs()), t.normalCall(c))
-	f.evidence = []string{fmt.Sprintf("%s took %s%s; it sends no spans, so nothing is known of what happened inside", t.callWords(c), verdict.Took(n.DurationNs()), t.normalCall(c))}
-	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseRequest), Confidence: 0.1}
+	f.summary = t.sprintf("%s took %s%s", t.callName(c), t.took(n.DurationNs()), t.normalCall(c))
+	f.evidence = t.lines(t.sprintf("%s took %s%s; it sends no spans, so nothing is known of what happened inside", t.callWords(c), t.took(n.DurationNs()), t.normalCall(c)))
+	f.runnerUp = t.candidate(t.edge(c, verdict.PhaseRequest), 0.1)
 	return f
 }
 
@@ -421,38 +420,38 @@ func (t *trial) ownTime(i int32, m *term) finding {
 	case termCalls:
 		f.rule = "too-many-calls"
 		f.nodes = []int32{i, m.call}
-		f.summary = fmt.Sprintf("%s made %d calls of %s, normal is %.3g", own(n.Name), m.count, t.callName(m.call), m.usual)
-		f.evidence = []string{fmt.Sprintf("%s made %d calls of %s one after the other, normal is %.3g; each took about as long as ever", t.operationWords(i), m.count, t.callName(m.call), m.usual)}
-		f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(m.call)}, Confidence: 0.1}
+		f.summary = t.sprintf("%s made %d calls of %s, normal is %.3g", t.own(n.Name), m.count, t.callName(m.call), m.usual)
+		f.evidence = t.lines(t.sprintf("%s made %d calls of %s one after the other, normal is %.3g; each took about as long as ever", t.operationWords(i), m.count, t.callName(m.call), m.usual))
+		f.runnerUp = t.candidate(verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(m.call)}, 0.1)
 	case termBackoff:
 		f.rule, f.confidence = "backoff", 0.75
 		f.site = t.edge(m.call, verdict.PhaseBackoff)
 		f.nodes = []int32{m.call}
-		f.summary = fmt.Sprintf("it waited %s between two attempts", verdict.Took(m.ns))
-		f.evidence = []string{fmt.Sprintf("%s tried %s again after a failure, and waited %s before that", t.serviceName(i), t.callName(m.call), verdict.Took(m.ns))}
-		f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(m.call)}, Confidence: 0.2}
+		f.summary = t.sprintf("it waited %s between two attempts", t.took(m.ns))
+		f.evidence = t.lines(t.sprintf("%s tried %s again after a failure, and waited %s before that", t.serviceName(i), t.callName(m.call), t.took(m.ns)))
+		f.runnerUp = t.candidate(verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(m.call)}, 0.2)
 	case termPool:
 		f.rule, f.confidence = "pool-wait", 0.65
 		f.site = t.edge(m.call, verdict.PhasePool)
 		f.nodes = []int32{i, m.call}
-		f.summary = fmt.Sprintf("it waited %s for connections", verdict.Took(m.ns))
-		f.evidence = []string{fmt.Sprintf("%s stood still for %s, each time right before one of its %d calls to %s and nowhere else; the calls themselves were fast",
-			t.operationWords(i), verdict.Took(m.ns), m.count, t.target(m.call))}
-		f.runnerUp = &verdict.Candidate{Site: t.serviceSite(i), Confidence: 0.3}
+		f.summary = t.sprintf("it waited %s for connections", t.took(m.ns))
+		f.evidence = t.lines(t.sprintf("%s stood still for %s, each time right before one of its %d calls to %s and nowhere else; the calls themselves were fast",
+			t.operationWords(i), t.took(m.ns), m.count, t.target(m.call)))
+		f.runnerUp = t.candidate(t.serviceSite(i), 0.3)
 	default:
 		if waitsForPool(n.Name) && n.Kind == spans.KindInternal {
 			f.rule, f.confidence = "pool-wait", 0.75
 			f.site = verdict.Site{Kind: verdict.SiteEdge, Caller: t.serviceName(i), Callee: t.nextCallee(i), Phase: verdict.PhasePool}
-			f.summary = fmt.Sprintf("%s took %s%s", own(n.Name), verdict.Took(n.DurationNs()), t.normalOperation(i))
-			f.evidence = []string{t.serviceName(i) + ": " + f.summary + ": it waited for a connection of its own pool"}
-			f.runnerUp = &verdict.Candidate{Site: t.serviceSite(i), Confidence: 0.15}
+			f.summary = t.sprintf("%s took %s%s", t.own(n.Name), t.took(n.DurationNs()), t.normalOperation(i))
+			f.evidence = t.lines(t.serviceName(i) + ": " + f.summary + ": it waited for a connection of its own pool")
+			f.runnerUp = t.candidate(t.serviceSite(i), 0.15)
 			return f
 		}
-		f.summary = fmt.Sprintf("%s took %s%s", own(n.Name), verdict.Took(n.DurationNs()), t.normalOperation(i))
-		f.evidence = []string{fmt.Sprintf("%s took %s%s; %s of it is its own work beyond the usual, with none of its calls running",
-			t.operationWords(i), verdict.Took(n.DurationNs()), t.normalOperation(i), verdict.Took(m.ns))}
+		f.summary = t.sprintf("%s took %s%s", t.own(n.Name), t.took(n.DurationNs()), t.normalOperation(i))
+		f.evidence = t.lines(t.sprintf("%s took %s%s; %s of it is its own work beyond the usual, with none of its calls running",
+			t.operationWords(i), t.took(n.DurationNs()), t.normalOperation(i), t.took(m.ns)))
 		if call := n.Parent; call != trace.None && t.f.Nodes[call].Kind == spans.KindClient {
-			f.runnerUp = &verdict.Candidate{Site: t.edge(call, verdict.PhaseRequest), Confidence: 0.1}
+			f.runnerUp = t.candidate(t.edge(call, verdict.PhaseRequest), 0.1)
 		}
 	}
 	return f

@@ -1,7 +1,6 @@
 package blame
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -40,17 +39,17 @@ func (t *trial) callName(c int32) string {
 		name = t.f.Nodes[s].Name
 	}
 	if callee := t.calleeName(c); callee != "" && !strings.Contains(name, callee) {
-		return callee + " " + own(name)
+		return t.sprintf("%s %s", callee, name)
 	}
-	return own(name)
+	return t.own(name)
 }
 
 func (t *trial) callWords(c int32) string {
-	return t.serviceName(c) + "'s call to " + t.callName(c)
+	return t.sprintf("%s's call to %s", t.f.ServiceOf(c).Name, t.callName(c))
 }
 
 func (t *trial) operationWords(i int32) string {
-	return t.serviceName(i) + " " + own(t.f.Nodes[i].Name)
+	return t.sprintf("%s %s", t.f.ServiceOf(i).Name, t.f.Nodes[i].Name)
 }
 
 func (t *trial) spanWords(i int32) string {
@@ -64,13 +63,13 @@ func (t *trial) spanWords(i int32) string {
 func (t *trial) target(c int32) string {
 	f := &t.f.Nodes[c].Facts
 	if f.PeerService == "" && f.DBSystem == "" && f.MsgSystem == "" && f.Address != "" && f.Port != "" {
-		return own(f.Address + ":" + f.Port)
+		return t.own(f.Address + ":" + f.Port)
 	}
 	if f.PeerService == "" && f.Address != "" && f.DBSystem == "" && f.MsgSystem == "" {
-		return own(f.Address)
+		return t.own(f.Address)
 	}
 	if name := f.PeerName(); name != "" {
-		return own(name)
+		return t.own(name)
 	}
 	return t.calleeName(c)
 }
@@ -84,7 +83,7 @@ func (t *trial) said(i int32) string {
 	case f.GRPCCode > 0:
 		return trace.GRPCName(f.GRPCCode)
 	case trace.SQLState(f) != "":
-		return own(trace.SQLState(f))
+		return t.own(trace.SQLState(f))
 	case t.outcome[i].Class != "":
 		return string(t.outcome[i].Class)
 	}
@@ -101,9 +100,9 @@ func (t *trial) selfSaid(i int32) string {
 		if f.ExceptionMessage == "" {
 			return t.said(i)
 		}
-		return t.said(i) + " (" + cut(own(f.ExceptionMessage), 80) + ")"
+		return t.said(i) + " (" + cut(t.own(f.ExceptionMessage), 80) + ")"
 	default:
-		return own(kind)
+		return t.own(kind)
 	}
 }
 
@@ -188,7 +187,7 @@ func (t *trial) summary(v *verdict.Verdict, findings []finding) string {
 	} else if v.Symptom == verdict.SymptomLatency {
 		verb = "slowed"
 	}
-	sentence := fmt.Sprintf("%s%s %s %s: %s", who, owner, verb, entry, f.summary)
+	sentence := t.sprintf("%s%s %s %s: %s", who, owner, verb, entry, f.summary)
 	if len(findings) > 1 {
 		others := "1 other site shares the blame"
 		if len(findings) > 2 {
@@ -197,12 +196,12 @@ func (t *trial) summary(v *verdict.Verdict, findings []finding) string {
 		sentence += "; " + others
 	}
 	if v.Symptom == verdict.SymptomLatency {
-		sentence += fmt.Sprintf("; %s of %s too long", verdict.Took(f.excessNs), verdict.Took(excess(findings)))
+		sentence += t.sprintf("; %s of %s too long", t.took(f.excessNs), t.took(excess(findings)))
 	} else if passed := count(v.Hops, verdict.RolePropagated, verdict.RoleAmplified); passed > 0 {
-		sentence += fmt.Sprintf("; %s passed it on", plural(passed, "hop"))
+		sentence += t.sprintf("; %s passed it on", plural(passed, "hop"))
 	}
 	if f.attempts > 1 {
-		sentence += fmt.Sprintf("; it was tried %d times", f.attempts)
+		sentence += t.sprintf("; it was tried %d times", f.attempts)
 	}
 	return sentence + "."
 }

@@ -1,7 +1,6 @@
 package blame
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/whosehop/whosehop/analyzer/trace"
@@ -27,7 +26,7 @@ func (t *trial) stepSelf(it item, others []int32) ([]item, []finding) {
 		return nil, t.one(t.cancelled(it))
 	case o.Class == "TIMEOUT" && n.FirstChild != trace.None:
 		f := t.slowInside(i, i)
-		f.evidence[0] = fmt.Sprintf("%s ran out of time after %s", t.operationWords(i), verdict.Took(n.DurationNs()))
+		f.evidence[0] = t.sprintf("%s ran out of time after %s", t.operationWords(i), t.took(n.DurationNs()))
 		return nil, t.one(f)
 	case o.Level == trace.Soft && n.Parent == trace.None:
 		return nil, t.one(t.userAsked(i))
@@ -56,14 +55,14 @@ func (t *trial) stepSelf(it item, others []int32) ([]item, []finding) {
 	if n.Phantom() {
 		f.confidence = 0.4
 	}
-	f.summary = own(t.f.Nodes[op].Name) + " failed by itself" + with(t.selfSaid(i))
-	f.evidence = []string{fmt.Sprintf("%s ended with %s after %s and none of its own calls explains it%s",
-		t.operationWords(i), t.said(i), verdict.Took(n.DurationNs()), t.quoted(i))}
+	f.summary = t.sprintf("%s failed by itself with %s", t.f.Nodes[op].Name, t.selfSaid(i))
+	f.evidence = t.lines(t.sprintf("%s ended with %s after %s and none of its own calls explains it%s",
+		t.operationWords(i), t.said(i), t.took(n.DurationNs()), t.quoted(i)))
 	if len(others) > 0 {
-		f.evidence = append(f.evidence, fmt.Sprintf("%s below it ended well", plural(len(others), "span")))
+		f.evidence = append(f.evidence, t.sprintf("%s below it ended well", plural(len(others), "span")))
 	}
 	if call := n.Parent; call != trace.None && t.f.Nodes[call].Kind == spans.KindClient {
-		f.runnerUp = &verdict.Candidate{Site: t.edge(call, verdict.PhaseRequest), Confidence: round(1 - f.confidence)}
+		f.runnerUp = t.candidate(t.edge(call, verdict.PhaseRequest), round(1-f.confidence))
 	}
 	return nil, t.one(f)
 }
@@ -106,12 +105,12 @@ func (t *trial) contract(at, call int32) finding {
 	f.site = t.edge(call, verdict.PhaseContract)
 	f.class = verdict.ClassDecode
 	f.nodes = append(f.nodes, call)
-	f.summary = fmt.Sprintf("%s could not read the answer of %s", t.serviceName(call), t.calleeName(call))
-	f.evidence = []string{
-		fmt.Sprintf("%s was answered well after %s", t.callWords(call), verdict.Took(t.f.Nodes[call].DurationNs())),
-		fmt.Sprintf("%s then failed to read it%s", t.operationWords(at), t.quoted(at)),
-	}
-	f.runnerUp = &verdict.Candidate{Site: t.serviceSite(call), Confidence: 0.35}
+	f.summary = t.sprintf("%s could not read the answer of %s", t.serviceName(call), t.calleeName(call))
+	f.evidence = t.lines(
+		t.sprintf("%s was answered well after %s", t.callWords(call), t.took(t.f.Nodes[call].DurationNs())),
+		t.sprintf("%s then failed to read it%s", t.operationWords(at), t.quoted(at)),
+	)
+	f.runnerUp = t.candidate(t.serviceSite(call), 0.35)
 	t.decideContract(&f, call, "nothing says which of the two has changed")
 	return f
 }
@@ -163,8 +162,8 @@ func (t *trial) refusal(c, s int32) finding {
 		}
 		f.nodes = []int32{c, answer}
 		f.summary = "it refuses what it took before, with " + t.said(answer)
-		f.evidence = []string{fmt.Sprintf("%s was refused with %s%s", t.callWords(c), t.said(answer), t.quoted(answer)), why}
-		f.runnerUp = &verdict.Candidate{Site: t.serviceSite(c), Confidence: 0.15}
+		f.evidence = t.lines(t.sprintf("%s was refused with %s%s", t.callWords(c), t.said(answer), t.quoted(answer)), why)
+		f.runnerUp = t.candidate(t.serviceSite(c), 0.15)
 		return f
 	}
 	// Whoever passed the same answer on is not the one who made it a failure.
@@ -185,15 +184,15 @@ func (t *trial) refusal(c, s int32) finding {
 	f := t.base(answer, rule, 0.75)
 	f.site, f.accountable, f.service = t.serviceSite(op), t.serviceName(op), t.f.Nodes[op].Service
 	f.nodes = []int32{op, c, answer}
-	f.summary = fmt.Sprintf("%s refused what it sent with %s", t.calleeName(c), t.said(answer))
-	f.evidence = []string{
-		fmt.Sprintf("%s was refused with %s after %s%s", t.callWords(c), t.said(answer), verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(answer)),
-		fmt.Sprintf("%s made of that %s: its request, or how it deals with the refusal, is at fault", t.operationWords(op), t.said(op)),
-	}
+	f.summary = t.sprintf("%s refused what it sent with %s", t.calleeName(c), t.said(answer))
+	f.evidence = t.lines(
+		t.sprintf("%s was refused with %s after %s%s", t.callWords(c), t.said(answer), t.took(t.f.Nodes[c].DurationNs()), t.quoted(answer)),
+		t.sprintf("%s made of that %s: its request, or how it deals with the refusal, is at fault", t.operationWords(op), t.said(op)),
+	)
 	if rule == "auth" {
-		f.summary = fmt.Sprintf("%s did not accept its credentials (%s)", t.calleeName(c), t.said(answer))
+		f.summary = t.sprintf("%s did not accept its credentials (%s)", t.calleeName(c), t.said(answer))
 	}
-	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseContract), Confidence: 0.2}
+	f.runnerUp = t.candidate(t.edge(c, verdict.PhaseContract), 0.2)
 	return f
 }
 
@@ -211,7 +210,7 @@ func (t *trial) rejectsOfLate(c int32) string {
 		own = own || r.Caller == t.f.ServiceOf(c).Name
 	}
 	if rose >= 2 {
-		return fmt.Sprintf("%s now refuses %d callers that it answered well before: they did not all break at once", callee, rose)
+		return t.sprintf("%s now refuses %d callers that it answered well before: they did not all break at once", callee, rose)
 	}
 	if change := t.changed(t.serviceNamed(callee), c); change != "" && own {
 		return change + ", and refuses since what it took before"
@@ -233,7 +232,7 @@ func (t *trial) changed(service, at int32) string {
 	if !ok || nowNs-sinceNs > freshNs {
 		return ""
 	}
-	return fmt.Sprintf("%s went from version %s to %s", s.Name, from, s.Version)
+	return t.sprintf("%s went from version %s to %s", s.Name, from, s.Version)
 }
 
 // userAsked: the refusal went up to the entry unchanged.
@@ -244,7 +243,7 @@ func (t *trial) userAsked(entry int32) finding {
 	}
 	f.site = verdict.Site{Kind: verdict.SiteUser}
 	f.summary = "the request itself was refused with " + t.said(entry)
-	f.evidence = []string{fmt.Sprintf("%s was answered with %s, and nothing below it failed: the request itself was refused", t.operationWords(entry), t.said(entry))}
+	f.evidence = t.lines(t.sprintf("%s was answered with %s, and nothing below it failed: the request itself was refused", t.operationWords(entry), t.said(entry)))
 	return f
 }
 
@@ -252,12 +251,12 @@ func (t *trial) noSuchMethod(c, s int32) finding {
 	f := t.byCaller(t.base(c, "no-such-method", 0.5), c)
 	f.site = t.edge(c, verdict.PhaseContract)
 	f.class = verdict.ClassUnimplemented
-	f.summary = fmt.Sprintf("%s does not have what %s calls", t.calleeName(c), t.serviceName(c))
-	f.evidence = []string{fmt.Sprintf("%s was answered with %s", t.callWords(c), t.said(c))}
+	f.summary = t.sprintf("%s does not have what %s calls", t.calleeName(c), t.serviceName(c))
+	f.evidence = t.lines(t.sprintf("%s was answered with %s", t.callWords(c), t.said(c)))
 	if s != trace.None {
 		f.nodes = append(f.nodes, s)
 	}
-	f.runnerUp = &verdict.Candidate{Site: verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(c)}, Confidence: 0.4}
+	f.runnerUp = t.candidate(verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(c)}, 0.4)
 	t.decideContract(&f, c, "nothing says which of the two has changed")
 	return f
 }
@@ -273,10 +272,10 @@ func (t *trial) conflict(c, s int32) finding {
 		f = t.byCallee(f, c, s)
 		f.nodes = append(f.nodes, s)
 	}
-	f.summary = fmt.Sprintf("%s answered %s", t.calleeName(c), t.said(c))
-	f.evidence = []string{fmt.Sprintf("%s: %s after %s%s; concurrent work of its callers is against each other",
-		t.callWords(c), f.summary, verdict.Took(t.f.Nodes[c].DurationNs()), t.quoted(c))}
-	f.runnerUp = &verdict.Candidate{Site: t.serviceSite(c), Confidence: 0.35}
+	f.summary = t.sprintf("%s answered %s", t.calleeName(c), t.said(c))
+	f.evidence = t.lines(t.sprintf("%s: %s after %s%s; concurrent work of its callers is against each other",
+		t.callWords(c), f.summary, t.took(t.f.Nodes[c].DurationNs()), t.quoted(c)))
+	f.runnerUp = t.candidate(t.serviceSite(c), 0.35)
 	return f
 }
 
@@ -292,7 +291,7 @@ func (t *trial) overload(at, s int32) finding {
 		f.site = t.edge(call, verdict.PhaseContract)
 		f.confidence = 0.75
 		f.summary = "its message is larger than " + t.calleeName(call) + " takes"
-		f.evidence = []string{t.callWords(call) + ": " + f.summary + t.quoted(call)}
+		f.evidence = t.lines(t.callWords(call) + ": " + f.summary + t.quoted(call))
 		return f
 	}
 	switch {
@@ -303,11 +302,11 @@ func (t *trial) overload(at, s int32) finding {
 		f.accountable = f.site.Peer
 	}
 	f.summary = "it refused the call as one too many"
-	f.evidence = []string{fmt.Sprintf("%s ended with %s after %s%s", t.spanWords(at), t.said(at), verdict.Took(t.f.Nodes[at].DurationNs()), t.quoted(at))}
+	f.evidence = t.lines(t.sprintf("%s ended with %s after %s%s", t.spanWords(at), t.said(at), t.took(t.f.Nodes[at].DurationNs()), t.quoted(at)))
 	if t.f.Nodes[call].Kind != spans.KindClient {
 		return f
 	}
-	f.runnerUp = &verdict.Candidate{Site: t.serviceSite(call), Confidence: 0.35}
+	f.runnerUp = t.candidate(t.serviceSite(call), 0.35)
 	r := t.route(call)
 	now, before := r.Late.RatePerMinute(), r.Before.RatePerMinute()
 	switch {
@@ -317,11 +316,11 @@ func (t *trial) overload(at, s int32) finding {
 		f = t.byCaller(f, call)
 		f.site, f.runnerUp.Site = f.runnerUp.Site, f.site
 		f.confidence, f.runnerUp.Confidence = 0.8, 0.15
-		f.summary = fmt.Sprintf("it calls %s %.1f times a minute, normal is %.1f", t.calleeName(call), now, before)
-		f.evidence = append(f.evidence, fmt.Sprintf("%s: %s; the limit did what it is for", t.serviceName(call), f.summary))
+		f.summary = t.sprintf("it calls %s %.1f times a minute, normal is %.1f", t.calleeName(call), now, before)
+		f.evidence = append(f.evidence, t.sprintf("%s: %s; the limit did what it is for", t.serviceName(call), f.summary))
 	default:
 		f.confidence, f.runnerUp.Confidence = 0.75, 0.15
-		f.evidence = append(f.evidence, fmt.Sprintf("%s asks no more than usual: %.1f times a minute, normal is %.1f", t.serviceName(call), now, before))
+		f.evidence = append(f.evidence, t.sprintf("%s asks no more than usual: %.1f times a minute, normal is %.1f", t.serviceName(call), now, before))
 	}
 	return f
 }
@@ -372,20 +371,20 @@ func (t *trial) poison(consumer int32) []finding {
 			return nil // most messages fail: it is not this one
 		}
 	}
-	why := fmt.Sprintf("the same message failed %d times at %s%s", tries, t.operationWords(consumer), t.quoted(consumer))
+	why := t.sprintf("the same message failed %d times at %s%s", tries, t.operationWords(consumer), t.quoted(consumer))
 	if dead {
-		why = fmt.Sprintf("%s gave the message up as a dead letter%s", t.operationWords(consumer), t.quoted(consumer))
+		why = t.sprintf("%s gave the message up as a dead letter%s", t.operationWords(consumer), t.quoted(consumer))
 	}
 	by := t.byCaller(t.base(consumer, "poison", 0.55), producer)
 	by.site, by.nodes, by.weight = t.serviceSite(producer), nodes, 0.5
 	by.summary = "one message of it cannot be handled"
-	by.evidence = []string{why, "other messages are handled well, so it is this one, or how it is read"}
+	by.evidence = t.lines(why, "other messages are handled well, so it is this one, or how it is read")
 	to := t.byCaller(t.base(consumer, "poison", 0.45), consumer)
 	to.site, to.nodes, to.weight = t.serviceSite(consumer), nodes, 0.4
 	to.summary = "it fails again and again at one message"
 	to.evidence = by.evidence
-	by.runnerUp = &verdict.Candidate{Site: to.site, Confidence: 0.4}
-	to.runnerUp = &verdict.Candidate{Site: by.site, Confidence: 0.5}
+	by.runnerUp = t.candidate(to.site, 0.4)
+	to.runnerUp = t.candidate(by.site, 0.5)
 	return []finding{by, to}
 }
 
@@ -406,7 +405,7 @@ func (t *trial) breakerOpen(i int32) finding {
 	f.site, f.accountable, f.service = t.serviceSite(i), t.serviceName(i), t.f.Nodes[i].Service
 	f.class = verdict.ClassBreaker
 	f.summary = "its circuit breaker refused the call"
-	f.evidence = []string{fmt.Sprintf("%s ended with %s%s; no call was made", t.operationWords(i), t.said(i), t.quoted(i))}
+	f.evidence = t.lines(t.sprintf("%s ended with %s%s; no call was made", t.operationWords(i), t.said(i), t.quoted(i)))
 	return f
 }
 
@@ -419,8 +418,8 @@ func (t *trial) database(c int32) finding {
 		f.site = t.peerSite(c)
 		f.accountable = f.site.Peer
 		f.summary = what
-		f.evidence = []string{fmt.Sprintf("%s: %s (%s)%s", t.callWords(c), what, t.said(c), t.quoted(c))}
-		f.runnerUp = &verdict.Candidate{Site: t.serviceSite(c), Confidence: 0.2}
+		f.evidence = t.lines(t.sprintf("%s: %s (%s)%s", t.callWords(c), what, t.said(c), t.quoted(c)))
+		f.runnerUp = t.candidate(t.serviceSite(c), 0.2)
 		return f
 	}
 	switch {
@@ -436,9 +435,9 @@ func (t *trial) database(c int32) finding {
 		f := t.byCaller(t.base(c, "bad-query", 0.85), c)
 		f.site = t.serviceSite(c)
 		f.summary = "its statement was refused by the database" + with(t.said(c))
-		f.evidence = []string{fmt.Sprintf("%s: the database answered %s%s, so it works and the statement or its data does not fit it",
-			t.callWords(c), t.said(c), t.quoted(c))}
-		f.runnerUp = &verdict.Candidate{Site: t.peerSite(c), Confidence: 0.1}
+		f.evidence = t.lines(t.sprintf("%s: the database answered %s%s, so it works and the statement or its data does not fit it",
+			t.callWords(c), t.said(c), t.quoted(c)))
+		f.runnerUp = t.candidate(t.peerSite(c), 0.1)
 		return f
 	}
 	switch o.Class {
@@ -499,9 +498,9 @@ func (t *trial) pool(at int32) finding {
 	if call == at && t.f.Nodes[at].Kind != spans.KindClient {
 		f.site.Callee = ""
 	}
-	f.summary = fmt.Sprintf("it had no free connection for %s", verdict.Took(t.f.Nodes[at].DurationNs()))
-	f.evidence = []string{fmt.Sprintf("%s waited %s for a connection of its own pool%s", t.spanWords(at), verdict.Took(t.f.Nodes[at].DurationNs()), t.quoted(at))}
-	f.runnerUp = &verdict.Candidate{Site: t.peerSite(call), Confidence: 0.2}
+	f.summary = t.sprintf("it had no free connection for %s", t.took(t.f.Nodes[at].DurationNs()))
+	f.evidence = t.lines(t.sprintf("%s waited %s for a connection of its own pool%s", t.spanWords(at), t.took(t.f.Nodes[at].DurationNs()), t.quoted(at)))
+	f.runnerUp = t.candidate(t.peerSite(call), 0.2)
 	return f
 }
 

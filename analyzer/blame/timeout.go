@@ -1,8 +1,6 @@
 package blame
 
 import (
-	"fmt"
-
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/verdict"
 )
@@ -23,12 +21,12 @@ func (t *trial) timedOut(c, s int32) []finding {
 		f := t.base(c, "late-start", 0.75)
 		f.site = t.edge(c, verdict.PhaseRequest)
 		f.nodes = append(f.nodes, s)
-		f.summary = fmt.Sprintf("the request reached %s only after %s", t.serviceName(s), verdict.Took(startLagNs))
-		f.evidence = []string{
-			fmt.Sprintf("%s gave up on %s after %s", t.serviceName(c), t.callName(c), verdict.Took(waitedNs)),
-			fmt.Sprintf("%s began %s after the call was made and then ran %s", t.operationWords(s), verdict.Took(startLagNs), verdict.Took(ranNs)),
-		}
-		f.runnerUp = &verdict.Candidate{Site: t.serviceSite(s), Confidence: 0.15}
+		f.summary = t.sprintf("the request reached %s only after %s", t.serviceName(s), t.took(startLagNs))
+		f.evidence = t.lines(
+			t.sprintf("%s gave up on %s after %s", t.serviceName(c), t.callName(c), t.took(waitedNs)),
+			t.sprintf("%s began %s after the call was made and then ran %s", t.operationWords(s), t.took(startLagNs), t.took(ranNs)),
+		)
+		f.runnerUp = t.candidate(t.serviceSite(s), 0.15)
 		return t.one(f)
 	case normal != nil && !sn.NoDuration && t.shortBudget(waitedNs, ranNs, normal.QuantileNs(0.5), normal.QuantileNs(0.95), outlived):
 		if op := t.deadlinePassedOn(c); op != trace.None {
@@ -41,12 +39,12 @@ func (t *trial) timedOut(c, s int32) []finding {
 	f := t.base(c, "late-answer", 0.7)
 	f.site = t.edge(c, verdict.PhaseResponse)
 	f.nodes = append(f.nodes, s)
-	f.summary = fmt.Sprintf("the answer of %s was ready after %s and never arrived", t.serviceName(s), verdict.Took(startLagNs+ranNs))
-	f.evidence = []string{
-		fmt.Sprintf("%s ended well after %s", t.operationWords(s), verdict.Took(ranNs)),
-		fmt.Sprintf("%s waited %s for it and gave up", t.serviceName(c), verdict.Took(waitedNs)),
-	}
-	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseRequest), Confidence: 0.2}
+	f.summary = t.sprintf("the answer of %s was ready after %s and never arrived", t.serviceName(s), t.took(startLagNs+ranNs))
+	f.evidence = t.lines(
+		t.sprintf("%s ended well after %s", t.operationWords(s), t.took(ranNs)),
+		t.sprintf("%s waited %s for it and gave up", t.serviceName(c), t.took(waitedNs)),
+	)
+	f.runnerUp = t.candidate(t.edge(c, verdict.PhaseRequest), 0.2)
 	return t.one(f)
 }
 
@@ -79,24 +77,24 @@ func (t *trial) deadlinePassedOn(c int32) int32 {
 func (t *trial) budgetSpent(c, op int32) finding {
 	f := t.slowInside(c, op)
 	f.rule = "budget-spent"
-	f.evidence[0] = fmt.Sprintf("%s had only %s left of the deadline: %s had passed in %s before",
-		t.callWords(c), verdict.Took(t.f.Nodes[c].DurationNs()), verdict.Took(t.f.Nodes[c].StartNs-t.f.Nodes[op].StartNs), t.serviceName(op))
+	f.evidence[0] = t.sprintf("%s had only %s left of the deadline: %s had passed in %s before",
+		t.callWords(c), t.took(t.f.Nodes[c].DurationNs()), t.took(t.f.Nodes[c].StartNs-t.f.Nodes[op].StartNs), t.serviceName(op))
 	return f
 }
 
 func (t *trial) budgetShort(c, s int32, medianNs, p95Ns int64) finding {
 	f := t.byCaller(t.base(c, "budget-short", 0.85), c)
 	f.site = t.edge(c, verdict.PhaseBudget)
-	f.summary = fmt.Sprintf("it waits %s for what normally takes %s", verdict.Took(t.f.Nodes[c].DurationNs()), verdict.Took(medianNs))
-	f.evidence = []string{fmt.Sprintf("%s gave up on %s after %s", t.serviceName(c), t.callName(c), verdict.Took(t.f.Nodes[c].DurationNs()))}
+	f.summary = t.sprintf("it waits %s for what normally takes %s", t.took(t.f.Nodes[c].DurationNs()), t.took(medianNs))
+	f.evidence = t.lines(t.sprintf("%s gave up on %s after %s", t.serviceName(c), t.callName(c), t.took(t.f.Nodes[c].DurationNs())))
 	if s != trace.None {
 		f.nodes = append(f.nodes, s)
-		f.evidence = append(f.evidence, fmt.Sprintf("%s ran %s; normal is %s, 95 in 100 take no more than %s",
-			t.operationWords(s), verdict.Took(t.f.Nodes[s].DurationNs()), verdict.Took(medianNs), verdict.Took(p95Ns)))
-		f.runnerUp = &verdict.Candidate{Site: t.serviceSite(s), Confidence: 0.1}
+		f.evidence = append(f.evidence, t.sprintf("%s ran %s; normal is %s, 95 in 100 take no more than %s",
+			t.operationWords(s), t.took(t.f.Nodes[s].DurationNs()), t.took(medianNs), t.took(p95Ns)))
+		f.runnerUp = t.candidate(t.serviceSite(s), 0.1)
 	} else {
-		f.evidence = append(f.evidence, fmt.Sprintf("%s normally answers in %s, 95 in 100 times in no more than %s", t.target(c), verdict.Took(medianNs), verdict.Took(p95Ns)))
-		f.runnerUp = &verdict.Candidate{Site: t.peerSite(c), Confidence: 0.1}
+		f.evidence = append(f.evidence, t.sprintf("%s normally answers in %s, 95 in 100 times in no more than %s", t.target(c), t.took(medianNs), t.took(p95Ns)))
+		f.runnerUp = t.candidate(t.peerSite(c), 0.1)
 	}
 	return f
 }
@@ -115,7 +113,7 @@ func (t *trial) slowInside(c, s int32) finding {
 	f.evidence = append([]string{t.gaveUp(c)}, f.evidence...)
 	f.nodes = append([]int32{c}, f.nodes...)
 	f.weight, f.confidence = 1, min(f.confidence, 0.75)
-	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseBudget), Confidence: 0.15}
+	f.runnerUp = t.candidate(t.edge(c, verdict.PhaseBudget), 0.15)
 	if normal == nil {
 		// It may always take that long, and the wait be too short.
 		f.confidence, f.runnerUp.Confidence = 0.6, 0.3
@@ -141,15 +139,15 @@ func (t *trial) timedOutSilent(c int32) finding {
 	f := t.base(c, "timeout-peer", 0.7)
 	f.site = t.peerSite(c)
 	f.accountable = f.site.Peer
-	f.summary = fmt.Sprintf("%s did not answer within %s", t.target(c), verdict.Took(n.DurationNs()))
-	f.evidence = []string{fmt.Sprintf("%s: no answer within %s%s%s; it sends no spans, so nothing is known of what happened inside",
-		t.callWords(c), verdict.Took(n.DurationNs()), t.normalCall(c), t.quoted(c))}
-	f.runnerUp = &verdict.Candidate{Site: t.edge(c, verdict.PhaseRequest), Confidence: 0.2}
+	f.summary = t.sprintf("%s did not answer within %s", t.target(c), t.took(n.DurationNs()))
+	f.evidence = t.lines(t.sprintf("%s: no answer within %s%s%s; it sends no spans, so nothing is known of what happened inside",
+		t.callWords(c), t.took(n.DurationNs()), t.normalCall(c), t.quoted(c)))
+	f.runnerUp = t.candidate(t.edge(c, verdict.PhaseRequest), 0.2)
 	return f
 }
 
 func (t *trial) gaveUp(c int32) string {
-	return fmt.Sprintf("%s gave up on %s after %s", t.serviceName(c), t.callName(c), verdict.Took(t.f.Nodes[c].DurationNs()))
+	return t.sprintf("%s gave up on %s after %s", t.serviceName(c), t.callName(c), t.took(t.f.Nodes[c].DurationNs()))
 }
 
 func (t *trial) normalOperation(i int32) string {
@@ -157,7 +155,7 @@ func (t *trial) normalOperation(i int32) string {
 	if d == nil {
 		return ""
 	}
-	return fmt.Sprintf(" (normal is %s)", verdict.Took(d.QuantileNs(0.5)))
+	return t.sprintf(" (normal is %s)", t.took(d.QuantileNs(0.5)))
 }
 
 func (t *trial) normalCall(c int32) string {
@@ -166,5 +164,5 @@ func (t *trial) normalCall(c int32) string {
 	if d == nil {
 		return ""
 	}
-	return fmt.Sprintf(" (normal is %s)", verdict.Took(d.QuantileNs(0.5)))
+	return t.sprintf(" (normal is %s)", t.took(d.QuantileNs(0.5)))
 }
