@@ -19,7 +19,7 @@ type hop struct {
 	passed     int32 // the failed call below it that is on the path
 	attempts   int32 // of a retry group of its own that failed in the end
 	calls      int   // its server side was called so often
-	waited     int32 // its first operation on the path of a latency verdict
+	waited     int32 // its first operation on the path, down which the time was followed
 	phantom    bool
 }
 
@@ -124,7 +124,7 @@ func (t *trial) role(h *hop, s int32, origins map[string]*finding, findings []fi
 		}
 		return verdict.RoleOrigin, f.summary
 	}
-	if t.symptom == verdict.SymptomLatency && h.waited != trace.None && !failed {
+	if h.waited != trace.None && !failed && (t.symptom == verdict.SymptomLatency || ranOutOfTime(findings)) {
 		return verdict.RolePropagated, t.sprintf("took %s because it waited for what it called", t.took(t.f.Nodes[h.waited].DurationNs()))
 	}
 	because := "because of a failure elsewhere"
@@ -173,6 +173,11 @@ func (t *trial) role(h *hop, s int32, origins map[string]*finding, findings []fi
 		why += t.sprintf(", and %s well too", plural(h.calls-1, "further call"))
 	}
 	return verdict.RoleCleared, why
+}
+
+// ranOutOfTime: the trace failed, and it is the time it took that was looked into.
+func ranOutOfTime(findings []finding) bool {
+	return slices.ContainsFunc(findings, func(f finding) bool { return f.rule == "slow-callee" || f.rule == "budget-spent" })
 }
 
 // couldNotRead: a service failed over a good answer, for which another one has to answer.
