@@ -30,7 +30,11 @@ func (t *trial) stepCall(it item) ([]item, []finding) {
 	return nil, t.one(t.unserved(it))
 }
 
-func (t *trial) one(f finding) []finding { return []finding{f} }
+// one is a list of one finding, good until the next one.
+func (t *trial) one(f finding) []finding {
+	t.found[0] = f
+	return t.found[:]
+}
 
 // stepServed explains a failed call whose server side is there.
 func (t *trial) stepServed(it item, s int32) ([]item, []finding) {
@@ -46,10 +50,10 @@ func (t *trial) stepServed(it item, s int32) ([]item, []finding) {
 		t.onPath[s] = true
 		return nil, t.one(t.noSuchMethod(c, s))
 	case so.Level == trace.Fail:
-		return it.down(s), nil
+		return t.handOn(it.down(s)), nil
 	case so.Level == trace.Soft:
 		if candidates, _ := t.candidates(s); hasFailure(t, candidates) {
-			return it.down(s), nil
+			return t.handOn(it.down(s)), nil
 		}
 		t.onPath[s] = true
 		return nil, t.one(t.refusal(c, s))
@@ -233,7 +237,7 @@ func (t *trial) crash(c, s int32) finding {
 	f.evidence = t.lines(
 		t.sprintf("%s ended with %s after %s", t.callWords(c), t.outcome[c].Class, t.took(t.f.Nodes[c].DurationNs())),
 		t.sprintf("%s had begun to work: %s of its own within that call %s there, its server span was never sent",
-			t.serviceName(s), plural(count, "span"), isAre(count)),
+			t.serviceName(s), t.plural(count, "span"), isAre(count)),
 	)
 	f.runnerUp = t.candidate(t.edge(c, verdict.PhaseResponse), 0.1)
 	if t.outcome[c].Class == "TIMEOUT" {

@@ -61,9 +61,16 @@ func (t *trial) step(it item) (next []item, found []finding) {
 	return t.stepOperation(it)
 }
 
-// down hands an item's blame on to one node, whole.
-func (it item) down(node int32) []item {
-	return []item{{node: node, weight: it.weight, confidence: it.confidence, attempts: it.attempts, runnerUp: it.runnerUp}}
+// down is the item at another node, whole.
+func (it item) down(node int32) item {
+	it.node = node
+	return it
+}
+
+// handOn is a list of one item, good until the next one.
+func (t *trial) handOn(it item) []item {
+	t.next = append(t.next[:0], it)
+	return t.next
 }
 
 // candidate is a failed node that may be why its parent failed: part C of the rules.
@@ -102,7 +109,7 @@ func (t *trial) stepOperation(it item) ([]item, []finding) {
 	}
 	if best >= 0 && math.Exp(bestScore)/total > 0.5 {
 		p := math.Exp(bestScore) / total
-		next := it.down(candidates[best].node)
+		next := t.handOn(it.down(candidates[best].node))
 		next[0].confidence = min(it.confidence, 0.5+0.5*p) // a chain is as sure as its weakest link
 		if r := t.runnerUp(candidates, best, total); r != nil {
 			next[0].runnerUp = r
@@ -121,7 +128,7 @@ func (t *trial) stepOperation(it item) ([]item, []finding) {
 	}
 	for _, c := range candidates {
 		if p := math.Exp(c.score) / total; p >= 0.1 {
-			split := it.down(c.node)[0]
+			split := it.down(c.node)
 			split.weight *= p / sum
 			split.confidence *= 0.7
 			next = append(next, split)
@@ -129,7 +136,7 @@ func (t *trial) stepOperation(it item) ([]item, []finding) {
 	}
 	if len(next) == 0 { // very many alike
 		for _, c := range candidates {
-			split := it.down(c.node)[0]
+			split := it.down(c.node)
 			split.weight /= float64(len(candidates))
 			split.confidence *= 0.7
 			next = append(next, split)
@@ -213,7 +220,7 @@ func (t *trial) candidates(parent int32) (found []candidate, others []int32) {
 	slices.SortFunc(found, func(a, b candidate) int { return int(a.node - b.node) })
 	after := t.whatCameAfter(found, others)
 	for k := range found {
-		found[k].score += t.score(parent, found[k].node, after)
+		found[k].score += t.score(parent, found[k].node, &after)
 	}
 	return found, others
 }
@@ -221,31 +228,49 @@ func (t *trial) candidates(parent int32) (found []candidate, others []int32) {
 // cameAfter says when the last of the calls below a node began, so that each can be asked whether
 // anything came after it without looking at all the others.
 type cameAfter struct {
-	failedNs int64              // the last failed call
-	goodNs   int64              // the last call that ended well
-	sameNs   map[sameCall]int64 // the last one that ended well and was the same request
+	failedNs int64   // the last failed call
+	goodNs   int64   // the last call that ended well
+	good     []int32 // the calls that ended well
+	sameNs   map[sameCall]int64
 }
 
-func (t *trial) whatCameAfter(failed []candidate, good []int32) *cameAfter {
-	a := &cameAfter{}
-	if len(failed) == 0 {
-		return a
-	}
+func (t *trial) whatCameAfter(failed []candidate, good []int32) cameAfter {
+	a := cameAfter{good: good}
 	for _, c := range failed {
 		a.failedNs = max(a.failedNs, t.f.Nodes[c.node].StartNs)
 	}
-	a.sameNs = make(map[sameCall]int64)
 	for _, o := range good {
-		n := &t.f.Nodes[o]
-		if n.Kind == spans.KindInternal {
-			continue
+		if n := &t.f.Nodes[o]; n.Kind != spans.KindInternal {
+			a.goodNs = max(a.goodNs, n.StartNs)
 		}
-		a.goodNs = max(a.goodNs, n.StartNs)
-		key := callKey(n)
-		key.name += "@" + n.Facts.Address
-		a.sameNs[key] = max(a.sameNs[key], n.StartNs)
 	}
 	return a
+}
+
+// same says when the last call began that ended well and was the same request to the same place.
+func (a *cameAfter) same(t *trial, c int32) int64 {
+	place := func(i int32) sameCall {
+		key := callKey(&t.f.Nodes[i])
+		key.address = t.f.Nodes[i].Facts.Address
+		return key
+	}
+	if a.sameNs == nil && len(a.good) > pairwiseMost {
+		a.sameNs = make(map[sameCall]int64)
+		for _, o := range a.good {
+			key := place(o)
+			a.sameNs[key] = max(a.sameNs[key], t.f.Nodes[o].StartNs)
+		}
+	}
+	want, at := place(c), int64(0)
+	if a.sameNs != nil {
+		return a.sameNs[want]
+	}
+	for _, o := range a.good {
+		if t.f.Nodes[o].Kind != spans.KindInternal && place(o) == want {
+			at = max(at, t.f.Nodes[o].StartNs)
+		}
+	}
+	return at
 }
 
 // endedAfter: a call that went on after its parent had ended cannot be why it failed, unless the
@@ -282,9 +307,7 @@ func (t *trial) score(parent, c int32, after *cameAfter) float64 {
 	}
 	if after.goodNs >= n.EndNs {
 		s-- // it went on with something else
-		key := callKey(n)
-		key.name += "@" + n.Facts.Address
-		if after.sameNs[key] >= n.EndNs {
+		if after.same(t, c) >= n.EndNs {
 			s-- // and even with the same
 		}
 	}

@@ -26,10 +26,11 @@ const (
 type sameCall struct {
 	kind                                   spans.Kind
 	name, method, path, statement, message string
+	address                                string // where that is asked for as well
 }
 
 func callKey(n *trace.Node) sameCall {
-	return sameCall{n.Kind, n.Name, n.Facts.HTTPMethod, pathOf(n.Facts.URL), n.Facts.DBStatement, n.Facts.MsgID}
+	return sameCall{n.Kind, n.Name, n.Facts.HTTPMethod, pathOf(n.Facts.URL), n.Facts.DBStatement, n.Facts.MsgID, ""}
 }
 
 // pathOf is a URL without scheme and host: a retry may go to another instance.
@@ -55,54 +56,80 @@ func (t *trial) foldAll() {
 	}
 }
 
+// pairwiseMost is up to how many calls of a parent are compared with each other, one by one.
+const pairwiseMost = 64
+
 func (t *trial) foldChildren(parent int32) {
-	groups := make(map[sameCall][]int32)
-	var keys []sameCall
+	list := t.children[:0]
 	for c := t.f.Nodes[parent].FirstChild; c != trace.None; c = t.f.Nodes[c].NextSib {
 		n := &t.f.Nodes[c]
 		switch n.Kind {
 		case spans.KindClient, spans.KindServer, spans.KindProducer:
+			list = append(list, c)
 		case spans.KindConsumer:
-			if n.Facts.MsgID == "" {
-				continue // another message, for all that is known
+			if n.Facts.MsgID != "" { // else another message, for all that is known
+				list = append(list, c)
 			}
-		default:
-			continue
 		}
-		key := callKey(n)
-		if _, known := groups[key]; !known {
-			keys = append(keys, key)
-		}
-		groups[key] = append(groups[key], c)
 	}
-	for _, key := range keys {
-		group := groups[key]
-		if len(group) < 2 {
+	t.children = list
+	if len(list) > pairwiseMost {
+		groups := make(map[sameCall][]int32)
+		for _, c := range list {
+			key := callKey(&t.f.Nodes[c])
+			groups[key] = append(groups[key], c)
+		}
+		for _, c := range list {
+			if group := groups[callKey(&t.f.Nodes[c])]; group[0] == c {
+				t.foldAlike(group)
+			}
+		}
+		return
+	}
+	for k, c := range list {
+		if c == trace.None {
 			continue
 		}
-		if t.counted(group) {
-			t.foldGroup(group)
-			continue
-		}
-		// Without a count of attempts, only calls to the same place can be the same request.
-		places := make(map[string][]int32)
-		var names []string
-		for _, c := range group {
-			place := t.f.Nodes[c].Facts.Address
-			switch {
-			case t.f.Nodes[c].Kind == spans.KindConsumer:
-				place = t.serviceName(c)
-			case place == "":
-				place = t.calleeName(c)
+		group := append(t.group[:0], c)
+		key := callKey(&t.f.Nodes[c])
+		for m := k + 1; m < len(list); m++ {
+			if list[m] != trace.None && callKey(&t.f.Nodes[list[m]]) == key {
+				group = append(group, list[m])
+				list[m] = trace.None
 			}
-			if places[place] == nil {
-				names = append(names, place)
-			}
-			places[place] = append(places[place], c)
 		}
-		for _, name := range names {
-			t.foldGroup(places[name])
+		t.group = group
+		t.foldAlike(group)
+	}
+}
+
+// foldAlike folds calls of one parent that ask for the same thing.
+func (t *trial) foldAlike(group []int32) {
+	if len(group) < 2 {
+		return
+	}
+	if t.counted(group) {
+		t.foldGroup(group)
+		return
+	}
+	// Without a count of attempts, only calls to the same place can be the same request.
+	places := make(map[string][]int32)
+	var names []string
+	for _, c := range group {
+		place := t.f.Nodes[c].Facts.Address
+		switch {
+		case t.f.Nodes[c].Kind == spans.KindConsumer:
+			place = t.serviceName(c)
+		case place == "":
+			place = t.calleeName(c)
 		}
+		if places[place] == nil {
+			names = append(names, place)
+		}
+		places[place] = append(places[place], c)
+	}
+	for _, name := range names {
+		t.foldGroup(places[name])
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 // hop gathers what one service did in the tree of an entry.
 type hop struct {
+	there      bool
 	first      int32 // its first node in the walk
 	caller     int32 // the service that called it first, None for the entry's
 	failedNode int32 // its first failed operation or call, None if all ended well
@@ -25,29 +26,28 @@ type hop struct {
 
 // hops says for every service of an entry's tree what part it played, in the order of the walk.
 func (t *trial) hops(entry int32, findings []finding) []verdict.Hop {
-	hops := make(map[int32]*hop)
-	var order []int32
+	hops := zeroed(t.hopOf, len(t.f.Services))
+	t.hopOf = hops
+	order := t.children[:0]
 	for _, i := range t.order {
 		n := &t.f.Nodes[i]
-		h := hops[n.Service]
-		if h == nil {
-			h = &hop{first: i, caller: trace.None, failedNode: trace.None, masked: trace.None, passed: trace.None, waited: trace.None, folded: true, cancelled: true}
+		h := &hops[n.Service]
+		if !h.there {
+			*h = hop{there: true, first: i, caller: trace.None, failedNode: trace.None, masked: trace.None, passed: trace.None, waited: trace.None, folded: true, cancelled: true}
 			if n.Parent != trace.None {
 				h.caller = t.f.Nodes[n.Parent].Service
 			}
-			hops[n.Service] = h
 			order = append(order, n.Service)
 		}
 		t.note(h, i)
 	}
 	start := t.f.Nodes[entry].StartNs
-	origins := t.origins(findings)
 	list := make([]verdict.Hop, 0, len(order)+1)
 	for _, s := range order {
-		h := hops[s]
+		h := &hops[s]
 		n := &t.f.Nodes[h.first]
 		at := t.namedNode(h.first)
-		role, why := t.role(h, s, origins, findings)
+		role, why := t.role(h, s, findings)
 		out := verdict.Hop{
 			Service: t.own(t.f.Services[s].Name), Operation: t.own(t.f.Nodes[at].Name), Role: role, Why: why, Owner: t.serviceOwner(s),
 			OffsetNs: n.StartNs - start, DurationNs: n.DurationNs(), SpanIDs: t.spanIDs([]int32{at}, 1),
@@ -57,6 +57,7 @@ func (t *trial) hops(entry int32, findings []finding) []verdict.Hop {
 		}
 		list = append(list, out)
 	}
+	t.children = order
 	return append(list, t.peerHops(entry, findings)...)
 }
 
@@ -93,24 +94,18 @@ func (t *trial) note(h *hop, i int32) {
 	h.cancelled = h.cancelled && o.Class == "CANCELLED"
 }
 
-// origins are the services that the shares make answerable for what happened.
-func (t *trial) origins(findings []finding) map[string]*finding {
-	origins := make(map[string]*finding)
+// originOf is the finding that makes a service answerable for what happened, nil where none does.
+func originOf(findings []finding, service string) *finding {
 	for k := range findings {
 		f := &findings[k]
-		switch f.site.Kind {
-		case verdict.SiteService:
-			origins[f.site.Service] = f
-		case verdict.SiteEdge:
-			if f.accountable != "" {
-				origins[f.accountable] = f
-			}
+		if f.site.Kind == verdict.SiteService && f.site.Service == service || f.site.Kind == verdict.SiteEdge && f.accountable == service {
+			return f
 		}
 	}
-	return origins
+	return nil
 }
 
-func (t *trial) role(h *hop, s int32, origins map[string]*finding, findings []finding) (verdict.Role, string) {
+func (t *trial) role(h *hop, s int32, findings []finding) (verdict.Role, string) {
 	name := t.f.Services[s].Name
 	n := &t.f.Nodes[h.first]
 	failed := h.failedNode != trace.None
@@ -118,7 +113,7 @@ func (t *trial) role(h *hop, s int32, origins map[string]*finding, findings []fi
 		fn := &t.f.Nodes[h.failedNode]
 		return verdict.RoleAbsorbed, t.sprintf("%s ended with %s after %s, and its caller made up for it", t.own(fn.Name), t.said(h.failedNode), t.took(fn.DurationNs()))
 	}
-	if f := origins[t.own(name)]; f != nil {
+	if f := originOf(findings, name); f != nil {
 		if t.symptom == verdict.SymptomLatency {
 			return verdict.RoleSlow, f.summary
 		}
@@ -170,7 +165,7 @@ func (t *trial) role(h *hop, s int32, origins map[string]*finding, findings []fi
 		}
 	}
 	if h.calls > 1 {
-		why += t.sprintf(", and %s well too", plural(h.calls-1, "further call"))
+		why += t.sprintf(", and %s well too", t.plural(h.calls-1, "further call"))
 	}
 	return verdict.RoleCleared, why
 }

@@ -64,6 +64,12 @@ type trial struct {
 	symptom   verdict.Symptom
 	tried     []verdict.Tried
 	texts
+	hopOf    []hop
+	group    []int32
+	next     []item
+	found    [1]finding
+	termList []term
+	siblings []sibling
 	perEdge  map[*baseline.Edge]int
 	stack    []int32
 	children []int32
@@ -352,7 +358,7 @@ func (t *trial) masked() []item {
 
 // merge makes one finding of those that name the same site for the same reason.
 func merge(findings []finding) []finding {
-	var merged []finding
+	merged := findings[:0]
 	for _, f := range findings {
 		at := slices.IndexFunc(merged, func(m finding) bool {
 			return sameSite(m.site, f.site) && m.rule == f.rule && m.class == f.class && m.accountable == f.accountable
@@ -456,6 +462,9 @@ func (t *trial) ownerOf(f *finding) string {
 }
 
 func (t *trial) serviceOwner(s int32) string {
+	if t.cfg.Owner == nil {
+		return verdict.OwnerUnowned
+	}
 	service := &t.f.Services[s]
 	return t.owner(service.Name, service.Namespace, func(key string) (string, bool) { return t.f.ResourceAttr(service, key) })
 }

@@ -174,7 +174,8 @@ func (t *trial) terms(i int32) []term {
 	steps := t.steps
 	n := &t.f.Nodes[i]
 	profile := t.cfg.Normal.Profile(t.f.ServiceOf(i).Name, n.Name)
-	terms := []term{{kind: termSelf, call: trace.None}}
+	terms := append(t.termList[:0], term{kind: termSelf, call: trace.None})
+	defer func() { t.termList = terms }()
 	if profile != nil {
 		selfNs -= profile.Self.MeanNs()
 	}
@@ -238,16 +239,19 @@ func (t *trial) retries(first, second int32) bool {
 // besidesMost bounds the siblings that are looked at for running beside a call.
 const besidesMost = 256
 
+// sibling is a call that ran beside others, when it ended and how much too long it took.
+type sibling struct {
+	node  int32
+	endNs int64
+	over  int64
+}
+
 // besides adds the excess of a call on the path, shared with the calls beside it that would have made
 // their parent wait nearly as long: the Shapley value of a maximum (Littlechild and Owen, 1973),
 // where each step is split among those that reach above it.
 func (t *trial) besides(terms []term, parent int32, s *trace.Step, overNs int64) []term {
-	type sibling struct {
-		node  int32
-		endNs int64
-		over  int64
-	}
-	group := []sibling{{s.Node, s.ToNs, overNs}}
+	group := append(t.siblings[:0], sibling{s.Node, s.ToNs, overNs})
+	defer func() { t.siblings = group }()
 	expectedNs := s.ToNs - overNs
 	looked := 0
 	for c := t.f.Nodes[parent].FirstChild; c != trace.None && looked < besidesMost; c = t.f.Nodes[c].NextSib {
@@ -481,7 +485,7 @@ func (t *trial) nextCallee(i int32) string {
 // mergeSites makes one finding of those of one site: the largest says why.
 func mergeSites(findings []finding) []finding {
 	slices.SortStableFunc(findings, func(a, b finding) int { return cmp.Compare(b.excessNs, a.excessNs) })
-	var merged []finding
+	merged := findings[:0]
 	for _, f := range findings {
 		at := slices.IndexFunc(merged, func(m finding) bool { return sameSite(m.site, f.site) })
 		if at < 0 {

@@ -10,11 +10,11 @@ import (
 	"github.com/whosehop/whosehop/verdict"
 )
 
-func plural(n int, what string) string {
+func (t *trial) plural(n int, what string) string {
 	if n == 1 {
-		return "1 " + what
+		return t.sprintf("1 %s", what)
 	}
-	return strconv.Itoa(n) + " " + what + "s"
+	return t.sprintf("%d %ss", n, what)
 }
 
 func isAre(n int) string {
@@ -134,12 +134,12 @@ func (t *trial) quoted(i int32) string {
 		text = f.ErrorType
 	}
 	if kind := shortType(f.ExceptionType); kind != "" && text != "" && !strings.Contains(text, kind) {
-		text = kind + ": " + text
+		text = t.sprintf("%s: %s", kind, text)
 	}
 	if text == "" {
 		return ""
 	}
-	return ": " + strconv.Quote(cut(text, 160))
+	return t.sprintf(": %q", cut(text, 160))
 }
 
 // cut shortens a text to so many bytes, at the border of a character.
@@ -155,31 +155,32 @@ func cut(s string, most int) string {
 
 // summary is the one sentence that says whose hop it was.
 func (t *trial) summary(v *verdict.Verdict, findings []finding) string {
-	entry := v.Entry.Service + " " + v.Entry.Operation
+	entry := t.sprintf("%s %s", v.Entry.Service, v.Entry.Operation)
 	if len(findings) == 0 {
 		return entry + " is fine: nothing failed that was not dealt with."
 	}
 	f := &findings[0]
-	who := f.site.String()
+	who := "nobody that the spans can name"
 	switch f.site.Kind {
 	case verdict.SiteService:
 		who = f.site.Service
 	case verdict.SiteEdge:
-		who = "the " + string(f.site.Phase) + " between " + f.site.Caller + " and " + f.site.Callee
+		who = t.sprintf("the %s between %s and %s", string(f.site.Phase), f.site.Caller, f.site.Callee)
 		if f.site.Callee == "" {
-			who = "the " + string(f.site.Phase) + " of " + f.site.Caller
+			who = t.sprintf("the %s of %s", string(f.site.Phase), f.site.Caller)
 		}
+	case verdict.SitePeer, verdict.SiteUser:
+		who = f.site.String()
 	case verdict.SiteUnknown:
-		who = "nobody that the spans can name"
 	}
 	owner := v.Shares[0].Owner
 	switch {
 	case owner == verdict.OwnerUser || owner == verdict.OwnerUnknown:
 		owner = ""
 	case f.site.Kind == verdict.SiteEdge && f.accountable != "":
-		owner = " (" + f.accountable + ", " + owner + ")"
+		owner = t.sprintf(" (%s, %s)", f.accountable, owner)
 	default:
-		owner = " (" + owner + ")"
+		owner = t.sprintf(" (%s)", owner)
 	}
 	verb := "broke"
 	if v.Symptom == verdict.SymptomDegraded {
@@ -187,23 +188,23 @@ func (t *trial) summary(v *verdict.Verdict, findings []finding) string {
 	} else if v.Symptom == verdict.SymptomLatency {
 		verb = "slowed"
 	}
-	sentence := t.sprintf("%s%s %s %s: %s", who, owner, verb, entry, f.summary)
-	if len(findings) > 1 {
-		others := "1 other site shares the blame"
-		if len(findings) > 2 {
-			others = plural(len(findings)-1, "other site") + " share the blame"
-		}
-		sentence += "; " + others
+	others, passedOn, tried := "", "", ""
+	switch len(findings) {
+	case 1:
+	case 2:
+		others = "; 1 other site shares the blame"
+	default:
+		others = t.sprintf("; %d other sites share the blame", len(findings)-1)
 	}
 	if v.Symptom == verdict.SymptomLatency {
-		sentence += t.sprintf("; %s of %s too long", t.took(f.excessNs), t.took(excess(findings)))
+		passedOn = t.sprintf("; %s of %s too long", t.took(f.excessNs), t.took(excess(findings)))
 	} else if passed := count(v.Hops, verdict.RolePropagated, verdict.RoleAmplified); passed > 0 {
-		sentence += t.sprintf("; %s passed it on", plural(passed, "hop"))
+		passedOn = t.sprintf("; %s passed it on", t.plural(passed, "hop"))
 	}
 	if f.attempts > 1 {
-		sentence += t.sprintf("; it was tried %d times", f.attempts)
+		tried = t.sprintf("; it was tried %d times", f.attempts)
 	}
-	return sentence + "."
+	return t.sprintf("%s%s %s %s: %s%s%s%s.", who, owner, verb, entry, f.summary, others, passedOn, tried)
 }
 
 func excess(findings []finding) int64 {

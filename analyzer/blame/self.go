@@ -59,7 +59,7 @@ func (t *trial) stepSelf(it item, others []int32) ([]item, []finding) {
 	f.evidence = t.lines(t.sprintf("%s ended with %s after %s and none of its own calls explains it%s",
 		t.operationWords(i), t.said(i), t.took(n.DurationNs()), t.quoted(i)))
 	if len(others) > 0 {
-		f.evidence = append(f.evidence, t.sprintf("%s below it ended well", plural(len(others), "span")))
+		f.evidence = append(f.evidence, t.sprintf("%s below it ended well", t.plural(len(others), "span")))
 	}
 	if call := n.Parent; call != trace.None && t.f.Nodes[call].Kind == spans.KindClient {
 		f.runnerUp = t.candidate(t.edge(call, verdict.PhaseRequest), round(1-f.confidence))
