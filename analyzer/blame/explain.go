@@ -373,19 +373,13 @@ func looksLikeType(s string) bool {
 
 // isClientError: exceptions of this kind are thrown by client libraries to report what a callee
 // answered; they do not by themselves speak for a fault of the code that lets them through.
-func isClientError(kind string) bool {
-	kind = strings.ToLower(kind)
-	for _, w := range [...]string{
-		"http", "grpc", "rpc", "axios", "fetch", "feign", "restclient", "webclient", "statusruntime", "statuserror", "remote",
-		"upstream", "requests.", "requesterror", "urlerror", "*status.error", "*url.error", "*fmt.wraperror", "*errors.errorstring", "*errors.joinerror", "ioexception",
-		"executionexception", "completionexception", "invocationtarget", "gateway", "clienterror", "servererror", "responseerror", "apierror",
-	} {
-		if strings.Contains(kind, w) {
-			return true
-		}
-	}
-	return false
-}
+func isClientError(kind string) bool { return clientErrorWords.In(kind) }
+
+var clientErrorWords = trace.NewWords([]string{
+	"http", "grpc", "rpc", "axios", "fetch", "feign", "restclient", "webclient", "statusruntime", "statuserror", "remote",
+	"upstream", "requests.", "requesterror", "urlerror", "*status.error", "*url.error", "*fmt.wraperror", "*errors.errorstring", "*errors.joinerror", "ioexception",
+	"executionexception", "completionexception", "invocationtarget", "gateway", "clienterror", "servererror", "responseerror", "apierror",
+})
 
 // quotes: the parent's own words repeat what the failed call said, so it speaks of that failure.
 func (t *trial) quotes(parent, c int32) bool {

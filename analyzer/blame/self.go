@@ -468,20 +468,14 @@ func exhausted(state string, f *trace.Facts) bool {
 
 // isPoolTimeout: the span waited in vain for a connection or a slot of its own process.
 func isPoolTimeout(f *trace.Facts) bool {
-	for _, text := range [...]string{f.ErrorType, f.ExceptionType, f.ExceptionMessage, f.StatusMessage} {
-		text = strings.ToLower(text)
-		for _, w := range [...]string{
-			"connection is not available", "hikaripool", "pool exhausted", "poolexhausted", "pooltimeout", "pool timeout", "queuepool limit",
-			"could not get a connection from the pool", "timeout waiting for connection", "timeout waiting for idle object", "connectionpooltimeout",
-			"timed out acquiring", "timeout acquiring", "timeout exceeded when trying to connect", "the connection pool has been exhausted", "connection pool is full", "pool is exhausted", "acquiretimeout",
-		} {
-			if strings.Contains(text, w) {
-				return true
-			}
-		}
-	}
-	return false
+	return poolWords.In(f.ErrorType) || poolWords.In(f.ExceptionType) || poolWords.In(f.ExceptionMessage) || poolWords.In(f.StatusMessage)
 }
+
+var poolWords = trace.NewWords([]string{
+	"connection is not available", "hikaripool", "pool exhausted", "poolexhausted", "pooltimeout", "pool timeout", "queuepool limit",
+	"could not get a connection from the pool", "timeout waiting for connection", "timeout waiting for idle object", "connectionpooltimeout",
+	"timed out acquiring", "timeout acquiring", "timeout exceeded when trying to connect", "the connection pool has been exhausted", "connection pool is full", "pool is exhausted", "acquiretimeout",
+})
 
 // pool: the caller ran out of connections; at is the call that waited, or the span it waited in.
 func (t *trial) pool(at int32) finding {

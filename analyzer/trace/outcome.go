@@ -303,16 +303,19 @@ func TextClass(text string) Class {
 	if text == "EOF" || strings.HasSuffix(text, ": EOF") {
 		return "RESET" // how Go says that the other side has gone
 	}
-	text = strings.ToLower(text)
-	for i := range words {
-		for _, w := range words[i].any {
-			if strings.Contains(text, w) {
-				return words[i].class
-			}
-		}
+	if i := classWords.Find(text); i >= 0 {
+		return words[i].class
 	}
 	return ""
 }
+
+var classWords = func() *Words {
+	lists := make([][]string, len(words))
+	for i := range words {
+		lists[i] = words[i].any
+	}
+	return NewWords(lists...)
+}()
 
 // SQLState is the state or the vendor's number that a database answered with; empty for none.
 func SQLState(f *Facts) string {
