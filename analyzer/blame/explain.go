@@ -172,16 +172,20 @@ func (t *trial) runnerUp(candidates []candidate, best int, total float64) *verdi
 	return t.candidate(t.serviceSite(node), round(math.Exp(candidates[second].score)/total))
 }
 
+// open is the first of siblings that are still to be looked at.
+type open struct {
+	node   int32
+	masked bool // below an internal span that ended well
+}
+
 // candidates are the failed, unabsorbed calls below a node within its own process, with their
-// scores; others are the nodes that ended well.
+// scores; others are the nodes that ended well. Both are good until it is asked again.
 func (t *trial) candidates(parent int32) (found []candidate, others []int32) {
-	type open struct {
-		node   int32
-		masked bool // below an internal span that ended well
-	}
 	p := &t.f.Nodes[parent]
+	found, others = t.candidateList[:0], t.others[:0]
 	var cancelled []candidate
-	stack := []open{{node: p.FirstChild}}
+	stack := append(t.open[:0], open{node: p.FirstChild})
+	defer func() { t.open, t.others = stack, others }()
 	for len(stack) > 0 {
 		at := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
@@ -214,6 +218,7 @@ func (t *trial) candidates(parent int32) (found []candidate, others []int32) {
 			found = append(found, cand)
 		}
 	}
+	t.candidateList = found
 	if len(found) == 0 {
 		found = cancelled
 	}

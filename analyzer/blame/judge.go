@@ -64,15 +64,18 @@ type trial struct {
 	symptom   verdict.Symptom
 	tried     []verdict.Tried
 	texts
-	hopOf    []hop
-	group    []int32
-	next     []item
-	found    [1]finding
-	termList []term
-	siblings []sibling
-	perEdge  map[*baseline.Edge]int
-	stack    []int32
-	children []int32
+	hopOf         []hop
+	open          []open
+	others        []int32
+	candidateList []candidate
+	group         []int32
+	next          []item
+	found         [1]finding
+	termList      []term
+	siblings      []sibling
+	perEdge       map[*baseline.Edge]int
+	stack         []int32
+	children      []int32
 }
 
 // start makes the trial one of the forest.
