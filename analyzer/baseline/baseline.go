@@ -114,7 +114,7 @@ func (b *Baseline) learnCall(f *trace.Forest, i int32) {
 	if n.Parent != trace.None {
 		b.edge(f, n.Parent, i).calls[bit(n.Outcome.Level == trace.Fail)]++
 	}
-	if n.NoDuration || n.Outcome.Failed() {
+	if n.NoDuration || n.Outcome.Failed() || n.CalledOff() {
 		return
 	}
 	key := callKey{f.ServiceOf(i).Name, n.Facts.CalleeKey(), n.Name}
@@ -163,7 +163,7 @@ func (b *Baseline) learnOperation(f *trace.Forest, i int32) {
 
 func (b *Baseline) learnEdge(f *trace.Forest, parent, c int32) {
 	n := &f.Nodes[c]
-	if n.NoDuration || n.Outcome.Failed() || n.Phantom() {
+	if n.NoDuration || n.Outcome.Failed() || n.Phantom() || n.CalledOff() {
 		return
 	}
 	e := b.edge(f, parent, c)

@@ -151,6 +151,9 @@ func brief(verdicts []verdict.Verdict) string {
 			}
 			b.WriteByte('\n')
 		}
+		for _, note := range v.Notes {
+			fmt.Fprintf(&b, "  note: %s\n", note)
+		}
 		for _, h := range v.Hops {
 			fmt.Fprintf(&b, "  %s %s: %s\n", h.Service, h.Role, h.Why)
 		}

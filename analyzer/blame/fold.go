@@ -11,6 +11,7 @@ import (
 type fold struct {
 	state    foldState
 	attempts int32 // of the retry group whose last failed attempt this is; 0: tried once
+	restNs   int64 // between the attempts of that group
 }
 
 type foldState uint8
@@ -174,13 +175,22 @@ func (t *trial) foldGroup(group []int32) {
 			case r != last:
 				t.fold[r].state = foldEarlier
 			case succeeded:
-				t.fold[r] = fold{state: foldAbsorbed, attempts: int32(len(run)) + 1}
+				t.fold[r] = fold{state: foldAbsorbed, attempts: int32(len(run)) + 1, restNs: t.restNs(run) + t.f.Nodes[c].StartNs - t.f.Nodes[r].EndNs}
 			case len(run) > 1:
-				t.fold[r].attempts = int32(len(run))
+				t.fold[r].attempts, t.fold[r].restNs = int32(len(run)), t.restNs(run)
 			}
 		}
 		run = run[:0]
 	}
+}
+
+// restNs is the time between attempts that follow each other.
+func (t *trial) restNs(run []int32) int64 {
+	restNs := int64(0)
+	for k := 1; k < len(run); k++ {
+		restNs += max(0, t.f.Nodes[run[k]].StartNs-t.f.Nodes[run[k-1]].EndNs)
+	}
+	return restNs
 }
 
 // hedgeMost is how many overlapping copies of a request are still a hedge and not a fan-out.

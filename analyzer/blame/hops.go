@@ -130,21 +130,25 @@ func (t *trial) role(h *hop, s int32, findings []finding) (verdict.Role, string)
 	case failed && h.cancelled && h.passed == trace.None:
 		return verdict.RoleVictim, t.sprintf("cancelled by its caller after %s, %s", t.took(t.f.Nodes[h.failedNode].DurationNs()), because)
 	case h.passed != trace.None && failed && h.attempts > 1:
-		return verdict.RoleAmplified, t.sprintf("failed because its call to %s failed, which it tried %d times", t.calleeName(h.passed), h.attempts)
+		return verdict.RoleAmplified, t.sprintf("failed because its call to %s failed, which it tried %d times", t.calledAs(h.passed), h.attempts)
 	case h.passed != trace.None && failed:
-		return verdict.RolePropagated, t.sprintf("failed because its call to %s failed", t.calleeName(h.passed))
+		return verdict.RolePropagated, t.sprintf("failed because its call to %s failed", t.calledAs(h.passed))
 	case h.masked != trace.None || (h.passed != trace.None && !failed):
 		at := h.masked
 		if at == trace.None {
 			at = h.passed
 		}
-		return verdict.RoleMasked, t.sprintf("answered well although its call to %s failed with %s", t.calleeName(at), t.said(at))
+		return verdict.RoleMasked, t.sprintf("answered well although its call to %s failed with %s", t.calledAs(at), t.said(at))
 	case h.phantom:
 		return verdict.RoleCleared, "its own span was never received; nothing that was says it failed"
 	case failed && h.cancelled:
 		return verdict.RoleVictim, "cancelled, " + because
 	case failed && t.couldNotRead(name, findings):
 		return verdict.RolePropagated, t.sprintf("ended with %s because it could not read an answer", t.said(h.failedNode))
+	case failed && len(findings) > 0 && findings[0].rule == "pool" && t.onPath[h.failedNode]:
+		return verdict.RolePropagated, t.sprintf("ended with %s because it got no connection", t.said(h.failedNode))
+	case failed && t.outcome[h.failedNode].Class == "UNIMPLEMENTED":
+		return verdict.RoleCleared, "does not have what it was asked for"
 	case failed && t.failsBelow(h.failedNode):
 		return verdict.RolePropagated, t.sprintf("ended with %s because a call of its own failed", t.said(h.failedNode))
 	case failed && t.outcome[h.failedNode].Level == trace.Soft:
@@ -168,6 +172,14 @@ func (t *trial) role(h *hop, s int32, findings []finding) (verdict.Role, string)
 		why += t.sprintf(", and %s well too", t.plural(h.calls-1, "further call"))
 	}
 	return verdict.RoleCleared, why
+}
+
+// calledAs names whom a call went to, or what it is called where that is not known.
+func (t *trial) calledAs(c int32) string {
+	if name := t.calleeName(c); name != "" {
+		return name
+	}
+	return t.own(t.f.Nodes[c].Name)
 }
 
 // ranOutOfTime: the trace failed, and it is the time it took that was looked into.

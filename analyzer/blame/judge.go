@@ -261,6 +261,7 @@ func (t *trial) judge(e int32) verdict.Verdict {
 		return v
 	}
 	t.symptom = v.Symptom
+	v.Notes = append(v.Notes, t.rests()...)
 	v.Hops = t.hops(entry, findings)
 	if t.f.LeftOut > 0 {
 		v.Notes = append(v.Notes, t.sprintf("judged on the first %d spans; %d more were left out", len(t.f.Nodes), t.f.LeftOut))
@@ -273,13 +274,29 @@ func (t *trial) judge(e int32) verdict.Verdict {
 	return v
 }
 
-// madeByFailures: most of the time went into attempts that failed, and into waiting to try again.
+// restsMost bounds the notes about attempts.
+const restsMost = 4
+
+// rests says how long was rested between the attempts that are on the path.
+func (t *trial) rests() []string {
+	var notes []string
+	for _, i := range t.order {
+		fold := &t.fold[i]
+		if t.onPath[i] && fold.attempts > 1 && fold.restNs > 0 && t.f.Nodes[i].Kind == spans.KindClient && len(notes) < restsMost {
+			notes = append(notes, t.sprintf("%s tried %s %d times, and rested %s between the attempts",
+				t.serviceName(i), t.callName(i), int(fold.attempts), t.took(fold.restNs)))
+		}
+	}
+	return notes
+}
+
+// madeByFailures: most of the time went into attempts that failed.
 func (t *trial) madeByFailures(findings []finding) bool {
 	failedNs, allNs := int64(0), int64(0)
 	for k := range findings {
 		f := &findings[k]
 		allNs += f.excessNs
-		if f.rule == "backoff" || len(f.nodes) > 0 && t.outcome[f.nodes[0]].Failed() {
+		if f.rule != "backoff" && len(f.nodes) > 0 && t.outcome[f.nodes[0]].Failed() {
 			failedNs += f.excessNs
 		}
 	}

@@ -213,6 +213,14 @@ func (t *trial) terms(i int32) []term {
 			counted[normal] = 0 // once for all of them
 		}
 		overNs := min(s.OnNs, t.f.Nodes[s.Node].DurationNs()-meanNs)
+		if k+1 < len(steps) && overNs > 0 {
+			// What the operation rests less before its next call has made nobody late.
+			if next := t.cfg.Normal.EdgeOf(t.f, i, steps[k+1].Node); next != nil && next.Before.Count() > 0 {
+				restedNs := min(overNs, max(0, next.Before.QuantileNs(0.1)-steps[k+1].BeforeNs))
+				overNs -= restedNs
+				terms[0].ns += restedNs
+			}
+		}
 		if t.outcome[s.Node].Failed() && t.fold[s.Node].state != foldNone {
 			overNs = s.OnNs // an attempt in vain is all too much
 		}
@@ -435,6 +443,9 @@ func (t *trial) ownTime(i int32, m *term) finding {
 		f.evidence = t.lines(t.sprintf("%s tried %s again after a failure, and waited %s before that", t.serviceName(i), t.callName(m.call), t.took(m.ns)))
 		f.runnerUp = t.candidate(verdict.Site{Kind: verdict.SiteService, Service: t.calleeName(m.call)}, 0.2)
 	case termPool:
+		if slow := t.holdsPool(i, m.call); slow != trace.None {
+			return t.heldUp(slow, m.ns)
+		}
 		f.rule, f.confidence = "pool-wait", 0.65
 		f.site = t.edge(m.call, verdict.PhasePool)
 		f.nodes = []int32{i, m.call}
@@ -444,6 +455,11 @@ func (t *trial) ownTime(i int32, m *term) finding {
 		f.runnerUp = t.candidate(t.serviceSite(i), 0.3)
 	default:
 		if waitsForPool(n.Name) && n.Kind == spans.KindInternal {
+			if next := t.nextCall(i); next != trace.None {
+				if slow := t.holdsPool(i, next); slow != trace.None {
+					return t.heldUp(slow, m.ns)
+				}
+			}
 			f.rule, f.confidence = "pool-wait", 0.75
 			f.site = verdict.Site{Kind: verdict.SiteEdge, Caller: t.serviceName(i), Callee: t.nextCallee(i), Phase: verdict.PhasePool}
 			f.summary = t.sprintf("%s took %s%s", t.own(n.Name), t.took(n.DurationNs()), t.normalOperation(i))
@@ -472,12 +488,26 @@ func waitsForPool(name string) bool {
 	return false
 }
 
-// nextCallee is who the call went to that came next after a span beside it, empty where none did.
-func (t *trial) nextCallee(i int32) string {
+// heldUp: time was spent waiting for connections that slow calls like this one hold.
+func (t *trial) heldUp(slow int32, ns int64) finding {
+	f := t.slowPeer(slow, ns)
+	f.evidence = append(f.evidence, t.sprintf("%s waited %s for a connection: what is slow holds its own", t.serviceName(slow), t.took(ns)))
+	return f
+}
+
+// nextCall is the call that came next after a span beside it, None where none did.
+func (t *trial) nextCall(i int32) int32 {
 	for s := t.f.Nodes[i].NextSib; s != trace.None; s = t.f.Nodes[s].NextSib {
 		if t.f.Nodes[s].Kind == spans.KindClient {
-			return t.calleeName(s)
+			return s
 		}
+	}
+	return trace.None
+}
+
+func (t *trial) nextCallee(i int32) string {
+	if c := t.nextCall(i); c != trace.None {
+		return t.calleeName(c)
 	}
 	return ""
 }

@@ -71,7 +71,7 @@ func (t *trial) target(c int32) string {
 	if name := f.PeerName(); name != "" {
 		return t.own(name)
 	}
-	return t.calleeName(c)
+	return t.calledAs(c)
 }
 
 // said is the code that a span ended with, as its protocol spells it.
@@ -183,9 +183,10 @@ func (t *trial) summary(v *verdict.Verdict, findings []finding) string {
 		owner = t.sprintf(" (%s)", owner)
 	}
 	verb := "broke"
-	if v.Symptom == verdict.SymptomDegraded {
+	switch v.Symptom {
+	case verdict.SymptomDegraded:
 		verb = "failed inside"
-	} else if v.Symptom == verdict.SymptomLatency {
+	case verdict.SymptomLatency:
 		verb = "slowed"
 	}
 	others, passedOn, tried := "", "", ""

@@ -148,6 +148,11 @@ func (t *trial) refusal(c, s int32) finding {
 	case o.Class == "UNIMPLEMENTED", o.Class == "NOT_FOUND" && s != trace.None && t.f.Nodes[s].Facts.Route == "" && t.f.Nodes[s].Facts.HTTPStatus == 404:
 		return t.noSuchMethod(c, s)
 	case o.Class == "CONFLICT":
+		if entry := t.refusedUpTo(c); entry != trace.None {
+			f := t.userAsked(entry)
+			f.rule = "conflict"
+			return f
+		}
 		return t.conflict(c, s)
 	}
 	rule := "bad-request"
@@ -194,6 +199,21 @@ func (t *trial) refusal(c, s int32) finding {
 	}
 	f.runnerUp = t.candidate(t.edge(c, verdict.PhaseContract), 0.2)
 	return f
+}
+
+// refusedUpTo is the entry, if the refusal of a call was passed on all the way up to it; else None.
+func (t *trial) refusedUpTo(c int32) int32 {
+	for {
+		op := t.operationOf(c)
+		switch up := t.f.Nodes[op].Parent; {
+		case t.outcome[op].Level != trace.Soft || t.f.Nodes[op].Kind == spans.KindClient:
+			return trace.None
+		case up == trace.None:
+			return op
+		default:
+			c = up
+		}
+	}
 }
 
 // rejectsOfLate says why a callee's refusals are its own doing: they rose for several callers at once,
@@ -488,6 +508,17 @@ func (t *trial) pool(at int32) finding {
 		}
 	}
 	f := t.byCaller(t.base(at, "pool", 0.75), at)
+	if slow := t.holdsPool(at, call); slow != trace.None {
+		f.site = t.peerSite(slow)
+		f.accountable, f.service = f.site.Peer, trace.None
+		f.nodes = append(f.nodes, slow)
+		f.summary = t.sprintf("its calls are slow, so that %s ran out of connections to it", t.serviceName(at))
+		f.evidence = t.lines(
+			t.sprintf("%s waited %s for a connection of its own pool%s", t.spanWords(at), t.took(t.f.Nodes[at].DurationNs()), t.quoted(at)),
+			t.sprintf("%s took %s%s: what is slow holds its connection", t.callWords(slow), t.took(t.f.Nodes[slow].DurationNs()), t.normalCall(slow)))
+		f.runnerUp = t.candidate(t.edge(slow, verdict.PhasePool), 0.2)
+		return f
+	}
 	f.site = t.edge(call, verdict.PhasePool)
 	if call == at && t.f.Nodes[at].Kind != spans.KindClient {
 		f.site.Callee = ""
@@ -497,6 +528,27 @@ func (t *trial) pool(at int32) finding {
 	f.runnerUp = t.candidate(t.peerSite(call), 0.2)
 	return f
 }
+
+// holdsPool finds a call from the operation of at, to where call went, that took much longer than it
+// does: what is slow holds its connection. None where there is no such call.
+func (t *trial) holdsPool(at, call int32) int32 {
+	callee := t.f.Nodes[call].Facts.CalleeKey()
+	looked := 0
+	for c := t.f.Nodes[t.operationOf(at)].FirstChild; c != trace.None && looked < siblingsMost; c = t.f.Nodes[c].NextSib {
+		looked++
+		n := &t.f.Nodes[c]
+		if n.Kind != spans.KindClient || t.outcome[c].Failed() || call != at && n.Facts.CalleeKey() != callee || n.Facts.CalleeKey() == "" {
+			continue
+		}
+		if normal := t.cfg.Normal.Call(t.f.ServiceOf(c).Name, n.Facts.CalleeKey(), n.Name); normal != nil && n.DurationNs() > heldRatio*normal.QuantileNs(0.95) {
+			return c
+		}
+	}
+	return trace.None
+}
+
+// heldRatio is how much longer than usual a call must take to be why others wait for its connection.
+const heldRatio = 3
 
 func expired(f *trace.Facts) bool {
 	for _, text := range [...]string{f.ErrorType, f.ExceptionType, f.ExceptionMessage, f.StatusMessage} {

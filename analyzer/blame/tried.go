@@ -107,7 +107,7 @@ func (t *trial) whyNot(rule *need, i int32) string {
 			return "it is a call"
 		}
 		return "it is no call"
-	case rule.classes != nil && !slices.Contains(rule.classes, verdict.Class(o.Class)):
+	case rule.classes != nil && !slices.Contains(rule.classes, o.Class):
 		names := make([]string, len(rule.classes))
 		for k, c := range rule.classes {
 			names[k] = string(c)

@@ -122,6 +122,15 @@ func readOutcome(f *Facts, status spans.Status, kind spans.Kind) Outcome {
 	return Outcome{Level: Fail, Class: orClass(class, "APP")}
 }
 
+// CalledOff: the caller ended the call on purpose, before there was an answer. The conventions leave
+// the status of such a span unset: it is no failure, and it is no success to learn from either.
+func (n *Node) CalledOff() bool {
+	if n.Kind != spans.KindClient || n.Outcome.Answered || n.Facts.ErrorType == "" && !n.Facts.HasException() {
+		return false
+	}
+	return textClass(&n.Facts) == "CANCELLED"
+}
+
 func orClass(c, otherwise Class) Class {
 	if c == "" {
 		return otherwise
