@@ -14,7 +14,7 @@ func runBank(ctx context.Context, h *host) error {
 	var asked atomic.Int64
 	to := routes{}
 	to["POST /transfers"] = func(w http.ResponseWriter, r *http.Request) {
-		if strings.Contains(r.Header.Get("baggage"), faultKey+"=third-party-down") {
+		if strings.Contains(r.Header.Get("baggage"), faultKey+".third-party-down") {
 			if asked.Add(1)%2 == 0 {
 				panic(http.ErrAbortHandler) // hangs up
 			}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -14,7 +15,7 @@ const (
 	underWayMax = 256
 	// A request in frontPageEvery is for the front page, the others are for the checkout.
 	frontPageEvery = 6
-	// A request in hitEvery brings the fault along.
+	// A request in hitEvery brings a fault along, of several each for itself.
 	hitEvery = 3
 
 	answerTimeout = 5 * time.Second
@@ -47,7 +48,12 @@ func load(ctx context.Context, front string, c *runCmd) {
 		if random.IntN(frontPageEvery) == 0 {
 			page = "/"
 		}
-		hit := random.IntN(hitEvery) == 0 && c.Fault != ""
+		var hit []string
+		for _, f := range c.Fault {
+			if random.IntN(hitEvery) == 0 {
+				hit = append(hit, faultKey+"."+f+"=1")
+			}
+		}
 		select {
 		case underWay <- struct{}{}:
 		default:
@@ -59,8 +65,8 @@ func load(ctx context.Context, front string, c *runCmd) {
 			if err != nil {
 				return
 			}
-			if hit {
-				request.Header.Set("baggage", faultKey+"="+c.Fault)
+			if len(hit) > 0 {
+				request.Header.Set("baggage", strings.Join(hit, ","))
 			}
 			if response, err := client.Do(request); err == nil {
 				_, _ = io.Copy(io.Discard, response.Body)

@@ -32,7 +32,7 @@ type streams struct{ out, err io.Writer }
 type usageError struct{ error }
 
 type runCmd struct {
-	Fault     string        `help:"The fault to switch on; see shop faults." placeholder:"NAME"`
+	Fault     []string      `help:"The fault to switch on; see shop faults. May be given again." placeholder:"NAME"`
 	Rate      float64       `help:"Requests a second, at most 1000." default:"10"`
 	OTLP      string        `name:"otlp" help:"Where the spans go." default:"http://127.0.0.1:4317" env:"OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL"`
 	Protocol  string        `help:"How: grpc or http/protobuf." enum:"grpc,http/protobuf" default:"grpc" env:"OTEL_EXPORTER_OTLP_PROTOCOL"`
@@ -46,8 +46,10 @@ func (runCmd) Help() string {
 }
 
 func (c *runCmd) Run(ctx context.Context, to streams) error {
-	if _, ok := findFault(c.Fault); c.Fault != "" && !ok {
-		return usageError{fmt.Errorf("--fault: there is no fault %q; shop faults lists them", c.Fault)}
+	for _, name := range c.Fault {
+		if _, ok := findFault(name); !ok {
+			return usageError{fmt.Errorf("--fault: there is no fault %q; shop faults lists them", name)}
+		}
 	}
 	if !(c.Rate > 0 && c.Rate <= 1000) {
 		return usageError{fmt.Errorf("--rate: %g is not above 0 and at most 1000", c.Rate)}

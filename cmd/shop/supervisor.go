@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"os/exec"
 	"strings"
 	"sync"
@@ -47,7 +48,7 @@ func runShop(ctx context.Context, c *runCmd, to streams) error {
 	defer cancel()
 	start := func(p member, keep func(context.Context, member)) { group.Go(func() { keep(services, p) }) }
 	for _, p := range processes() {
-		if c.Fault == "refused" && p.name == "shipping" {
+		if slices.Contains(c.Fault, "refused") && p.name == "shipping" {
 			start(p, s.keepFailing)
 		} else {
 			start(p, s.keepRunning)
@@ -60,8 +61,14 @@ func runShop(ctx context.Context, c *runCmd, to streams) error {
 		return err
 	}
 	what := "no fault is on"
-	if f, ok := findFault(c.Fault); ok {
-		what = "fault " + f.Name + ": " + f.Story
+	for i, name := range c.Fault {
+		f, _ := findFault(name)
+		if i == 0 {
+			what = ""
+		} else {
+			what += "; "
+		}
+		what += "fault " + f.Name + ": " + f.Story
 	}
 	front := "http://" + s.listeners["storefront"].Addr().String()
 	if _, err := fmt.Fprintf(to.out, "the shop is open at %s/checkout, %g requests a second, %s\n", front, c.Rate, what); err != nil {

@@ -66,12 +66,12 @@ func onceHandler(name string, errOut io.Writer) otel.ErrorHandler {
 	})
 }
 
-// faultKey is the baggage that says which fault a request carries.
+// faultKey, a dot and the name of a fault is the baggage of a request that carries it.
 const faultKey = "shop.fault"
 
 // struck says whether a request carries the fault.
 func struck(ctx context.Context, fault string) bool {
-	return baggage.FromContext(ctx).Member(faultKey).Value() == fault
+	return baggage.FromContext(ctx).Member(faultKey+"."+fault).Value() != ""
 }
 
 // fail records an error on the span that is active, as handlers do.

@@ -229,10 +229,20 @@ func TestShopFaultsAreBlamedRightly(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.Name, func(t *testing.T) {
 			from := time.Now()
-			runShop(t, u, "--rate", "8", "--for", "5s", "--fault", f.Name)
+			for seed := range 3 {
+				runShop(t, u, "--rate", "12", "--for", "3s", "--fault", f.Name, "--seed", fmt.Sprint(seed+1))
+			}
 			judgeFault(t, u, &f, from)
 		})
 	}
+	t.Run("two at once", func(t *testing.T) {
+		byName := make(map[string]*shopFault)
+		for i := range faults {
+			byName[faults[i].Name] = &faults[i]
+		}
+		judgeTwo(t, u, byName["masked-error"], byName["retries-absorbed"], true)
+		judgeTwo(t, u, byName["leaf-error"], byName["bad-request"], false)
+	})
 	services := 0
 	var top struct {
 		Top []struct{ Name, Owner string }
@@ -245,6 +255,50 @@ func TestShopFaultsAreBlamedRightly(t *testing.T) {
 	}
 	if services < 6 {
 		t.Errorf("only %d teams in %+v", services, top)
+	}
+}
+
+// judgeTwo runs the shop with two faults, which some requests carry both of. Every verdict must name one
+// of them or both; where both are blamed for one request they share it evenly. Over all, each must have
+// about the half that is its own.
+func judgeTwo(t *testing.T, u *up, a, b *shopFault, shared bool) {
+	t.Helper()
+	from := time.Now()
+	runShop(t, u, "--rate", "20", "--for", "6s", "--fault", a.Name, "--fault", b.Name, "--seed", "7")
+	deadline := time.Now().Add(25 * time.Second)
+	for {
+		var page list
+		u.get(t, fmt.Sprintf("/api/v1/verdicts?from=%d&pageSize=500", from.UnixNano()), &page)
+		right, both, wrong := 0, 0, ""
+		weights := make(map[string]float64)
+		for _, s := range page.Verdicts {
+			var v verdict.Verdict
+			if u.get(t, "/api/v1/verdicts/"+s.TraceID, &v) != http.StatusOK {
+				continue
+			}
+			switch {
+			case len(v.Shares) == 2 && v.Shares[0].Weight == 0.5 && v.Shares[0].Owner != v.Shares[1].Owner:
+				both++
+				fallthrough
+			case len(v.Shares) == 1 && (a.right(&v) || b.right(&v)):
+				right++
+				for _, share := range v.Shares {
+					weights[share.Owner] += share.Weight
+				}
+			default:
+				wrong = fmt.Sprintf("%s %s %+v", s.TraceID, v.Summary, v.Shares)
+			}
+		}
+		mine, theirs := weights[a.Expect.Owner], weights[b.Expect.Owner]
+		if right >= 20 && right*10 >= 9*len(page.Verdicts) && (both >= 3) == shared && mine > theirs/3 && theirs > mine/3 {
+			t.Logf("%s and %s: %d of %d verdicts are right, %d name both; %.1f to %.1f", a.Name, b.Name, right, len(page.Verdicts), both, mine, theirs)
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s and %s: %d of %d verdicts are right, %d name both, %.1f to %.1f; the last that is not: %s",
+				a.Name, b.Name, right, len(page.Verdicts), both, mine, theirs, wrong)
+		}
+		time.Sleep(time.Second)
 	}
 }
 
