@@ -213,7 +213,7 @@ func TestVerdictsDoNotDependOnDelivery(t *testing.T) {
 			}
 		}
 		if c.file("history") != nil {
-			continue // TestPropertiesWithHistory moves both
+			continue // TestProperties moves both
 		}
 		for i := range traces {
 			traces[i] = later(traces[i], 3600_000_000_000)
@@ -340,12 +340,26 @@ func randomBlock(r *rand.Rand, n int) *spans.Block {
 	return tracescript.Block(list, traceID)
 }
 
-// FuzzJudge: no bytes make the model or the rules panic, hang or break a sum.
+// FuzzJudge: no bytes make the model or the rules panic, hang or break a sum, with or without
+// something learnt.
 func FuzzJudge(f *testing.F) {
-	f.Add(uint64(1), uint8(20))
-	f.Fuzz(func(t *testing.T, seed uint64, n uint8) {
-		forest := build(randomBlock(rand.New(rand.NewPCG(seed, 3)), int(n%100)+1))
-		checkInvariants(t, forest, Judge(forest, Config{}))
+	f.Add(uint64(1), uint8(20), uint8(0))
+	f.Add(uint64(2), uint8(60), uint8(9))
+	f.Add(uint64(11), uint8(99), uint8(40))
+	f.Fuzz(func(t *testing.T, seed uint64, n, learnt uint8) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		forest := build(randomBlock(r, int(n%100)+1))
+		var cfg Config
+		if learnt > 0 {
+			cfg.Normal = new(baseline.Baseline)
+			for range learnt % 50 {
+				cfg.Normal.Learn(build(randomBlock(r, int(n%100)+1)))
+			}
+			cfg.Normal.Witness(forest)
+		}
+		verdicts := Judge(forest, cfg)
+		checkInvariants(t, forest, verdicts)
+		checkSums(t, forest, cfg, verdicts)
 	})
 }
 
