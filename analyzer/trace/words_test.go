@@ -1,6 +1,7 @@
 package trace_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,8 +13,8 @@ func TestWords(t *testing.T) {
 	w := trace.NewWords(lists...)
 	for _, text := range []string{"", "x", "EOF", "Connection REFUSED: timed out", "a Timeout", "ti", "unexpected eof", "tim", "nothing", "é refuséd"} {
 		want := -1
-		for i := len(lists) - 1; i >= 0; i-- {
-			for _, word := range lists[i] {
+		for i, list := range slices.Backward(lists) {
+			for _, word := range list {
 				if strings.Contains(strings.ToLower(text), word) {
 					want = i
 				}

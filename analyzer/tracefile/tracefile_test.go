@@ -67,10 +67,14 @@ func TestErrorsSayWhatWasSeen(t *testing.T) {
 	for name, test := range map[string]struct{ data, want string }{
 		"nothing":      {"", "empty"},
 		"text":         {"hello", "0x68"},
-		"other JSON":   {`{"data": []}`, "resourceSpans"},
-		"cut JSON":     {string(json[:len(json)-5]), "object 1"},
+		"other JSON":   {`{"rows": [], "columns": 3}`, `["columns" "rows"]`},
+		"a web page":   {"<!DOCTYPE html>", "web page"},
+		"numbers":      {"[1, 2]", "Zipkin"},
+		"empty object": {"[{}]", "traceId"},
+		"bad id":       {`{"data":[{"spans":[{"traceID":"xyz","spanID":"1"}]}]}`, "xyz"},
+		"cut JSON":     {string(json[:len(json)-5]), "value 1"},
 		"cut protobuf": {string(proto[:len(proto)-2]), "byte"},
-		"cut gzip":     {string(zipped(json)[:20]), "object 1"},
+		"cut gzip":     {string(zipped(json)[:20]), "value 1"},
 	} {
 		var b spans.Block
 		if err := Read(strings.NewReader(test.data), &b); err == nil || !strings.Contains(err.Error(), test.want) {

@@ -38,7 +38,7 @@ type blameCmd struct {
 	serverFlags `embed:""`
 
 	TraceID        string   `arg:"" optional:"" name:"trace-id" help:"The trace, 32 hexadecimal digits."`
-	Input          string   `help:"Judge the traces of a file instead, without any server: OTLP JSON or protobuf, gzipped or not; - is standard input." placeholder:"FILE"`
+	Input          string   `help:"Judge the traces of a file instead, without any server: OTLP JSON or protobuf, Jaeger, Zipkin v2 or Tempo JSON, gzipped or not; - is standard input." placeholder:"FILE"`
 	Owners         string   `help:"With --input: services and their owners, YAML." type:"file" placeholder:"FILE"`
 	Trace          []string `help:"With --input: judge only this trace; may be given again." placeholder:"ID"`
 	TracesFrom     string   `help:"With --input: judge only the traces that a file lists, one id a line." placeholder:"FILE"`
