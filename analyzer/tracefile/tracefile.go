@@ -152,5 +152,6 @@ func micros(us float64) pcommon.Timestamp {
 	if !(us > 0 && us < math.MaxInt64/1000) {
 		return 0
 	}
-	return pcommon.Timestamp(us * 1000)
+	whole := int64(us) // apart, for a float has no room for nanoseconds
+	return pcommon.Timestamp(whole*1000 + int64((us-float64(whole))*1000))
 }

@@ -36,8 +36,12 @@ func newMaker(seed uint64) *maker {
 		name := "service-" + strconv.Itoa(s)
 		b.Resources.Services.Append(name)
 		for _, a := range [][2]string{
-			{"service.name", name}, {"service.version", "1.4.2"}, {"service.instance.id", fmt.Sprintf("pod-%d", s)},
-			{"host.name", fmt.Sprintf("node-%d", s%5)}, {"telemetry.sdk.language", "go"}, {"k8s.namespace.name", "shop"},
+			{"service.name", name},
+			{"service.version", "1.4.2"},
+			{"service.instance.id", fmt.Sprintf("pod-%d", s)},
+			{"host.name", fmt.Sprintf("node-%d", s%5)},
+			{"telemetry.sdk.language", "go"},
+			{"k8s.namespace.name", "shop"},
 		} {
 			b.Resources.Attrs.Pair(a[0], a[1])
 		}
