@@ -117,12 +117,7 @@ func (b *Baseline) learnCall(f *trace.Forest, i int32) {
 	if n.NoDuration || n.Outcome.Failed() || n.CalledOff() {
 		return
 	}
-	key := callKey{f.ServiceOf(i).Name, n.Facts.CalleeKey(), n.Name}
-	c := b.calls[key]
-	if c == nil {
-		c = &calls{}
-		put(&b.calls, callKey{clone(key.caller), clone(key.callee), clone(n.Name)}, c)
-	}
+	c := b.callsOf(callKey{f.ServiceOf(i).Name, n.Facts.CalleeKey(), n.Name})
 	c.succeeded++
 	c.durations.Add(n.DurationNs())
 	if server := f.ServerSide(i); server != trace.None {
@@ -131,6 +126,15 @@ func (b *Baseline) learnCall(f *trace.Forest, i int32) {
 			c.service = clone(name)
 		}
 	}
+}
+
+func (b *Baseline) callsOf(key callKey) *calls {
+	c := b.calls[key]
+	if c == nil {
+		c = &calls{}
+		put(&b.calls, callKey{clone(key.caller), clone(key.callee), clone(key.name)}, c)
+	}
+	return c
 }
 
 func bit(yes bool) int {
@@ -184,15 +188,18 @@ func (b *Baseline) learnQueue(f *trace.Forest, producer int32) {
 	p := &f.Nodes[producer]
 	for c := p.FirstChild; c != trace.None; c = f.Nodes[c].NextSib {
 		if n := &f.Nodes[c]; n.Kind == spans.KindConsumer && !n.NoDuration && !p.NoDuration && !n.Outcome.Failed() {
-			key := callKey{f.ServiceOf(producer).Name, f.ServiceOf(c).Name, p.Name}
-			d := b.queues[key]
-			if d == nil {
-				d = &Durations{}
-				put(&b.queues, callKey{clone(key.caller), clone(key.callee), clone(key.name)}, d)
-			}
-			d.Add(n.StartNs - p.EndNs)
+			b.queueOf(callKey{f.ServiceOf(producer).Name, f.ServiceOf(c).Name, p.Name}).Add(n.StartNs - p.EndNs)
 		}
 	}
+}
+
+func (b *Baseline) queueOf(key callKey) *Durations {
+	d := b.queues[key]
+	if d == nil {
+		d = &Durations{}
+		put(&b.queues, callKey{clone(key.caller), clone(key.callee), clone(key.name)}, d)
+	}
+	return d
 }
 
 // Queue is how long a consumer's messages wait before it begins with them, nil where too little is known.
@@ -207,7 +214,10 @@ func (b *Baseline) Queue(producer, consumer, name string) *Durations {
 }
 
 func (b *Baseline) operation(f *trace.Forest, i int32) *Operation {
-	key := operationKey{f.ServiceOf(i).Name, f.Nodes[i].Name, f.Nodes[i].Outcome.Failed()}
+	return b.operationOf(operationKey{f.ServiceOf(i).Name, f.Nodes[i].Name, f.Nodes[i].Outcome.Failed()})
+}
+
+func (b *Baseline) operationOf(key operationKey) *Operation {
 	o := b.operations[key]
 	if o == nil {
 		o = &Operation{}
@@ -226,21 +236,26 @@ func keyOf(f *trace.Forest, parent, c int32, failed bool) edgeKey {
 }
 
 func (b *Baseline) edge(f *trace.Forest, parent, c int32) *Edge {
-	key := keyOf(f, parent, c, f.Nodes[parent].Outcome.Failed())
+	return b.edgeOf(keyOf(f, parent, c, f.Nodes[parent].Outcome.Failed()))
+}
+
+func (b *Baseline) edgeOf(key edgeKey) *Edge {
 	e := b.edges[key]
 	if e == nil {
-		e = &Edge{operation: b.operation(f, parent)}
+		e = &Edge{operation: b.operationOf(operationKey{key.service, key.operation, key.failed})}
 		put(&b.edges, edgeKey{clone(key.service), clone(key.operation), clone(key.callee), clone(key.name), key.failed}, e)
 	}
 	return e
 }
 
-// put writes to a map that may not be made yet.
+// put writes to a map that may not be made yet, unless it is full.
 func put[K comparable, V any](m *map[K]V, key K, value V) {
 	if *m == nil {
 		*m = make(map[K]V)
 	}
-	(*m)[key] = value
+	if _, known := (*m)[key]; known || len(*m) < learntKeysMost {
+		(*m)[key] = value
+	}
 }
 
 // clone gives a map key memory of its own: names point into a block that will be reused.

@@ -101,21 +101,30 @@ func (b *Baseline) Witness(f *trace.Forest) {
 func (b *Baseline) sawService(f *trace.Forest, i int32) {
 	of := f.ServiceOf(i)
 	at := f.Nodes[i].StartNs
-	s := b.services[of.Name]
+	s := b.serviceOf(of.Name)
+	s.lastSeenNs = max(s.lastSeenNs, at)
+	if of.Version != "" && at > 0 {
+		s.saw(of.Version, at, at)
+	}
+}
+
+func (b *Baseline) serviceOf(name string) *service {
+	s := b.services[name]
 	if s == nil {
 		s = &service{}
-		put(&b.services, clone(of.Name), s)
+		put(&b.services, clone(name), s)
 	}
-	s.lastSeenNs = max(s.lastSeenNs, at)
-	if of.Version == "" || at <= 0 {
-		return
-	}
-	v := s.versions[of.Version]
+	return s
+}
+
+// saw widens the time in which a version was seen.
+func (s *service) saw(name string, firstNs, lastNs int64) {
+	v := s.versions[name]
 	if v == nil {
-		v = &version{firstNs: at, lastNs: at}
-		put(&s.versions, clone(of.Version), v)
+		v = &version{firstNs: firstNs, lastNs: lastNs}
+		put(&s.versions, clone(name), v)
 	}
-	v.firstNs, v.lastNs = min(v.firstNs, at), max(v.lastNs, at)
+	v.firstNs, v.lastNs = min(v.firstNs, firstNs), max(v.lastNs, lastNs)
 }
 
 func (r *recent) route(caller, callee string) *route {
@@ -123,6 +132,9 @@ func (r *recent) route(caller, callee string) *route {
 	found := r.routes[key]
 	if found == nil {
 		found = &route{caller: clone(caller), callee: clone(callee)}
+		if len(r.routes) >= learntKeysMost {
+			return found // which nobody keeps
+		}
 		put(&r.routes, [2]string{found.caller, found.callee}, found)
 		at, _ := slices.BinarySearchFunc(r.order, found, func(a, b *route) int {
 			return cmp.Or(cmp.Compare(a.caller, b.caller), cmp.Compare(a.callee, b.callee))
@@ -136,7 +148,12 @@ func (r *route) at(minute int64) *pane {
 	at, found := slices.BinarySearchFunc(r.panes, minute, func(p pane, m int64) int { return cmp.Compare(p.minute, m) })
 	if !found {
 		r.panes = slices.Insert(r.panes, at, pane{minute: minute})
-		if len(r.panes) > panesMost && at > 0 {
+		if len(r.panes) > panesMost {
+			if at == 0 {
+				old := r.panes[0] // too old to be kept
+				r.panes = slices.Delete(r.panes, 0, 1)
+				return &old
+			}
 			r.panes = slices.Delete(r.panes, 0, 1)
 			at--
 		}
