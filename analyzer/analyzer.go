@@ -55,9 +55,13 @@ type Store interface {
 	Settled(ctx context.Context, q storage.SettleQuery) ([]storage.SettledTrace, error)
 	ScannedTo(ctx context.Context) (time.Time, error)
 	SetScannedTo(ctx context.Context, at time.Time) error
-	HealthyTraces(ctx context.Context, from time.Time, limit int) ([]spans.TraceID, error)
 	ReadTraces(ctx context.Context, ids []spans.TraceID, spansPerTraceMax int, b *spans.Block) error
 	WriteJudged(ctx context.Context, judged []storage.JudgedTrace) error
+	IngestedTraces(ctx context.Context, from, to time.Time, limit int) ([]spans.TraceID, error)
+	LearntTo(ctx context.Context) (time.Time, error)
+	SetLearntTo(ctx context.Context, at time.Time) error
+	WriteBaseline(ctx context.Context, cells []storage.BaselineCell, at time.Time, token string) error
+	ReadBaseline(ctx context.Context, byMinute uint8, recent time.Duration, add func(*storage.BaselineCell)) error
 	SampleTraces(ctx context.Context, from, to time.Time, entry string, limit int) ([]spans.TraceID, error)
 }
 
@@ -72,14 +76,12 @@ type Analyzer struct {
 	log     *slog.Logger
 	metrics *metrics
 	normal  atomic.Pointer[baseline.Baseline]
-	blocks  sync.Pool // of *spans.Block
+	// reloaded and learntTo are of the one who learns.
+	reloaded, learntTo time.Time
+	blocks             sync.Pool // of *spans.Block
 	// lastRound is when the last round ended well, in Unix nanoseconds.
 	lastRound atomic.Int64
 }
-
-// learnFrom are how far back normal is looked for: no further than until there are enough traces, so
-// that the cost does not grow with the traffic.
-var learnFrom = [...]time.Duration{time.Minute, 10 * time.Minute, time.Hour}
 
 // New checks the configuration and starts nothing.
 func New(cfg Config, store Store, owner Owner, log *slog.Logger, reg prometheus.Registerer) (*Analyzer, error) {
@@ -97,14 +99,13 @@ const (
 	settledMax = 5000
 	// batchSpansMax bounds what is read at once: some 100 MB of columns. A larger trace is read alone.
 	batchSpansMax = 100_000
+	// slowMost operations are looked at for runs that are too slow: those that run most.
+	slowMost = 1000
 	// visibleWithin is how long a row may take from getting its ingest time to being seen.
 	visibleWithin = 2 * time.Minute
 	// catchUpStep is how much of the past is looked through at once.
 	catchUpStep  = 10 * time.Minute
 	catchUpEvery = 5 * time.Second
-	// learnEvery and learnTraces say how often normal is learnt, and from how many traces.
-	learnEvery  = 10 * time.Second
-	learnTraces = 500
 	// idlePause is how long there may be nothing to do before it is looked again.
 	idlePause = time.Second
 	errorMax  = 15 * time.Second
@@ -117,7 +118,7 @@ func (a *Analyzer) Run(ctx context.Context) error {
 	group.Go(func() error { a.repeat(ctx, "judge", pause, pause, a.judgeRecent); return nil })
 	group.Go(func() error { a.repeat(ctx, "catch up", catchUpEvery, catchUpEvery, a.catchUp); return nil })
 	// The first verdicts after a start need a normal as well.
-	group.Go(func() error { a.repeat(ctx, "learn", time.Second, learnEvery, a.learn); return nil })
+	group.Go(func() error { a.repeat(ctx, "learn", time.Second, time.Second, a.learn); return nil })
 	return group.Wait()
 }
 
@@ -175,7 +176,11 @@ func (a *Analyzer) judgeRecent(ctx context.Context) (more bool, err error) {
 func (a *Analyzer) recent() time.Duration { return a.cfg.WaitMax + a.cfg.Quiet + visibleWithin }
 
 func (a *Analyzer) query(from, to time.Time) storage.SettleQuery {
-	return storage.SettleQuery{From: from, To: to, Quiet: a.cfg.Quiet, WaitMax: a.cfg.WaitMax, Limit: settledMax}
+	q := storage.SettleQuery{From: from, To: to, Quiet: a.cfg.Quiet, WaitMax: a.cfg.WaitMax, Limit: settledMax}
+	a.normal.Load().Slow(slowMost, func(service, name string, overNs int64) {
+		q.Slow = append(q.Slow, storage.SlowOperation{Service: service, Name: name, OverNs: overNs})
+	})
+	return q
 }
 
 // catchUp goes through what the live round no longer looks at, step by step, and records how far it
@@ -205,40 +210,6 @@ func (a *Analyzer) catchUp(ctx context.Context) (more bool, err error) {
 		return true, a.judge(ctx, due)
 	}
 	return to.Before(end), a.store.SetScannedTo(ctx, to)
-}
-
-// learn makes a new baseline of a sample of what was healthy of late.
-func (a *Analyzer) learn(ctx context.Context) (more bool, err error) {
-	now, err := a.store.ServerTime(ctx)
-	if err != nil {
-		return false, err
-	}
-	var ids []spans.TraceID
-	for _, ago := range learnFrom {
-		if ids, err = a.store.HealthyTraces(ctx, now.Add(-ago), learnTraces); err != nil {
-			return false, err
-		}
-		if len(ids) == learnTraces {
-			break
-		}
-	}
-	block := a.blocks.Get().(*spans.Block)
-	defer a.blocks.Put(block)
-	normal := new(baseline.Baseline)
-	const perRead = 50
-	for len(ids) > 0 {
-		n := min(perRead, len(ids))
-		block.Reset()
-		if err := a.store.ReadTraces(ctx, ids[:n], learnTraces, block); err != nil {
-			return false, err
-		}
-		ids = ids[n:]
-		for _, g := range trace.Group(block) {
-			normal.Learn(trace.Build(block, g.Rows, 0))
-		}
-	}
-	a.normal.Store(normal)
-	return false, nil
 }
 
 // judge judges traces and stores the verdicts, batch by batch.

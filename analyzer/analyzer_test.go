@@ -55,7 +55,7 @@ func nobody(string, string, func(string) (string, bool)) string { return "team-x
 func run(t *testing.T, store analyzer.Store) (a *analyzer.Analyzer, stop func()) {
 	t.Helper()
 	cfg := analyzer.Config{Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Workers: 2, SpansMax: 1000}
-	a, err := analyzer.New(cfg, store, nobody, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	a, err := analyzer.New(cfg, store, nobody, slog.New(slog.NewTextHandler(t.Output(), nil)), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,4 +212,61 @@ func TestErrorsAreTriedAgain(t *testing.T) {
 	defer stop()
 	insert(t, db, block(t, failing, 1), "a")
 	eventually(t, conn, map[string]row{"01": {1, 3, 1}})
+}
+
+// TestNormalOutlivesItsAnalyzer: what one analyzer has learnt, another one knows, and judges by it.
+func TestNormalOutlivesItsAnalyzer(t *testing.T) {
+	db, conn := open(t)
+	var want []string
+	for n := range 8 {
+		insert(t, db, block(t, healthy, byte(n+1)), fmt.Sprint("healthy", n))
+		want = append(want, fmt.Sprintf("%02x", n+1))
+	}
+	_, stop := run(t, db)
+	deadline := time.Now().Add(20 * time.Second)
+	for stored := int64(0); stored < 8; time.Sleep(100 * time.Millisecond) {
+		if err := conn.QueryRow(t.Context(), "SELECT sum(arraySum(tupleElement(Counts, 2))) FROM baseline WHERE Kind = 3 AND Key1 = 'shop'").Scan(&stored); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(deadline) {
+			var all uint64
+			_ = conn.QueryRow(t.Context(), "SELECT count() FROM baseline").Scan(&all)
+			t.Fatalf("after 20 s the normal of %v is not stored: %d runs, %d cells, %v", want, stored, all, verdicts(t, conn))
+		}
+	}
+	stop()
+
+	slow := `
+shop SERVER POST /buy 0..920ms 200
+  shop CLIENT POST 5..911ms 200 @pay
+    pay SERVER POST /charge 6..910ms 200
+`
+	insert(t, db, block(t, slow, 99), "slow")
+	other, err := analyzer.New(analyzer.Config{Quiet: time.Second, WaitMax: 2 * time.Second, Workers: 1, SpansMax: 1000}, db, nobody, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- other.Follow(ctx) }()
+	for {
+		got, err := other.JudgeNow(t.Context(), spans.TraceID{1, 15: 99})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) == 1 && got[0].Symptom == "latency" {
+			if s := got[0].Shares[0]; s.Site.Service != "pay" || s.ExcessNs < 800_000_000 {
+				t.Errorf("%+v", s)
+			}
+			break
+		}
+		if time.Now().After(deadline.Add(20 * time.Second)) {
+			t.Fatalf("the slow trace is judged %+v", got)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }

@@ -7,16 +7,28 @@ import (
 	"github.com/whosehop/whosehop/storage/spans"
 )
 
+// IngestedTraces lists up to limit traces of which spans were ingested in [from, to) and none before: a
+// sample by the hash of their ids, so that it is a fair one and the same for everybody.
+func (db *DB) IngestedTraces(ctx context.Context, from, to time.Time, limit int) ([]spans.TraceID, error) {
+	return db.traceIDs(ctx, `SELECT TraceId FROM otel_traces WHERE TraceId IN (
+			SELECT TraceId FROM otel_traces WHERE IngestTime >= ? AND IngestTime < ? AND TraceId != '' GROUP BY TraceId ORDER BY cityHash64(TraceId) LIMIT ?)
+		GROUP BY TraceId HAVING min(IngestTime) >= ? ORDER BY TraceId`, stamp(from), stamp(to), limit, stamp(from))
+}
+
 // SampleTraces lists up to limit traces whose root span began in [from, to): a sample by the hash of
 // their ids, so that it is a fair one and the same for everybody. entry keeps those that came in at an
 // operation, given as its name or as service and name; empty means any.
 func (db *DB) SampleTraces(ctx context.Context, from, to time.Time, entry string, limit int) ([]spans.TraceID, error) {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	rows, err := db.conn.Query(ctx, `SELECT TraceId FROM otel_traces
+	return db.traceIDs(ctx, `SELECT TraceId FROM otel_traces
 		WHERE Timestamp >= ? AND Timestamp < ? AND TraceId != '' AND ParentSpanId = ''
 			AND (? = '' OR SpanName = ? OR concat(ServiceName, ' ', SpanName) = ?)
 		GROUP BY TraceId ORDER BY cityHash64(TraceId) LIMIT ?`, stamp(from), stamp(to), entry, entry, entry, limit)
+}
+
+func (db *DB) traceIDs(ctx context.Context, query string, args ...any) ([]spans.TraceID, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	rows, err := db.conn.Query(ctx, query, args...)
 	if err != nil {
 		return nil, wrap("sample traces", err)
 	}

@@ -232,7 +232,7 @@ func TestMigrateTwiceAndAtOnce(t *testing.T) {
 			})
 		}
 		group.Wait()
-		want := map[bool]uint64{true: 2, false: 0}[keep.Spans > 0] // otel_traces and its helper
+		want := map[bool]uint64{true: 3, false: 1}[keep.Spans > 0] // otel_traces and its helper; the baseline always does
 		if n := queryCount(t, conn, ttl, "% TTL %"); n != want {
 			t.Errorf("%d tables expire under %+v, want %d", n, keep, want)
 		}
@@ -423,11 +423,16 @@ func TestKillUnderLoad(t *testing.T) {
 	if refusals.Load() == 0 {
 		t.Error("no insert was hit by a kill")
 	}
-	for _, query := range []string{"SELECT count() FROM otel_traces", "SELECT uniqExact(SpanId) FROM otel_traces", "SELECT count() FROM otel_traces_trace_id_ts"} {
+	for _, query := range []string{"SELECT count() FROM otel_traces", "SELECT uniqExact(SpanId) FROM otel_traces"} {
 		n, err := db.Count(t.Context(), query)
 		if err != nil || n != want {
 			t.Errorf("%s: %d, want %d (%v)", query, n, want, err)
 		}
+	}
+	// The helper is filled behind the spans: a kill between the two may cost it the blocks that were under way.
+	n, err := db.Count(t.Context(), "SELECT count() FROM otel_traces_trace_id_ts")
+	if err != nil || n > want || n+killed*senders*rows < want {
+		t.Errorf("the helper has %d rows of %d (%v)", n, want, err)
 	}
 }
 

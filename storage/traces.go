@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -21,7 +22,16 @@ type SettleQuery struct {
 	From, To time.Time
 	// Quiet is how long a trace must have got no span, WaitMax how long it is waited for at most.
 	Quiet, WaitMax time.Duration
-	Limit          int
+	// Slow are the operations of which it is known what is too slow: an entry or a consumer that takes
+	// longer is suspect as well.
+	Slow  []SlowOperation
+	Limit int
+}
+
+// SlowOperation is an operation, and what it hardly ever takes longer than.
+type SlowOperation struct {
+	Service, Name string
+	OverNs        int64
 }
 
 // SettledTrace is a trace that is due, and what is stored of it.
@@ -36,7 +46,8 @@ type SettledTrace struct {
 // settledSQL finds traces with a suspect span in the window, or with an earlier verdict and new
 // spans, whose stored spans are not those of the newest verdict. Times are ClickHouse's own.
 const settledSQL = `
-WITH touched AS (SELECT TraceId, max(Suspect) AS Suspect FROM otel_traces WHERE IngestTime >= ? AND IngestTime < ? AND TraceId != '' GROUP BY TraceId),
+WITH touched AS (SELECT TraceId, max(Suspect OR (ParentSpanId = '' OR SpanKind = 'Consumer')
+		AND Duration > transform(concat(ServiceName, '\0', SpanName), ?, ?, toUInt64(18446744073709551615))) AS Suspect FROM otel_traces WHERE IngestTime >= ? AND IngestTime < ? AND TraceId != '' GROUP BY TraceId),
 candidates AS (
 	SELECT TraceId FROM touched WHERE Suspect
 	UNION DISTINCT
@@ -62,7 +73,11 @@ func (db *DB) Settled(ctx context.Context, q SettleQuery) ([]SettledTrace, error
 	if to.IsZero() {
 		to = time.Now().Add(24 * time.Hour) // ClickHouse's clock may be ahead of ours
 	}
-	rows, err := db.conn.Query(ctx, settledSQL, stamp(q.From), stamp(to), q.Quiet.Milliseconds(), q.WaitMax.Milliseconds(), q.Limit)
+	names, over := []string{""}, []uint64{math.MaxUint64} // an operation without a service and a name is none
+	for _, slow := range q.Slow {
+		names, over = append(names, slow.Service+"\x00"+slow.Name), append(over, uint64(max(0, slow.OverNs)))
+	}
+	rows, err := db.conn.Query(ctx, settledSQL, names, over, stamp(q.From), stamp(to), q.Quiet.Milliseconds(), q.WaitMax.Milliseconds(), q.Limit)
 	if err != nil {
 		return nil, wrap("list settled traces", err)
 	}
@@ -102,39 +117,33 @@ func (db *DB) ServerTime(ctx context.Context) (now time.Time, err error) {
 // earliest ingest time there is.
 func (db *DB) ScannedTo(ctx context.Context) (at time.Time, err error) {
 	var recorded uint64
-	err = db.conn.QueryRow(ctx, "SELECT count(), max(ScannedTo) FROM analyzer_progress").Scan(&recorded, &at)
+	err = db.conn.QueryRow(ctx, "SELECT count(), max(ScannedTo) FROM analyzer_progress WHERE Name = 'analyzer'").Scan(&recorded, &at)
 	if err == nil && recorded == 0 {
 		err = db.conn.QueryRow(ctx, "SELECT if(count() = 0, now64(3), min(IngestTime)) FROM otel_traces").Scan(&at)
 	}
 	return at, wrap("read how far the analyzer has come", err)
 }
 
+// LearntTo is the ingest time before which everything has been learnt from, zero where that is not known.
+func (db *DB) LearntTo(ctx context.Context) (at time.Time, err error) {
+	var recorded uint64
+	err = db.conn.QueryRow(ctx, "SELECT count(), max(ScannedTo) FROM analyzer_progress WHERE Name = 'baseline'").Scan(&recorded, &at)
+	if recorded == 0 {
+		at = time.Time{}
+	}
+	return at, wrap("read how far the baseline has come", err)
+}
+
+// SetLearntTo records how far the baseline has come.
+func (db *DB) SetLearntTo(ctx context.Context, at time.Time) error {
+	return wrap("record how far the baseline has come",
+		db.conn.Exec(ctx, "INSERT INTO analyzer_progress (Name, ScannedTo) VALUES ('baseline', ?)", stamp(at)))
+}
+
 // SetScannedTo records how far the analyzer has come.
 func (db *DB) SetScannedTo(ctx context.Context, at time.Time) error {
 	return wrap("record how far the analyzer has come",
 		db.conn.Exec(ctx, "INSERT INTO analyzer_progress (Name, ScannedTo) VALUES ('analyzer', ?)", stamp(at)))
-}
-
-// HealthyTraces lists up to limit traces ingested since from in which nothing is suspect: a sample by
-// the hash of their ids, so that it is a fair one and the same for everybody.
-func (db *DB) HealthyTraces(ctx context.Context, from time.Time, limit int) ([]spans.TraceID, error) {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	rows, err := db.conn.Query(ctx, `SELECT TraceId FROM otel_traces WHERE IngestTime >= ? AND TraceId != ''
-		GROUP BY TraceId HAVING NOT max(Suspect) ORDER BY cityHash64(TraceId) LIMIT ?`, stamp(from), limit)
-	if err != nil {
-		return nil, wrap("list healthy traces", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var ids []spans.TraceID
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, wrap("list healthy traces", err)
-		}
-		ids = append(ids, readTraceID([]byte(id)))
-	}
-	return ids, wrap("list healthy traces", rows.Err())
 }
 
 // ReadTraces appends all spans of the traces to b, of each no more than spansPerTraceMax: its

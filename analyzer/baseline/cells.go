@@ -1,6 +1,7 @@
 package baseline
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -191,6 +192,23 @@ func (b *Baseline) Add(c *Cell) {
 		})
 	case CellClock:
 		b.clocks.bound(k[0], k[1], c.Minute, c.High-clockShift, c.Low-clockShift)
+	}
+}
+
+// Slow gives the operations of which it is known what they hardly ever exceed, those that run most
+// first, no more than most.
+func (b *Baseline) Slow(most int, yield func(service, name string, overNs int64)) {
+	keys := make([]operationKey, 0, len(b.operations))
+	for k, o := range b.operations {
+		if o.runs >= learntMin && !k.failed {
+			keys = append(keys, k)
+		}
+	}
+	slices.SortFunc(keys, func(x, y operationKey) int {
+		return cmp.Or(cmp.Compare(b.operations[y].runs, b.operations[x].runs), cmp.Compare(x.service, y.service), cmp.Compare(x.name, y.name))
+	})
+	for _, k := range keys[:min(most, len(keys))] {
+		yield(k.service, k.name, b.operations[k].Durations.HighNs())
 	}
 }
 

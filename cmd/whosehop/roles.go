@@ -178,6 +178,9 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 		runs, ready = append(runs, judge.Run), append(ready, judge.Ready)
 	}
 	if r.serve {
+		if !r.analyze {
+			runs = append(runs, judge.Follow)
+		}
 		service := query.New(w.db, judge)
 		ready = append(ready, service.Ready)
 		more, at, err := w.listenQuery(ctx, service, allReady(ready))

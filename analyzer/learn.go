@@ -1,0 +1,150 @@
+package analyzer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/whosehop/whosehop/analyzer/baseline"
+	"github.com/whosehop/whosehop/analyzer/blame"
+	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+const (
+	// learnWindow is how much of what was ingested is learnt from at once. Windows are the same for all
+	// analyzers, and each is stored once, whoever comes first.
+	learnWindow = 5 * time.Second
+	// learnTraces are learnt from in a window at most: a sample, so that the cost does not grow with the
+	// traffic. learnSpans bounds what is read of each.
+	learnTraces = 250
+	learnSpans  = 2000
+	// learnBack is how far back is learnt from when nobody has for long.
+	learnBack = 10 * time.Minute
+	// reloadEvery is how often the stored baseline is read anew.
+	reloadEvery = 5 * time.Minute
+	// recentKept is how long what was seen minute by minute is used.
+	recentKept = 3 * time.Hour
+)
+
+// learn learns from the next window that has settled, stores what it learnt, and makes it part of normal.
+func (a *Analyzer) learn(ctx context.Context) (more bool, err error) {
+	if time.Since(a.reloaded) >= reloadEvery {
+		if err := a.reload(ctx); err != nil {
+			return false, err
+		}
+	}
+	now, err := a.store.ServerTime(ctx)
+	if err != nil {
+		return false, err
+	}
+	// Judged first, so that no trace is its own normal.
+	const afterJudgement = time.Second
+	end := now.Add(-a.cfg.Quiet - afterJudgement)
+	if a.learntTo.IsZero() {
+		if a.learntTo, err = a.store.LearntTo(ctx); err != nil {
+			return false, err
+		}
+		if oldest := end.Add(-learnBack); a.learntTo.Before(oldest) {
+			a.learntTo = oldest
+		}
+		a.learntTo = a.learntTo.Truncate(learnWindow)
+	}
+	from, to := a.learntTo, a.learntTo.Add(learnWindow)
+	if to.After(end) {
+		return false, nil
+	}
+	learnt, err := a.learnWindow(ctx, from, to)
+	if err != nil {
+		return false, err
+	}
+	var cells []storage.BaselineCell
+	learnt.Cells(func(c baseline.Cell) {
+		cells = append(cells, storage.BaselineCell{
+			Kind: uint8(c.Kind), Key: c.Key, Failed: c.Failed, Minute: c.Minute, Counts: c.Counts, Low: c.Low, High: c.High,
+		})
+	})
+	if len(cells) > 0 {
+		if err := a.store.WriteBaseline(ctx, cells, from, fmt.Sprint("learnt-", from.Unix())); err != nil {
+			return false, err
+		}
+		normal := new(baseline.Baseline)
+		normal.Merge(a.normal.Load())
+		normal.Merge(learnt)
+		a.normal.Store(normal)
+		if err := a.store.SetLearntTo(ctx, to); err != nil {
+			return false, err
+		}
+	}
+	a.learntTo = to
+	return true, nil
+}
+
+// learnWindow learns from a sample of what was ingested in a window. What is slow counts as seen, not as
+// normal; of what failed only how failures spread is learnt.
+func (a *Analyzer) learnWindow(ctx context.Context, from, to time.Time) (*baseline.Baseline, error) {
+	ids, err := a.store.IngestedTraces(ctx, from, to, learnTraces)
+	if err != nil {
+		return nil, err
+	}
+	learnt := new(baseline.Baseline)
+	judger := blame.NewJudger(blame.Config{Normal: a.normal.Load(), OnlyTrouble: true})
+	block := a.blocks.Get().(*spans.Block)
+	defer a.blocks.Put(block)
+	const perRead = 50
+	for len(ids) > 0 {
+		n := min(perRead, len(ids))
+		block.Reset()
+		if err := a.store.ReadTraces(ctx, ids[:n], learnSpans, block); err != nil {
+			return nil, err
+		}
+		ids = ids[n:]
+		builder := trace.NewBuilder(block)
+		for _, g := range trace.Group(block) {
+			f := builder.Build(g.Rows, learnSpans)
+			learnFrom(learnt, f, judger.Judge(f))
+		}
+	}
+	return learnt, nil
+}
+
+func learnFrom(to *baseline.Baseline, f *trace.Forest, verdicts []verdict.Verdict) {
+	failed, slow := false, false
+	for i := range verdicts {
+		failed = failed || verdicts[i].Symptom == verdict.SymptomError
+		slow = slow || verdicts[i].Symptom == verdict.SymptomLatency
+	}
+	switch {
+	case slow:
+		to.Witness(f)
+	case failed:
+		to.LearnFailed(f)
+	default:
+		to.Learn(f)
+	}
+}
+
+// reload reads what all analyzers have learnt.
+func (a *Analyzer) reload(ctx context.Context) error {
+	normal := new(baseline.Baseline)
+	err := a.store.ReadBaseline(ctx, uint8(baseline.KindsByMinute), recentKept, func(c *storage.BaselineCell) {
+		normal.Add(&baseline.Cell{
+			Kind: baseline.CellKind(c.Kind), Key: c.Key, Failed: c.Failed, Minute: c.Minute, Counts: c.Counts, Low: c.Low, High: c.High,
+		})
+	})
+	if err != nil {
+		return err
+	}
+	a.reloaded = time.Now()
+	a.normal.Store(normal)
+	return nil
+}
+
+// Follow keeps to what analyzers elsewhere learn, until ctx ends: for a process that judges on demand only.
+func (a *Analyzer) Follow(ctx context.Context) error {
+	const followEvery = 30 * time.Second
+	a.repeat(ctx, "read the baseline", followEvery, followEvery, func(ctx context.Context) (bool, error) { return false, a.reload(ctx) })
+	return nil
+}
