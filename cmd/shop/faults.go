@@ -65,6 +65,11 @@ func allFaults() []fault {
 			[]string{"slow-callee"},
 			[]string{"storefront", "checkout", "pricing", "shipping"},
 		}},
+		{"slow-answer", "inventory takes 400 ms more than it does, and nothing fails", expect{
+			verdict.SymptomLatency, sites(service("inventory")), "inventory", "team-stock",
+			[]string{"slow-self"},
+			[]string{"storefront", "checkout", "pricing", "shipping"},
+		}},
 		{"refused", "shipping is down half of the time, so checkout's calls are refused", expect{
 			verdict.SymptomError, sites(edge("checkout", "shipping", verdict.PhaseConnect)), "checkout", "team-checkout",
 			[]string{"refused"},

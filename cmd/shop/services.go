@@ -335,6 +335,9 @@ func runInventory(ctx context.Context, h *host) error {
 		if struck(ctx, "slow-callee") {
 			time.Sleep(2500 * time.Millisecond) // a lock that is held for too long
 		}
+		if struck(ctx, "slow-answer") {
+			time.Sleep(400 * time.Millisecond) // slow, and in time
+		}
 		if struck(ctx, "fan-out-cancel") {
 			select {
 			case <-ctx.Done():

@@ -278,6 +278,11 @@ func TestFaults(t *testing.T) {
 			served, there := find(spans, "inventory", "Server", "Reserve")
 			return ok && there && call.failed && served.end.Sub(served.start) > 2*time.Second
 		},
+		"slow-answer": func(spans []span) bool {
+			served, ok := find(spans, "inventory", "Server", "Reserve")
+			entry, _ := find(spans, "storefront", "Server", "")
+			return ok && !served.failed && !entry.failed && served.end.Sub(served.start) > 400*time.Millisecond
+		},
 		"refused": func(spans []span) bool {
 			call, ok := find(spans, "checkout", "Client", "POST")
 			_, served := find(spans, "shipping", "Server", "")
