@@ -25,11 +25,22 @@ func (t *trial) excessOf(i int32) int64 {
 	}
 	tookNs, meanNs := n.DurationNs(), normal.MeanNs()
 	highNs := normal.HighNs()
-	if tookNs <= highNs+highNs/20 || tookNs-meanNs < max(1_000_000, meanNs/10) {
+	leastNs := max(excessMinNs, meanNs/5)
+	if n.Kind == spans.KindConsumer {
+		leastNs = max(leastNs, nobodyWaitsNs)
+	}
+	if tookNs <= highNs+highNs/5 || tookNs-meanNs < leastNs {
 		return 0
 	}
 	return tookNs - meanNs
 }
+
+const (
+	// excessMinNs is what nobody notices.
+	excessMinNs = 5_000_000
+	// nobodyWaitsNs is the same for work behind a queue.
+	nobodyWaitsNs = 50_000_000
+)
 
 // latency finds who made the tree of an entry slow: the entry itself, and what ran behind it.
 func (t *trial) latency(entry int32) []finding {
@@ -64,7 +75,7 @@ func (t *trial) queued(consumer int32) (finding, bool) {
 	p, c := &t.f.Nodes[producer], &t.f.Nodes[consumer]
 	normal := t.cfg.Normal.Queue(t.f.ServiceOf(producer).Name, t.f.ServiceOf(consumer).Name, p.Name)
 	waitedNs := c.StartNs - p.EndNs
-	if normal == nil || waitedNs <= 2*normal.QuantileNs(0.99) || waitedNs-normal.MeanNs() < 50_000_000 {
+	if normal == nil || waitedNs <= 2*normal.QuantileNs(0.99) || waitedNs-normal.MeanNs() < nobodyWaitsNs {
 		return finding{}, false
 	}
 	f := t.base(producer, "queue", 0.8)
