@@ -125,6 +125,7 @@ func (t *trial) spread(node int32, excessNs int64, failures bool) []finding {
 		stack = stack[:len(stack)-1]
 		t.onPath[at.node] = true
 		terms := t.terms(at.node)
+		t.termList = nil // a failed call below may need a list of its own
 		share(at.ns, terms)
 		if t.cfg.Explain {
 			t.toldTerms(at.node, at.ns, terms)
@@ -144,6 +145,7 @@ func (t *trial) spread(node int32, excessNs int64, failures bool) []finding {
 				findings = append(findings, t.ownTime(at.node, m))
 			}
 		}
+		t.termList = terms
 	}
 	return mergeSites(findings)
 }
