@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -233,6 +234,13 @@ func TestShopFaultsAreBlamedRightly(t *testing.T) {
 				runShop(t, u, "--rate", "12", "--for", "3s", "--fault", f.Name, "--seed", fmt.Sprint(seed+1))
 			}
 			judgeFault(t, u, &f, from)
+			if f.Name == "leaf-error" || f.Name == "slow-answer" {
+				var answer struct{ Suspects []verdict.Suspect }
+				u.get(t, fmt.Sprintf("/api/v1/rank?from=%d&entry=%s", from.UnixNano(), url.QueryEscape("GET /checkout")), &answer)
+				if s := answer.Suspects; len(s) == 0 || s[0].Service != f.Expect.Accountable || s[0].Owner != f.Expect.Owner || len(s[0].Exemplars) == 0 {
+					t.Errorf("the first suspect should be %s: %+v", f.Expect.Accountable, s)
+				}
+			}
 		})
 	}
 	t.Run("two at once", func(t *testing.T) {
