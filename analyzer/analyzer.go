@@ -61,7 +61,7 @@ type Store interface {
 	LearntTo(ctx context.Context) (time.Time, error)
 	SetLearntTo(ctx context.Context, at time.Time) error
 	WriteBaseline(ctx context.Context, cells []storage.BaselineCell, at time.Time, token string) error
-	ReadBaseline(ctx context.Context, byMinute uint8, recent time.Duration, add func(*storage.BaselineCell)) error
+	ReadBaseline(ctx context.Context, q storage.BaselineQuery, add func(*storage.BaselineCell)) error
 	SampleTraces(ctx context.Context, from, to time.Time, entry string, limit int) ([]spans.TraceID, error)
 }
 

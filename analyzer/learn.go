@@ -25,6 +25,8 @@ const (
 	learnBack = 10 * time.Minute
 	// reloadEvery is how often the stored baseline is read anew.
 	reloadEvery = 5 * time.Minute
+	// sameTimeMin is how many samples of this hour of the week are enough to be normal by themselves.
+	sameTimeMin = 500
 	// recentKept is how long what was seen minute by minute is used.
 	recentKept = 3 * time.Hour
 )
@@ -129,7 +131,9 @@ func learnFrom(to *baseline.Baseline, f *trace.Forest, verdicts []verdict.Verdic
 // reload reads what all analyzers have learnt.
 func (a *Analyzer) reload(ctx context.Context) error {
 	normal := new(baseline.Baseline)
-	err := a.store.ReadBaseline(ctx, uint8(baseline.KindsByMinute), recentKept, func(c *storage.BaselineCell) {
+	err := a.store.ReadBaseline(ctx, storage.BaselineQuery{
+		ByMinute: uint8(baseline.KindsByMinute), Recent: recentKept, Histograms: baseline.Histograms(), SameTimeMin: sameTimeMin,
+	}, func(c *storage.BaselineCell) {
 		normal.Add(&baseline.Cell{
 			Kind: baseline.CellKind(c.Kind), Key: c.Key, Failed: c.Failed, Minute: c.Minute, Counts: c.Counts, Low: c.Low, High: c.High,
 		})

@@ -56,15 +56,32 @@ func (db *DB) WriteBaseline(ctx context.Context, cells []BaselineCell, at time.T
 	return wrap("write the baseline", batch.Send())
 }
 
-// ReadBaseline gives the sums of the stored cells to add. Cells of a kind from byMinute on are kept apart
-// by their minute, and older ones than recent are left out.
-func (db *DB) ReadBaseline(ctx context.Context, byMinute uint8, recent time.Duration, add func(*BaselineCell)) error {
+// BaselineQuery says which cells are summed.
+type BaselineQuery struct {
+	// Cells of a kind from ByMinute on are kept apart by their minute, and those older than Recent left out.
+	ByMinute uint8
+	Recent   time.Duration
+	// Of the kinds in Histograms only what was learnt at this hour of the week counts, where that is at
+	// least SameTimeMin samples: mornings are not nights, and Sundays no Mondays.
+	Histograms  []uint8
+	SameTimeMin int64
+}
+
+// ReadBaseline gives the sums of the stored cells to add.
+func (db *DB) ReadBaseline(ctx context.Context, q BaselineQuery, add func(*BaselineCell)) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
+	kinds := make([]uint16, 0, len(q.Histograms)) // a list of bytes would be sent as text
+	for _, kind := range q.Histograms {
+		kinds = append(kinds, uint16(kind))
+	}
 	rows, err := db.conn.Query(ctx, `SELECT Kind, Key1, Key2, Key3, Key4, Failed, if(Kind >= ?, toUnixTimestamp(At), 0) AS Second,
-			sumMap(Counts), min(Low), max(High) FROM baseline
-		WHERE Kind < ? OR At >= now() - toIntervalSecond(?)
-		GROUP BY Kind, Key1, Key2, Key3, Key4, Failed, Second`, byMinute, byMinute, int64(recent.Seconds()))
+			sumMap(Counts) AS Total, min(Low), max(High),
+			sumMapIf(Counts, toDayOfWeek(At) = toDayOfWeek(now()) AND toHour(At) = toHour(now())) AS SameTime,
+			if(has(?, Kind) AND arraySum(SameTime.2) >= ?, SameTime, Total)
+		FROM baseline WHERE Kind < ? OR At >= now() - toIntervalSecond(?)
+		GROUP BY Kind, Key1, Key2, Key3, Key4, Failed, Second`,
+		q.ByMinute, kinds, q.SameTimeMin, q.ByMinute, int64(q.Recent.Seconds()))
 	if err != nil {
 		return wrap("read the baseline", err)
 	}
@@ -72,8 +89,8 @@ func (db *DB) ReadBaseline(ctx context.Context, byMinute uint8, recent time.Dura
 	for rows.Next() {
 		var c BaselineCell
 		var second uint32
-		var counts []any
-		if err := rows.Scan(&c.Kind, &c.Key[0], &c.Key[1], &c.Key[2], &c.Key[3], &c.Failed, &second, &counts, &c.Low, &c.High); err != nil {
+		var total, sameTime, counts []any
+		if err := rows.Scan(&c.Kind, &c.Key[0], &c.Key[1], &c.Key[2], &c.Key[3], &c.Failed, &second, &total, &c.Low, &c.High, &sameTime, &counts); err != nil {
 			return wrap("read the baseline", err)
 		}
 		c.Minute = int64(second) / 60

@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func TestBaselineAddsUp(t *testing.T) {
 		}
 	}
 	var got []string
-	err := db.ReadBaseline(t.Context(), 20, 3*time.Hour, func(c *storage.BaselineCell) {
+	err := db.ReadBaseline(t.Context(), storage.BaselineQuery{ByMinute: 20, Recent: 3 * time.Hour, Histograms: []uint8{1}, SameTimeMin: 1000}, func(c *storage.BaselineCell) {
 		got = append(got, fmt.Sprint(c.Kind, c.Key, c.Failed, max(c.Minute-minute, -9), c.Counts, c.Low, c.High))
 	})
 	if err != nil {
@@ -53,5 +54,29 @@ func TestBaselineAddsUp(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q\nwant\n%q", got, want)
+	}
+}
+
+// TestBaselineOfTheHour: what is learnt at this hour of the week counts alone, where there is enough of it.
+func TestBaselineOfTheHour(t *testing.T) {
+	db := clickhousetest.Open(t, clickhousetest.DSN(t))
+	now := time.Now().UTC()
+	for k, at := range []time.Time{now, now.AddDate(0, 0, -7), now.Add(-3 * time.Hour), now.AddDate(0, 0, -1)} {
+		cells := []storage.BaselineCell{
+			{Kind: 1, Key: [4]string{"busy"}, Counts: map[int32]int64{int32(k): 60}},
+			{Kind: 1, Key: [4]string{"rare"}, Counts: map[int32]int64{int32(k): 6}},
+			{Kind: 3, Key: [4]string{"busy"}, Counts: map[int32]int64{0: 60}},
+		}
+		if err := db.WriteBaseline(t.Context(), cells, at, fmt.Sprint("hour-", k)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := make(map[string]string)
+	err := db.ReadBaseline(t.Context(), storage.BaselineQuery{ByMinute: 20, Recent: time.Hour, Histograms: []uint8{1}, SameTimeMin: 100}, func(c *storage.BaselineCell) {
+		got[fmt.Sprint(c.Kind, c.Key[0])] = fmt.Sprint(c.Counts)
+	})
+	want := map[string]string{"1busy": "map[0:60 1:60]", "1rare": "map[0:6 1:6 2:6 3:6]", "3busy": "map[0:240]"}
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("%v, want %v (%v)", got, want, err)
 	}
 }

@@ -20,6 +20,9 @@ type Baseline struct {
 	recent     recent
 	clocks     clocks
 	steps      []trace.Step // of PathOf
+	keysMost   int          // of each map, 0 for learntKeysMost
+	leftOut    int
+	standFor   int
 }
 
 // operationKey: runs that failed are kept apart from those that ended well.
@@ -78,7 +81,7 @@ type calls struct {
 
 type service struct {
 	lastSeenNs int64
-	versions   map[string]*version
+	versions   map[string]version
 }
 
 type version struct{ firstNs, lastNs int64 }
@@ -132,7 +135,7 @@ func (b *Baseline) callsOf(key callKey) *calls {
 	c := b.calls[key]
 	if c == nil {
 		c = &calls{}
-		put(&b.calls, callKey{clone(key.caller), clone(key.callee), clone(key.name)}, c)
+		put(b, &b.calls, callKey{clone(key.caller), clone(key.callee), clone(key.name)}, c)
 	}
 	return c
 }
@@ -197,7 +200,7 @@ func (b *Baseline) queueOf(key callKey) *Durations {
 	d := b.queues[key]
 	if d == nil {
 		d = &Durations{}
-		put(&b.queues, callKey{clone(key.caller), clone(key.callee), clone(key.name)}, d)
+		put(b, &b.queues, callKey{clone(key.caller), clone(key.callee), clone(key.name)}, d)
 	}
 	return d
 }
@@ -221,7 +224,7 @@ func (b *Baseline) operationOf(key operationKey) *Operation {
 	o := b.operations[key]
 	if o == nil {
 		o = &Operation{}
-		put(&b.operations, operationKey{clone(key.service), clone(key.name), key.failed}, o)
+		put(b, &b.operations, operationKey{clone(key.service), clone(key.name), key.failed}, o)
 	}
 	return o
 }
@@ -243,19 +246,20 @@ func (b *Baseline) edgeOf(key edgeKey) *Edge {
 	e := b.edges[key]
 	if e == nil {
 		e = &Edge{operation: b.operationOf(operationKey{key.service, key.operation, key.failed})}
-		put(&b.edges, edgeKey{clone(key.service), clone(key.operation), clone(key.callee), clone(key.name), key.failed}, e)
+		put(b, &b.edges, edgeKey{clone(key.service), clone(key.operation), clone(key.callee), clone(key.name), key.failed}, e)
 	}
 	return e
 }
 
-// put writes to a map that may not be made yet, unless it is full.
-func put[K comparable, V any](m *map[K]V, key K, value V) {
+// put adds to a map that may not be made yet, unless it is full.
+func put[K comparable, V any](b *Baseline, m *map[K]V, key K, value V) {
+	if !b.room(len(*m)) {
+		return
+	}
 	if *m == nil {
 		*m = make(map[K]V)
 	}
-	if _, known := (*m)[key]; known || len(*m) < learntKeysMost {
-		(*m)[key] = value
-	}
+	(*m)[key] = value
 }
 
 // clone gives a map key memory of its own: names point into a block that will be reused.
@@ -360,7 +364,7 @@ func (b *Baseline) VersionChange(name, current string, nowNs int64) (from string
 	}
 	s := b.services[name]
 	atNs = nowNs
-	if v := s.versions[current]; v != nil {
+	if v, known := s.versions[current]; known {
 		atNs = min(atNs, v.firstNs)
 	}
 	lastNs := int64(0)

@@ -49,6 +49,13 @@ const (
 // KindsByMinute are the kinds from which on cells are kept by the minute, and not for long.
 const KindsByMinute = CellRoute
 
+// Histograms are the kinds of which the counts are histograms of durations.
+func Histograms() []uint8 {
+	return []uint8{
+		uint8(CellOperation), uint8(CellSelf), uint8(CellEdge), uint8(CellGap), uint8(CellServer), uint8(CellBefore), uint8(CellCall), uint8(CellQueue),
+	}
+}
+
 // What the numbers of counters mean. They are stored.
 const (
 	countRuns = 0
@@ -66,14 +73,11 @@ const (
 	routeRejected = 3
 	routeGaps     = 4
 	routeGapNs    = 5
+	routeMade     = 6
 )
 
-const (
-	// clockShift keeps the bounds of clocks above zero, which stands for nothing.
-	clockShift = 1 << 61
-	// learntKeysMost bounds each map: what has no room is not learnt.
-	learntKeysMost = 50_000
-)
+// clockShift keeps the bounds of clocks above zero, which stands for nothing.
+const clockShift = 1 << 61
 
 func (d *Durations) counts() map[int32]int64 {
 	counts := make(map[int32]int64, len(d.buckets))
@@ -86,7 +90,7 @@ func (d *Durations) counts() map[int32]int64 {
 func (d *Durations) addCounts(counts map[int32]int64) {
 	for _, index := range slices.Sorted(maps.Keys(counts)) {
 		if n := counts[index]; index >= 0 && n > 0 {
-			d.add(int(index), int(n))
+			d.add(min(int(index), len(middles)-1), int(n))
 		}
 	}
 }
@@ -134,7 +138,7 @@ func (b *Baseline) Cells(yield func(Cell)) {
 			p := &r.panes[i]
 			yield(Cell{Kind: CellRoute, Key: [4]string{r.caller, r.callee}, Minute: p.minute, Counts: map[int32]int64{
 				routeCalls: int64(p.Calls), routeFailed: int64(p.Failed), routeRefused: int64(p.Refused), routeRejected: int64(p.Rejected),
-				routeGaps: int64(p.Gaps), routeGapNs: p.GapNs,
+				routeGaps: int64(p.Gaps), routeGapNs: p.GapNs, routeMade: int64(p.Made),
 			}})
 		}
 	}
@@ -186,12 +190,13 @@ func (b *Baseline) Add(c *Cell) {
 	case CellVersion:
 		b.serviceOf(k[0]).saw(k[1], c.Low, c.High)
 	case CellRoute:
-		b.recent.route(k[0], k[1]).at(c.Minute).add(&Counts{
+		b.route(k[0], k[1]).at(c.Minute).add(&Counts{
 			Calls: int(c.Counts[routeCalls]), Failed: int(c.Counts[routeFailed]), Refused: int(c.Counts[routeRefused]),
 			Rejected: int(c.Counts[routeRejected]), Gaps: int(c.Counts[routeGaps]), GapNs: c.Counts[routeGapNs],
+			Made: int(c.Counts[routeMade]),
 		})
 	case CellClock:
-		b.clocks.bound(k[0], k[1], c.Minute, c.High-clockShift, c.Low-clockShift)
+		b.bound(k[0], k[1], c.Minute, c.High-clockShift, c.Low-clockShift)
 	}
 }
 
@@ -211,9 +216,6 @@ func (b *Baseline) Slow(most int, yield func(service, name string, overNs int64)
 		yield(k.service, k.name, b.operations[k].Durations.HighNs())
 	}
 }
-
-// Merge adds all of another baseline.
-func (b *Baseline) Merge(o *Baseline) { o.Cells(func(c Cell) { b.Add(&c) }) }
 
 // LearnFailed adds a trace that failed: all of it to what was seen, its failed runs and how often a
 // failed call fails its caller to what is known of failures, and nothing to what is normal.

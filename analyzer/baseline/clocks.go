@@ -18,7 +18,6 @@ const (
 	// clockSlackNs is how far apart bounds may be that still say the same: timestamps are rounded.
 	clockSlackNs = 100_000
 	clockPanes   = 120
-	clockPairs   = 100_000
 )
 
 // Offset is how far one clock is ahead of another, as an interval in nanoseconds.
@@ -44,24 +43,21 @@ type clocks struct {
 	pairs map[[2]string][]clockPane // first the caller's clock, then the callee's
 }
 
-func (k *clocks) see(f *trace.Forest, call, server int32) {
+func (b *Baseline) see(f *trace.Forest, call, server int32) {
 	c, s := &f.Nodes[call], &f.Nodes[server]
 	from, to := f.Instances[c.Instance].Clock, f.Instances[s.Instance].Clock
 	if from == to || c.NoDuration || s.NoDuration || s.Phantom() || s.Async || c.Outcome.Failed() || s.DurationNs() > c.DurationNs() {
 		return
 	}
-	k.bound(from, to, c.StartNs/minuteNs, s.EndNs-c.EndNs, s.StartNs-c.StartNs)
+	b.bound(from, to, c.StartNs/minuteNs, s.EndNs-c.EndNs, s.StartNs-c.StartNs)
 }
 
-func (k *clocks) bound(from, to string, minute, low, high int64) {
+func (b *Baseline) bound(from, to string, minute, low, high int64) {
 	if from > to { // one entry for both directions
 		from, to, low, high = to, from, -high, -low
 	}
 	key := [2]string{from, to}
-	panes, known := k.pairs[key]
-	if !known && len(k.pairs) >= clockPairs {
-		return
-	}
+	panes, known := b.clocks.pairs[key]
 	at, found := slices.BinarySearchFunc(panes, minute, func(p clockPane, m int64) int { return cmp.Compare(p.minute, m) })
 	if found {
 		p := &panes[at]
@@ -72,10 +68,11 @@ func (k *clocks) bound(from, to string, minute, low, high int64) {
 	if len(panes) > clockPanes {
 		panes = slices.Delete(panes, 0, 1)
 	}
-	if !known {
-		key = [2]string{clone(from), clone(to)}
+	if known {
+		b.clocks.pairs[key] = panes
+		return
 	}
-	put(&k.pairs, key, panes)
+	put(b, &b.clocks.pairs, [2]string{clone(from), clone(to)}, panes)
 }
 
 // ClockOffset is how far the clock named to was ahead of the one named from at a moment. Known only

@@ -12,12 +12,14 @@ import (
 const minuteNs = 60_000_000_000
 
 // panesMost is how many minutes of a route are kept: enough to tell what is new from what is usual.
-const panesMost = 180
+const panesMost = RecentMinutes
 
 // Counts is what was seen of the calls, or messages, of one service to another. Calls that a breaker
 // of the caller stopped were never made.
 type Counts struct {
-	Calls    int
+	Calls int
+	// Made is how many calls there were, as far as the ones that were looked at tell.
+	Made     int
 	Failed   int
 	Refused  int // nothing accepted the connection, or the name is not known
 	Rejected int // answered with a 4xx or its like
@@ -30,6 +32,7 @@ type Counts struct {
 
 func (c *Counts) add(o *Counts) {
 	c.Calls += o.Calls
+	c.Made += o.Made
 	c.Failed += o.Failed
 	c.Refused += o.Refused
 	c.Rejected += o.Rejected
@@ -72,8 +75,8 @@ func (b *Baseline) Witness(f *trace.Forest) {
 		i := int32(i)
 		b.sawService(f, i)
 		if n.Kind == spans.KindConsumer && n.Parent != trace.None && f.Nodes[n.Parent].Kind == spans.KindProducer && n.StartNs > 0 {
-			c := Counts{Calls: 1, Failed: bit(n.Outcome.Level == trace.Fail)}
-			b.recent.route(f.ServiceOf(n.Parent).Name, f.ServiceOf(i).Name).at(n.StartNs / minuteNs).add(&c)
+			c := Counts{Calls: 1, Made: b.each(), Failed: bit(n.Outcome.Level == trace.Fail)}
+			b.route(f.ServiceOf(n.Parent).Name, f.ServiceOf(i).Name).at(n.StartNs / minuteNs).add(&c)
 		}
 		if n.Kind != spans.KindClient || n.StartNs <= 0 || n.Outcome.Class == "BREAKER" {
 			continue
@@ -82,19 +85,19 @@ func (b *Baseline) Witness(f *trace.Forest) {
 		callee := ""
 		if s != trace.None {
 			callee = f.ServiceOf(s).Name
-			b.clocks.see(f, i, s)
+			b.see(f, i, s)
 		} else if callee = b.CalleeService(f.ServiceOf(i).Name, n.Facts.CalleeKey(), n.Name); callee == "" {
 			callee = n.Facts.CalleeName()
 		}
 		c := Counts{
-			Calls: 1, Failed: bit(n.Outcome.Level == trace.Fail),
+			Calls: 1, Made: b.each(), Failed: bit(n.Outcome.Level == trace.Fail),
 			Refused:  bit(n.Outcome.Class == "REFUSED" || n.Outcome.Class == "DNS"),
 			Rejected: bit(n.Outcome.Level == trace.Soft && n.Outcome.Answered),
 		}
 		if s != trace.None && !n.NoDuration && !f.Nodes[s].NoDuration && !f.Nodes[s].Phantom() && !n.Outcome.Failed() {
 			c.Gaps, c.GapNs = 1, max(0, n.DurationNs()-f.Nodes[s].DurationNs())
 		}
-		b.recent.route(f.ServiceOf(i).Name, callee).at(n.StartNs / minuteNs).add(&c)
+		b.route(f.ServiceOf(i).Name, callee).at(n.StartNs / minuteNs).add(&c)
 	}
 }
 
@@ -112,36 +115,49 @@ func (b *Baseline) serviceOf(name string) *service {
 	s := b.services[name]
 	if s == nil {
 		s = &service{}
-		put(&b.services, clone(name), s)
+		put(b, &b.services, clone(name), s)
 	}
 	return s
 }
 
 // saw widens the time in which a version was seen.
 func (s *service) saw(name string, firstNs, lastNs int64) {
-	v := s.versions[name]
-	if v == nil {
-		v = &version{firstNs: firstNs, lastNs: lastNs}
-		put(&s.versions, clone(name), v)
+	v, known := s.versions[name]
+	switch {
+	case known:
+		s.versions[name] = version{min(v.firstNs, firstNs), max(v.lastNs, lastNs)}
+	case len(s.versions) < versionsMost:
+		if s.versions == nil {
+			s.versions = make(map[string]version)
+		}
+		s.versions[clone(name)] = version{firstNs, lastNs}
 	}
-	v.firstNs, v.lastNs = min(v.firstNs, firstNs), max(v.lastNs, lastNs)
 }
 
-func (r *recent) route(caller, callee string) *route {
-	key := [2]string{caller, callee}
-	found := r.routes[key]
+func (b *Baseline) route(caller, callee string) *route {
+	r := &b.recent
+	found := r.routes[[2]string{caller, callee}]
 	if found == nil {
 		found = &route{caller: clone(caller), callee: clone(callee)}
-		if len(r.routes) >= learntKeysMost {
+		if len(r.routes) >= routesMost {
+			b.leftOut++
 			return found // which nobody keeps
 		}
-		put(&r.routes, [2]string{found.caller, found.callee}, found)
-		at, _ := slices.BinarySearchFunc(r.order, found, func(a, b *route) int {
-			return cmp.Or(cmp.Compare(a.caller, b.caller), cmp.Compare(a.callee, b.callee))
-		})
+		if r.routes == nil {
+			r.routes = make(map[[2]string]*route)
+		}
+		r.routes[[2]string{found.caller, found.callee}] = found
+		at, _ := r.at(found)
 		r.order = slices.Insert(r.order, at, found)
 	}
 	return found
+}
+
+// at is where a route stands in the order, or would.
+func (r *recent) at(of *route) (at int, found bool) {
+	return slices.BinarySearchFunc(r.order, of, func(a, b *route) int {
+		return cmp.Or(cmp.Compare(a.caller, b.caller), cmp.Compare(a.callee, b.callee))
+	})
 }
 
 func (r *route) at(minute int64) *pane {
@@ -220,7 +236,7 @@ func (c *Counts) RatePerMinute() float64 {
 	if c.Minutes == 0 {
 		return 0
 	}
-	return float64(c.Calls) / float64(c.Minutes)
+	return float64(c.Made) / float64(c.Minutes)
 }
 
 // smoothedLogRatio is log((a/n) / (b/m)) with one half added to every count.
