@@ -76,11 +76,13 @@ type Analyzer struct {
 	log     *slog.Logger
 	metrics *metrics
 	normal  atomic.Pointer[baseline.Baseline]
-	// reloaded and learntTo are of the one who learns.
-	reloaded, learntTo time.Time
-	blocks             sync.Pool // of *spans.Block
+	blocks  sync.Pool // of *spans.Block
 	// lastRound is when the last round ended well, in Unix nanoseconds.
 	lastRound atomic.Int64
+	// The rest is of the one who learns. unused is what was learnt and is not in normal yet.
+	reloaded, learntTo, usedAt time.Time
+	unused                     *baseline.Baseline
+	useTook                    time.Duration
 }
 
 // New checks the configuration and starts nothing.

@@ -72,16 +72,32 @@ func (a *Analyzer) learn(ctx context.Context) (more bool, err error) {
 		if err := a.store.WriteBaseline(ctx, cells, from, fmt.Sprint("learnt-", from.Unix())); err != nil {
 			return false, err
 		}
-		normal := new(baseline.Baseline)
-		normal.Merge(a.normal.Load())
-		normal.Merge(learnt)
-		a.normal.Store(normal)
+		a.use(learnt)
 		if err := a.store.SetLearntTo(ctx, to); err != nil {
 			return false, err
 		}
 	}
 	a.learntTo = to
 	return true, nil
+}
+
+// use makes what was learnt a part of normal. Whoever judges reads normal, so it is replaced and never
+// changed; a large one is made anew the more rarely the longer that takes.
+func (a *Analyzer) use(learnt *baseline.Baseline) {
+	if a.unused == nil {
+		a.unused = new(baseline.Baseline)
+	}
+	a.unused.Merge(learnt)
+	const pauseFor = 20 // times the work
+	if time.Since(a.usedAt) < pauseFor*a.useTook {
+		return
+	}
+	began := time.Now()
+	normal := new(baseline.Baseline)
+	normal.Merge(a.normal.Load())
+	normal.Merge(a.unused)
+	a.normal.Store(normal)
+	a.unused, a.usedAt, a.useTook = nil, time.Now(), time.Since(began)
 }
 
 // learnWindow learns from a sample of what was ingested in a window. What is slow counts as seen, not as
@@ -141,7 +157,7 @@ func (a *Analyzer) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.reloaded = time.Now()
+	a.reloaded, a.unused = time.Now(), nil // which is in it
 	a.normal.Store(normal)
 	return nil
 }
