@@ -102,6 +102,22 @@ func (a *api) GetTop(ctx context.Context, r *whosehopv1.GetTopRequest) (*whoseho
 	return response, nil
 }
 
+func (a *api) GetRank(ctx context.Context, r *whosehopv1.GetRankRequest) (*whosehopv1.GetRankResponse, error) {
+	suspects, err := a.service.Rank(ctx, query.RankRequest{From: instant(r.GetFrom()), To: instant(r.GetTo()), Entry: r.GetEntry(), Limit: int(r.GetLimit())})
+	if err != nil {
+		return nil, a.status(err)
+	}
+	response := &whosehopv1.GetRankResponse{}
+	for i := range suspects {
+		text, err := json.Marshal(&suspects[i])
+		if err != nil {
+			return nil, a.status(err)
+		}
+		response.SuspectJson = append(response.SuspectJson, string(text))
+	}
+	return response, nil
+}
+
 func instant(t *timestamppb.Timestamp) time.Time {
 	if t == nil {
 		return time.Time{}

@@ -163,6 +163,15 @@ func TestPagesOfAListMeet(t *testing.T) {
 	}
 }
 
+func TestRankIsTheSameBothWays(t *testing.T) {
+	server, client := serve(t, &fake{})
+	_, _, body := get(t, server.URL+"/api/v1/rank?since=30m&entry=GET%20/checkout")
+	response, err := client.GetRank(t.Context(), &whosehopv1.GetRankRequest{Entry: "GET /checkout"})
+	if err != nil || body != `{"suspects":[`+strings.Join(response.GetSuspectJson(), ",")+"]}\n" || !strings.Contains(body, `"service":"payments"`) {
+		t.Errorf("REST %s, gRPC %v %v", body, response, err)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	server, client := serve(t, &fake{})
 	for path, want := range map[string]int{

@@ -798,6 +798,124 @@ func (x *Top) GetLastSeen() *timestamppb.Timestamp {
 	return nil
 }
 
+type GetRankRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The requests began at from or later; one hour ago if not given. As long a time before is what they are
+	// compared with.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// The requests began before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Only requests that came in here: an operation, or a service and an operation.
+	Entry string `protobuf:"bytes,3,opt,name=entry,proto3" json:"entry,omitempty"`
+	// At most so many; 10 if not given.
+	Limit         int32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRankRequest) Reset() {
+	*x = GetRankRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRankRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRankRequest) ProtoMessage() {}
+
+func (x *GetRankRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRankRequest.ProtoReflect.Descriptor instead.
+func (*GetRankRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GetRankRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetRankRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetRankRequest) GetEntry() string {
+	if x != nil {
+		return x.Entry
+	}
+	return ""
+}
+
+func (x *GetRankRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type GetRankResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The JSON form of a suspect, which is a contract of its own; the likeliest first.
+	SuspectJson   []string `protobuf:"bytes,1,rep,name=suspect_json,json=suspectJson,proto3" json:"suspect_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRankResponse) Reset() {
+	*x = GetRankResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRankResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRankResponse) ProtoMessage() {}
+
+func (x *GetRankResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRankResponse.ProtoReflect.Descriptor instead.
+func (*GetRankResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GetRankResponse) GetSuspectJson() []string {
+	if x != nil {
+		return x.SuspectJson
+	}
+	return nil
+}
+
 var File_whosehop_v1_whosehop_proto protoreflect.FileDescriptor
 
 const file_whosehop_v1_whosehop_proto_rawDesc = "" +
@@ -859,13 +977,21 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x06excess\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06excess\x12\x12\n" +
 	"\x04rule\x18\x05 \x01(\tR\x04rule\x12*\n" +
 	"\x11exemplar_trace_id\x18\x06 \x01(\tR\x0fexemplarTraceId\x127\n" +
-	"\tlast_seen\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\blastSeen2\xcc\x02\n" +
+	"\tlast_seen\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\blastSeen\"\x98\x01\n" +
+	"\x0eGetRankRequest\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x14\n" +
+	"\x05entry\x18\x03 \x01(\tR\x05entry\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\x05R\x05limit\"4\n" +
+	"\x0fGetRankResponse\x12!\n" +
+	"\fsuspect_json\x18\x01 \x03(\tR\vsuspectJson2\x92\x03\n" +
 	"\bWhosehop\x12M\n" +
 	"\n" +
 	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12S\n" +
 	"\fListVerdicts\x12 .whosehop.v1.ListVerdictsRequest\x1a!.whosehop.v1.ListVerdictsResponse\x12Y\n" +
 	"\x0eGetAttribution\x12\".whosehop.v1.GetAttributionRequest\x1a#.whosehop.v1.GetAttributionResponse\x12A\n" +
-	"\x06GetTop\x12\x1a.whosehop.v1.GetTopRequest\x1a\x1b.whosehop.v1.GetTopResponseB;Z9github.com/whosehop/whosehop/proto/whosehop/v1;whosehopv1b\x06proto3"
+	"\x06GetTop\x12\x1a.whosehop.v1.GetTopRequest\x1a\x1b.whosehop.v1.GetTopResponse\x12D\n" +
+	"\aGetRank\x12\x1b.whosehop.v1.GetRankRequest\x1a\x1c.whosehop.v1.GetRankResponseB;Z9github.com/whosehop/whosehop/proto/whosehop/v1;whosehopv1b\x06proto3"
 
 var (
 	file_whosehop_v1_whosehop_proto_rawDescOnce sync.Once
@@ -879,7 +1005,7 @@ func file_whosehop_v1_whosehop_proto_rawDescGZIP() []byte {
 	return file_whosehop_v1_whosehop_proto_rawDescData
 }
 
-var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*GetVerdictRequest)(nil),      // 0: whosehop.v1.GetVerdictRequest
 	(*GetVerdictResponse)(nil),     // 1: whosehop.v1.GetVerdictResponse
@@ -892,39 +1018,45 @@ var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*GetTopRequest)(nil),          // 8: whosehop.v1.GetTopRequest
 	(*GetTopResponse)(nil),         // 9: whosehop.v1.GetTopResponse
 	(*Top)(nil),                    // 10: whosehop.v1.Top
-	(*timestamppb.Timestamp)(nil),  // 11: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 12: google.protobuf.Duration
+	(*GetRankRequest)(nil),         // 11: whosehop.v1.GetRankRequest
+	(*GetRankResponse)(nil),        // 12: whosehop.v1.GetRankResponse
+	(*timestamppb.Timestamp)(nil),  // 13: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 14: google.protobuf.Duration
 }
 var file_whosehop_v1_whosehop_proto_depIdxs = []int32{
-	11, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
-	11, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
+	13, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
+	13, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
 	4,  // 2: whosehop.v1.ListVerdictsResponse.verdicts:type_name -> whosehop.v1.VerdictSummary
-	11, // 3: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
-	12, // 4: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
-	11, // 5: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
-	11, // 6: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
-	12, // 7: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
+	13, // 3: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
+	14, // 4: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
+	13, // 5: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
+	13, // 6: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
+	14, // 7: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
 	7,  // 8: whosehop.v1.GetAttributionResponse.attributions:type_name -> whosehop.v1.Attribution
-	11, // 9: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
-	12, // 10: whosehop.v1.Attribution.excess:type_name -> google.protobuf.Duration
-	11, // 11: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
-	11, // 12: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
+	13, // 9: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
+	14, // 10: whosehop.v1.Attribution.excess:type_name -> google.protobuf.Duration
+	13, // 11: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
+	13, // 12: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
 	10, // 13: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Top
-	12, // 14: whosehop.v1.Top.excess:type_name -> google.protobuf.Duration
-	11, // 15: whosehop.v1.Top.last_seen:type_name -> google.protobuf.Timestamp
-	0,  // 16: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
-	2,  // 17: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
-	5,  // 18: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
-	8,  // 19: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
-	1,  // 20: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
-	3,  // 21: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
-	6,  // 22: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
-	9,  // 23: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
-	20, // [20:24] is the sub-list for method output_type
-	16, // [16:20] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	14, // 14: whosehop.v1.Top.excess:type_name -> google.protobuf.Duration
+	13, // 15: whosehop.v1.Top.last_seen:type_name -> google.protobuf.Timestamp
+	13, // 16: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
+	13, // 17: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
+	0,  // 18: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
+	2,  // 19: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
+	5,  // 20: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
+	8,  // 21: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
+	11, // 22: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
+	1,  // 23: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
+	3,  // 24: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
+	6,  // 25: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
+	9,  // 26: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
+	12, // 27: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
+	23, // [23:28] is the sub-list for method output_type
+	18, // [18:23] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_whosehop_v1_whosehop_proto_init() }
@@ -938,7 +1070,7 @@ func file_whosehop_v1_whosehop_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_whosehop_v1_whosehop_proto_rawDesc), len(file_whosehop_v1_whosehop_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const (
 	Whosehop_ListVerdicts_FullMethodName   = "/whosehop.v1.Whosehop/ListVerdicts"
 	Whosehop_GetAttribution_FullMethodName = "/whosehop.v1.Whosehop/GetAttribution"
 	Whosehop_GetTop_FullMethodName         = "/whosehop.v1.Whosehop/GetTop"
+	Whosehop_GetRank_FullMethodName        = "/whosehop.v1.Whosehop/GetRank"
 )
 
 // WhosehopClient is the client API for Whosehop service.
@@ -41,6 +42,8 @@ type WhosehopClient interface {
 	GetAttribution(ctx context.Context, in *GetAttributionRequest, opts ...grpc.CallOption) (*GetAttributionResponse, error)
 	// GetTop ranks what caused the most.
 	GetTop(ctx context.Context, in *GetTopRequest, opts ...grpc.CallOption) (*GetTopResponse, error)
+	// GetRank says what is breaking requests, and whose it is.
+	GetRank(ctx context.Context, in *GetRankRequest, opts ...grpc.CallOption) (*GetRankResponse, error)
 }
 
 type whosehopClient struct {
@@ -91,6 +94,16 @@ func (c *whosehopClient) GetTop(ctx context.Context, in *GetTopRequest, opts ...
 	return out, nil
 }
 
+func (c *whosehopClient) GetRank(ctx context.Context, in *GetRankRequest, opts ...grpc.CallOption) (*GetRankResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetRankResponse)
+	err := c.cc.Invoke(ctx, Whosehop_GetRank_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WhosehopServer is the server API for Whosehop service.
 // All implementations must embed UnimplementedWhosehopServer
 // for forward compatibility.
@@ -107,6 +120,8 @@ type WhosehopServer interface {
 	GetAttribution(context.Context, *GetAttributionRequest) (*GetAttributionResponse, error)
 	// GetTop ranks what caused the most.
 	GetTop(context.Context, *GetTopRequest) (*GetTopResponse, error)
+	// GetRank says what is breaking requests, and whose it is.
+	GetRank(context.Context, *GetRankRequest) (*GetRankResponse, error)
 	mustEmbedUnimplementedWhosehopServer()
 }
 
@@ -128,6 +143,9 @@ func (UnimplementedWhosehopServer) GetAttribution(context.Context, *GetAttributi
 }
 func (UnimplementedWhosehopServer) GetTop(context.Context, *GetTopRequest) (*GetTopResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTop not implemented")
+}
+func (UnimplementedWhosehopServer) GetRank(context.Context, *GetRankRequest) (*GetRankResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetRank not implemented")
 }
 func (UnimplementedWhosehopServer) mustEmbedUnimplementedWhosehopServer() {}
 func (UnimplementedWhosehopServer) testEmbeddedByValue()                  {}
@@ -222,6 +240,24 @@ func _Whosehop_GetTop_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Whosehop_GetRank_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetRankRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).GetRank(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_GetRank_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).GetRank(ctx, req.(*GetRankRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Whosehop_ServiceDesc is the grpc.ServiceDesc for Whosehop service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -244,6 +280,10 @@ var Whosehop_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetTop",
 			Handler:    _Whosehop_GetTop_Handler,
+		},
+		{
+			MethodName: "GetRank",
+			Handler:    _Whosehop_GetRank_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
