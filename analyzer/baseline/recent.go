@@ -124,8 +124,10 @@ func (b *Baseline) serviceOf(name string) *service {
 func (s *service) saw(name string, firstNs, lastNs int64) {
 	v, known := s.versions[name]
 	switch {
+	case known && firstNs >= v.firstNs && lastNs <= v.lastNs:
 	case known:
-		s.versions[name] = version{min(v.firstNs, firstNs), max(v.lastNs, lastNs)}
+		// A map takes the key of the last write: it must not point into a block.
+		s.versions[clone(name)] = version{min(v.firstNs, firstNs), max(v.lastNs, lastNs)}
 	case len(s.versions) < versionsMost:
 		if s.versions == nil {
 			s.versions = make(map[string]version)
