@@ -14,7 +14,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/whosehop/whosehop/analyzer/baseline"
 	"github.com/whosehop/whosehop/analyzer/blame"
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/storage"
@@ -57,7 +56,7 @@ type Store interface {
 	SetScannedTo(ctx context.Context, at time.Time) error
 	ReadTraces(ctx context.Context, ids []spans.TraceID, spansPerTraceMax int, b *spans.Block) error
 	WriteJudged(ctx context.Context, judged []storage.JudgedTrace) error
-	IngestedTraces(ctx context.Context, from, to time.Time, limit int) ([]spans.TraceID, error)
+	IngestedTraces(ctx context.Context, from, to time.Time, limit int) (ids []spans.TraceID, standFor int, err error)
 	LearntTo(ctx context.Context) (time.Time, error)
 	SetLearntTo(ctx context.Context, at time.Time) error
 	WriteBaseline(ctx context.Context, cells []storage.BaselineCell, at time.Time, token string) error
@@ -75,14 +74,12 @@ type Analyzer struct {
 	owner   Owner
 	log     *slog.Logger
 	metrics *metrics
-	normal  atomic.Pointer[baseline.Baseline]
+	known   *known
 	blocks  sync.Pool // of *spans.Block
 	// lastRound is when the last round ended well, in Unix nanoseconds.
 	lastRound atomic.Int64
-	// The rest is of the one who learns. unused is what was learnt and is not in normal yet.
-	reloaded, learntTo, usedAt time.Time
-	unused                     *baseline.Baseline
-	useTook                    time.Duration
+	// reloaded is of the one who learns: when the stored baseline was last read.
+	reloaded time.Time
 }
 
 // New checks the configuration and starts nothing.
@@ -90,9 +87,8 @@ func New(cfg Config, store Store, owner Owner, log *slog.Logger, reg prometheus.
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	a := &Analyzer{cfg: cfg, store: store, owner: owner, log: log, metrics: newMetrics(reg)}
+	a := &Analyzer{cfg: cfg, store: store, owner: owner, log: log, metrics: newMetrics(reg), known: newKnown()}
 	a.blocks.New = func() any { return new(spans.Block) }
-	a.normal.Store(new(baseline.Baseline))
 	return a, nil
 }
 
@@ -179,7 +175,7 @@ func (a *Analyzer) recent() time.Duration { return a.cfg.WaitMax + a.cfg.Quiet +
 
 func (a *Analyzer) query(from, to time.Time) storage.SettleQuery {
 	q := storage.SettleQuery{From: from, To: to, Quiet: a.cfg.Quiet, WaitMax: a.cfg.WaitMax, Limit: settledMax}
-	a.normal.Load().Slow(slowMost, func(service, name string, overNs int64) {
+	a.known.now().Slow(slowMost, func(service, name string, overNs int64) {
 		q.Slow = append(q.Slow, storage.SlowOperation{Service: service, Name: name, OverNs: overNs})
 	})
 	return q
@@ -246,8 +242,10 @@ func (a *Analyzer) judgeBatch(ctx context.Context, batch []storage.SettledTrace)
 	}
 	judged := make([]storage.JudgedTrace, 0, len(batch))
 	builder := trace.NewBuilder(block)
-	judger := blame.NewJudger(blame.Config{Owner: a.owner, Normal: a.normal.Load(), OnlyTrouble: true})
-	for _, g := range trace.Group(block) {
+	groups := trace.Group(block)
+	a.known.witness(arrivals(groups, batch, of), func(rows []uint32) *trace.Forest { return builder.Build(rows, learnSpans) })
+	judger := blame.NewJudger(blame.Config{Owner: a.owner, Normal: a.known.now(), OnlyTrouble: true})
+	for _, g := range groups {
 		i, ok := of[g.ID]
 		if !ok {
 			continue
@@ -267,6 +265,17 @@ func (a *Analyzer) judgeBatch(ctx context.Context, batch []storage.SettledTrace)
 	return a.store.WriteJudged(ctx, judged)
 }
 
+// arrivals are the traces of a batch that were not judged before.
+func arrivals(groups []trace.Rows, batch []storage.SettledTrace, of map[spans.TraceID]int) []arrival {
+	list := make([]arrival, 0, len(groups))
+	for _, g := range groups {
+		if i, ok := of[g.ID]; ok && batch[i].Version == 0 {
+			list = append(list, arrival{id: g.ID, at: batch[i].FirstIngest, rows: g.Rows})
+		}
+	}
+	return list
+}
+
 // JudgeNow judges a trace on what is stored of it at this moment; nil where nothing is.
 func (a *Analyzer) JudgeNow(ctx context.Context, id spans.TraceID) ([]verdict.Verdict, error) {
 	block := a.blocks.Get().(*spans.Block)
@@ -279,7 +288,7 @@ func (a *Analyzer) JudgeNow(ctx context.Context, id spans.TraceID) ([]verdict.Ve
 	if len(groups) == 0 {
 		return nil, nil
 	}
-	return blame.Judge(trace.Build(block, groups[0].Rows, a.cfg.SpansMax), blame.Config{Owner: a.owner, Normal: a.normal.Load()}), nil
+	return blame.Judge(trace.Build(block, groups[0].Rows, a.cfg.SpansMax), blame.Config{Owner: a.owner, Normal: a.known.now()}), nil
 }
 
 // Ready says why no verdicts are written at the moment, nil when they are.
@@ -297,6 +306,7 @@ type metrics struct {
 	traces, errors prometheus.Counter
 	verdicts       *prometheus.CounterVec
 	lag, backlog   prometheus.Gauge
+	leftOut        prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -309,6 +319,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		lag:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "whosehop_analyzer_lag_seconds", Help: "How long the oldest trace that is due has been."}),
 		backlog: prometheus.NewGauge(prometheus.GaugeOpts{Name: "whosehop_analyzer_backlog_traces", Help: "Traces that were due at the last look."}),
 	}
-	reg.MustRegister(m.traces, m.errors, m.verdicts, m.lag, m.backlog)
+	m.leftOut = prometheus.NewGauge(prometheus.GaugeOpts{Name: "whosehop_analyzer_baseline_left_out", Help: "What the baseline had no room for since it was last read."})
+	reg.MustRegister(m.traces, m.errors, m.verdicts, m.lag, m.backlog, m.leftOut)
 	return m
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -216,6 +217,7 @@ func TestErrorsAreTriedAgain(t *testing.T) {
 
 // TestNormalOutlivesItsAnalyzer: what one analyzer has learnt, another one knows, and judges by it.
 func TestNormalOutlivesItsAnalyzer(t *testing.T) {
+	t.Parallel() // it waits a lot
 	db, conn := open(t)
 	var want []string
 	for n := range 8 {
@@ -268,5 +270,117 @@ shop SERVER POST /buy 0..920ms 200
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// stored is how many runs of an operation the stored baseline has.
+func stored(t *testing.T, conn clickhouse.Conn, service, operation string) (runs int64) {
+	t.Helper()
+	if err := conn.QueryRow(t.Context(), "SELECT sum(arraySum(tupleElement(Counts, 2))) FROM baseline WHERE Kind = 3 AND Key1 = ? AND Key2 = ?", service, operation).Scan(&runs); err != nil {
+		t.Fatal(err)
+	}
+	return runs
+}
+
+func waitFor(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(25 * time.Second); !is(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("within 25 s it is not so that " + what)
+		}
+	}
+}
+
+// TestWhatIsRefusedToSeveralAtOnce: traces that are judged together are seen together, before any of them
+// is learnt from; and the callee of a call that reached nobody is who its calls reach otherwise.
+func TestWhatIsRefusedToSeveralAtOnce(t *testing.T) {
+	t.Parallel() // it waits a lot
+	db, conn := open(t)
+	refused := `
+%s SERVER GET / 0..20ms 500
+  %s CLIENT POST 5..6ms error @10.0.0.9 "exc=ConnectException: connection refused" err=ECONNREFUSED
+`
+	fine := `
+%s SERVER GET / 0..20ms 200
+  %s CLIENT POST 5..11ms 200 @10.0.0.9
+    pay SERVER POST /charge 6..10ms 200
+`
+	id := byte(0)
+	send := func(script string) byte {
+		id++
+		b := block(t, script, id)
+		if !strings.Contains(script, "refused") { // what is fine is half an hour older
+			for i := range b.Len() {
+				b.StartNs[i] -= 1800e9
+				b.EndNs[i] -= 1800e9
+			}
+		}
+		insert(t, db, b, fmt.Sprint("of ", id))
+		return id
+	}
+	for range 6 {
+		for _, caller := range []string{"shop", "admin"} {
+			send(fmt.Sprintf(fine, caller, caller))
+		}
+	}
+	a, stop := run(t, db)
+	defer stop()
+	waitFor(t, "the calls are learnt", func() bool { return stored(t, conn, "pay", "POST /charge") == 12 })
+	waitFor(t, "the calls are known", func() bool {
+		trial := send(fmt.Sprintf(refused, "probe", "shop"))
+		got, err := a.JudgeNow(t.Context(), spans.TraceID{1, 15: trial})
+		return err == nil && len(got) == 1 && got[0].Shares[0].Site.Callee == "pay"
+	})
+	last := send(fmt.Sprintf(refused, "shop", "shop"))
+	send(fmt.Sprintf(refused, "admin", "admin"))
+	var body string
+	waitFor(t, "the refused trace is judged", func() bool {
+		return conn.QueryRow(t.Context(), "SELECT Entries.Body[1] FROM verdicts FINAL WHERE TraceId = ?", fmt.Sprintf("01%028x%02x", 0, last)).Scan(&body) == nil
+	})
+	if !strings.Contains(body, `"accountable":"pay"`) || !strings.Contains(body, "admin") {
+		t.Errorf("%s", body)
+	}
+}
+
+// TestClocksOfSpansDoNotHaltLearning: spans from hundreds of different days, and what came after them.
+func TestClocksOfSpansDoNotHaltLearning(t *testing.T) {
+	t.Parallel() // it waits a lot
+	db, conn := open(t)
+	for k := range 130 {
+		b := block(t, healthy, byte(k))
+		for i := range b.Len() {
+			b.StartNs[i] += int64(k*k) * 86_400e9
+			b.EndNs[i] += int64(k*k) * 86_400e9
+		}
+		insert(t, db, b, fmt.Sprint("days-", k))
+	}
+	_, stop := run(t, db)
+	defer stop()
+	waitFor(t, "all is learnt", func() bool { return stored(t, conn, "shop", "POST /buy") == 130 })
+	insert(t, db, block(t, healthy, 200), "after")
+	waitFor(t, "what came later is", func() bool { return stored(t, conn, "shop", "POST /buy") == 131 })
+}
+
+// TestLearntOnceByMany: several analyzers store one baseline, a late span makes no trace be learnt again,
+// and a restart neither forgets nor learns again.
+func TestLearntOnceByMany(t *testing.T) {
+	t.Parallel() // it waits a lot
+	db, conn := open(t)
+	_, stop1 := run(t, db)
+	_, stop2 := run(t, db)
+	for k := range 10 {
+		insert(t, db, block(t, healthy, byte(k+1)), fmt.Sprint("a", k))
+	}
+	waitFor(t, "all is learnt", func() bool { return stored(t, conn, "shop", "POST /buy") >= 10 })
+	insert(t, db, block(t, `late SERVER GET / 1..2ms 200 id=77 parent=3`, 1), "late span")
+	stop1()
+	stop2()
+	_, stop3 := run(t, db)
+	defer stop3()
+	insert(t, db, block(t, healthy, 50), "b")
+	waitFor(t, "what came after the restart is learnt", func() bool { return stored(t, conn, "shop", "POST /buy") >= 11 })
+	time.Sleep(2 * time.Second)
+	if shop, late := stored(t, conn, "shop", "POST /buy"), stored(t, conn, "late", "GET /"); shop != 11 || late != 0 {
+		t.Errorf("%d runs of 11 are stored, and %d of what came late", shop, late)
 	}
 }

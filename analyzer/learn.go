@@ -23,12 +23,19 @@ const (
 	learnSpans  = 2000
 	// learnBack is how far back is learnt from when nobody has for long.
 	learnBack = 10 * time.Minute
-	// reloadEvery is how often the stored baseline is read anew.
+	// reloadEvery is how often the stored baseline is read anew by who learns: that learns what others do,
+	// and needs it to forget what is too old. followEvery is how often who does not learn reads it.
 	reloadEvery = 5 * time.Minute
+	followEvery = time.Minute
 	// sameTimeMin is how many samples of this hour of the week are enough to be normal by themselves.
 	sameTimeMin = 500
 	// recentKept is how long what was seen minute by minute is used.
-	recentKept = 3 * time.Hour
+	recentKept = baseline.RecentMinutes * time.Minute
+	// cellsMost bounds what is read of the stored baseline. Of the room that a baseline has, that leaves a
+	// quarter for what is learnt until the next time: operations whose names never come again, with ids in
+	// them, then give way to those that do.
+	cellsMost = 1_000_000
+	roomRead  = baseline.KeysMost / 4 * 3
 )
 
 // learn learns from the next window that has settled, stores what it learnt, and makes it part of normal.
@@ -45,16 +52,11 @@ func (a *Analyzer) learn(ctx context.Context) (more bool, err error) {
 	// Judged first, so that no trace is its own normal.
 	const afterJudgement = time.Second
 	end := now.Add(-a.cfg.Quiet - afterJudgement)
-	if a.learntTo.IsZero() {
-		if a.learntTo, err = a.store.LearntTo(ctx); err != nil {
-			return false, err
-		}
-		if oldest := end.Add(-learnBack); a.learntTo.Before(oldest) {
-			a.learntTo = oldest
-		}
-		a.learntTo = a.learntTo.Truncate(learnWindow)
+	from := a.known.learntTo().Truncate(learnWindow)
+	if oldest := end.Add(-learnBack); from.Before(oldest) {
+		from = oldest.Truncate(learnWindow)
 	}
-	from, to := a.learntTo, a.learntTo.Add(learnWindow)
+	to := from.Add(learnWindow)
 	if to.After(end) {
 		return false, nil
 	}
@@ -62,53 +64,39 @@ func (a *Analyzer) learn(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	sum := a.known.with(learnt)
 	var cells []storage.BaselineCell
 	learnt.Cells(func(c baseline.Cell) {
-		cells = append(cells, storage.BaselineCell{
-			Kind: uint8(c.Kind), Key: c.Key, Failed: c.Failed, Minute: c.Minute, Counts: c.Counts, Low: c.Low, High: c.High,
-		})
+		if sum.Has(&c) {
+			cells = append(cells, storage.BaselineCell{
+				Kind: uint8(c.Kind), Key: c.Key, Failed: c.Failed, Minute: c.Minute, Counts: c.Counts, Low: c.Low, High: c.High,
+			})
+		}
 	})
 	if len(cells) > 0 {
 		if err := a.store.WriteBaseline(ctx, cells, from, fmt.Sprint("learnt-", from.Unix())); err != nil {
 			return false, err
 		}
-		a.use(learnt)
 		if err := a.store.SetLearntTo(ctx, to); err != nil {
 			return false, err
 		}
 	}
-	a.learntTo = to
+	a.metrics.leftOut.Set(float64(sum.LeftOut()))
+	a.known.replace(sum, to)
 	return true, nil
-}
-
-// use makes what was learnt a part of normal. Whoever judges reads normal, so it is replaced and never
-// changed; a large one is made anew the more rarely the longer that takes.
-func (a *Analyzer) use(learnt *baseline.Baseline) {
-	if a.unused == nil {
-		a.unused = new(baseline.Baseline)
-	}
-	a.unused.Merge(learnt)
-	const pauseFor = 20 // times the work
-	if time.Since(a.usedAt) < pauseFor*a.useTook {
-		return
-	}
-	began := time.Now()
-	normal := new(baseline.Baseline)
-	normal.Merge(a.normal.Load())
-	normal.Merge(a.unused)
-	a.normal.Store(normal)
-	a.unused, a.usedAt, a.useTook = nil, time.Now(), time.Since(began)
 }
 
 // learnWindow learns from a sample of what was ingested in a window. What is slow counts as seen, not as
 // normal; of what failed only how failures spread is learnt.
 func (a *Analyzer) learnWindow(ctx context.Context, from, to time.Time) (*baseline.Baseline, error) {
-	ids, err := a.store.IngestedTraces(ctx, from, to, learnTraces)
+	ids, standFor, err := a.store.IngestedTraces(ctx, from, to, learnTraces)
 	if err != nil {
 		return nil, err
 	}
 	learnt := new(baseline.Baseline)
-	judger := blame.NewJudger(blame.Config{Normal: a.normal.Load(), OnlyTrouble: true})
+	learnt.StandFor(standFor)
+	learnt.Knowing(a.known.now())
+	judger := blame.NewJudger(blame.Config{Normal: a.known.now(), OnlyTrouble: true})
 	block := a.blocks.Get().(*spans.Block)
 	defer a.blocks.Put(block)
 	const perRead = 50
@@ -125,6 +113,7 @@ func (a *Analyzer) learnWindow(ctx context.Context, from, to time.Time) (*baseli
 			learnFrom(learnt, f, judger.Judge(f))
 		}
 	}
+	learnt.CameInAt(to.UnixNano())
 	return learnt, nil
 }
 
@@ -144,11 +133,18 @@ func learnFrom(to *baseline.Baseline, f *trace.Forest, verdicts []verdict.Verdic
 	}
 }
 
-// reload reads what all analyzers have learnt.
+// reload reads what all analyzers have learnt, and how far they have come.
 func (a *Analyzer) reload(ctx context.Context) error {
+	// Before what was learnt: a window that is stored meanwhile is rather learnt twice, until the next
+	// time, than not at all.
+	learntTo, err := a.store.LearntTo(ctx)
+	if err != nil {
+		return err
+	}
 	normal := new(baseline.Baseline)
-	err := a.store.ReadBaseline(ctx, storage.BaselineQuery{
-		ByMinute: uint8(baseline.KindsByMinute), Recent: recentKept, Histograms: baseline.Histograms(), SameTimeMin: sameTimeMin,
+	normal.Bound(roomRead)
+	err = a.store.ReadBaseline(ctx, storage.BaselineQuery{
+		Recent: recentKept, Histograms: baseline.Histograms(), SameTimeMin: sameTimeMin, CellsMost: cellsMost,
 	}, func(c *storage.BaselineCell) {
 		normal.Add(&baseline.Cell{
 			Kind: baseline.CellKind(c.Kind), Key: c.Key, Failed: c.Failed, Minute: c.Minute, Counts: c.Counts, Low: c.Low, High: c.High,
@@ -157,14 +153,14 @@ func (a *Analyzer) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.reloaded, a.unused = time.Now(), nil // which is in it
-	a.normal.Store(normal)
+	normal.Bound(baseline.KeysMost)
+	a.reloaded = time.Now()
+	a.known.replace(normal, learntTo)
 	return nil
 }
 
 // Follow keeps to what analyzers elsewhere learn, until ctx ends: for a process that judges on demand only.
 func (a *Analyzer) Follow(ctx context.Context) error {
-	const followEvery = 30 * time.Second
 	a.repeat(ctx, "read the baseline", followEvery, followEvery, func(ctx context.Context) (bool, error) { return false, a.reload(ctx) })
 	return nil
 }

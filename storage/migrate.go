@@ -18,6 +18,8 @@ var migrations embed.FS
 type Retention struct {
 	Spans    time.Duration
 	Verdicts time.Duration
+	// Baseline is of what is normal; what is kept by the minute goes after some hours in any case.
+	Baseline time.Duration
 }
 
 // Migrate brings the schema up to date and sets the retention. It may run twice, and in two
@@ -87,6 +89,7 @@ func (db *DB) retain(ctx context.Context, keep Retention) error {
 		{"otel_traces", "toDateTime(IngestTime)", keep.Spans},
 		{"otel_traces_trace_id_ts", "toDateTime(IngestDate)", keep.Spans},
 		{"verdicts", "toDateTime(FirstIngest)", keep.Verdicts},
+		{"baseline", "At", keep.Baseline},
 	} {
 		// Another process may set the same at this moment, and one of the two is refused; what counts
 		// is what is there afterwards.

@@ -8,11 +8,18 @@ import (
 )
 
 // IngestedTraces lists up to limit traces of which spans were ingested in [from, to) and none before: a
-// sample by the hash of their ids, so that it is a fair one and the same for everybody.
-func (db *DB) IngestedTraces(ctx context.Context, from, to time.Time, limit int) ([]spans.TraceID, error) {
-	return db.traceIDs(ctx, `SELECT TraceId FROM otel_traces WHERE TraceId IN (
+// sample by the hash of their ids, so that it is a fair one and the same for everybody. Of that many
+// traces it is one of each standFor.
+func (db *DB) IngestedTraces(ctx context.Context, from, to time.Time, limit int) (ids []spans.TraceID, standFor int, err error) {
+	var touched uint64
+	err = db.conn.QueryRow(ctx, "SELECT uniqExact(TraceId) FROM otel_traces WHERE IngestTime >= ? AND IngestTime < ? AND TraceId != ''", stamp(from), stamp(to)).Scan(&touched)
+	if err != nil || touched == 0 {
+		return nil, 1, wrap("count traces", err)
+	}
+	ids, err = db.traceIDs(ctx, `SELECT TraceId FROM otel_traces WHERE TraceId IN (
 			SELECT TraceId FROM otel_traces WHERE IngestTime >= ? AND IngestTime < ? AND TraceId != '' GROUP BY TraceId ORDER BY cityHash64(TraceId) LIMIT ?)
 		GROUP BY TraceId HAVING min(IngestTime) >= ? ORDER BY TraceId`, stamp(from), stamp(to), limit, stamp(from))
+	return ids, max(1, (int(touched)+limit/2)/limit), err
 }
 
 // SampleTraces lists up to limit traces whose root span began in [from, to): a sample by the hash of

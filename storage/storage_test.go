@@ -232,7 +232,7 @@ func TestMigrateTwiceAndAtOnce(t *testing.T) {
 			})
 		}
 		group.Wait()
-		want := map[bool]uint64{true: 3, false: 1}[keep.Spans > 0] // otel_traces and its helper; the baseline always does
+		want := map[bool]uint64{true: 3, false: 1}[keep.Spans > 0] // otel_traces and its helper; what is seen by the minute always does
 		if n := queryCount(t, conn, ttl, "% TTL %"); n != want {
 			t.Errorf("%d tables expire under %+v, want %d", n, keep, want)
 		}

@@ -23,6 +23,7 @@ type Baseline struct {
 	keysMost   int          // of each map, 0 for learntKeysMost
 	leftOut    int
 	standFor   int
+	names      *Baseline // may be nil
 }
 
 // operationKey: runs that failed are kept apart from those that ended well.

@@ -47,36 +47,41 @@ func (b *Baseline) StandFor(n int) { b.standFor = n }
 
 func (b *Baseline) each() int { return max(1, b.standFor) }
 
-// CameInAt says when the traces that were added came in, roughly. Clocks of spans may say anything:
-// what they say beyond what can be is forgotten, so that it neither counts as what happens now, nor hides it.
+// Knowing makes calls that reached nobody count as made to whom o knows them to reach; what is added to
+// before it knows that by itself asks o.
+func (b *Baseline) Knowing(o *Baseline) { b.names = o }
+
+func (b *Baseline) serviceCalled(caller, callee, name string) string {
+	if service := b.CalleeService(caller, callee, name); service != "" {
+		return service
+	}
+	return b.names.CalleeService(caller, callee, name)
+}
+
+// CameInAt says when the traces that were added came in, roughly. What their spans say of times after
+// that cannot be: it is forgotten, so that it does not hide what happens now. Times long before may be of
+// traces that are sent again; what is newer has precedence over them anyway.
 func (b *Baseline) CameInAt(ns int64) {
 	now := ns / minuteNs
-	astray := func(minute int64) bool {
-		return minute < now-RecentMinutes-astrayMinutes || minute > now+astrayMinutes
-	}
 	for key, panes := range b.clocks.pairs {
-		if panes = slices.DeleteFunc(panes, func(p clockPane) bool { return astray(p.minute) }); len(panes) == 0 {
+		if panes = slices.DeleteFunc(panes, func(p clockPane) bool { return p.minute > now+astrayMinutes }); len(panes) == 0 {
 			delete(b.clocks.pairs, key)
 		} else {
 			b.clocks.pairs[key] = panes
 		}
 	}
 	b.recent.order = slices.DeleteFunc(b.recent.order, func(r *route) bool {
-		r.panes = slices.DeleteFunc(r.panes, func(p pane) bool { return p.minute <= now-RecentMinutes || p.minute > now+aheadMinutes })
+		r.panes = slices.DeleteFunc(r.panes, func(p pane) bool { return p.minute > now+aheadMinutes })
 		if len(r.panes) == 0 {
 			delete(b.recent.routes, [2]string{r.caller, r.callee})
 		}
 		return len(r.panes) == 0
 	})
 	latestNs := (now + aheadMinutes) * minuteNs
-	earliestNs := max(1, (now-RecentMinutes)*minuteNs)
 	for _, s := range b.services {
 		s.lastSeenNs = min(s.lastSeenNs, latestNs)
 		for name, v := range s.versions {
-			s.versions[name] = version{
-				firstNs: min(max(v.firstNs, earliestNs), latestNs),
-				lastNs:  min(max(v.lastNs, earliestNs), latestNs),
-			}
+			s.versions[name] = version{min(v.firstNs, latestNs), min(v.lastNs, latestNs)}
 		}
 	}
 }

@@ -59,6 +59,9 @@ func (b *Baseline) ownOperations(o *Baseline) {
 		}
 		return &mine
 	})
+	if len(moved) == 0 {
+		return
+	}
 	for key, e := range b.edges {
 		if to := moved[e.operation]; to != nil {
 			mine := *e

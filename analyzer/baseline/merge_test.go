@@ -112,9 +112,9 @@ func TestClocksOfSpansMaySayAnything(t *testing.T) {
 	}{
 		"now":              {now, true, true},
 		"an hour ago":      {now - hour, true, true},
-		"five hours ago":   {now - 5*hour, false, true},
+		"five hours ago":   {now - 5*hour, true, true},
 		"in an hour":       {now + hour, false, true},
-		"in the year 1970": {1e9, false, false},
+		"in the year 1970": {1e9, true, true},
 		"in the year 2200": {7_258_000_000e9, false, false},
 	} {
 		var b baseline.Baseline
@@ -131,7 +131,7 @@ func TestClocksOfSpansMaySayAnything(t *testing.T) {
 			t.Errorf("%s: b was last seen at %d", name, seen)
 		}
 		b.Cells(func(c baseline.Cell) {
-			if c.Kind == baseline.CellVersion && (c.Low < now-3*hour || c.High > now+hour) {
+			if c.Kind == baseline.CellVersion && (c.High > now+hour) {
 				t.Errorf("%s: a version was seen from %d to %d", name, c.Low, c.High)
 			}
 		})

@@ -86,7 +86,7 @@ func (b *Baseline) Witness(f *trace.Forest) {
 		if s != trace.None {
 			callee = f.ServiceOf(s).Name
 			b.see(f, i, s)
-		} else if callee = b.CalleeService(f.ServiceOf(i).Name, n.Facts.CalleeKey(), n.Name); callee == "" {
+		} else if callee = b.serviceCalled(f.ServiceOf(i).Name, n.Facts.CalleeKey(), n.Name); callee == "" {
 			callee = n.Facts.CalleeName()
 		}
 		c := Counts{

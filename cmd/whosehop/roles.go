@@ -131,7 +131,7 @@ func start(ctx context.Context, s *streams, set *Settings, r roles, owners *owne
 		return unlessEnded(ctx, err)
 	}
 	defer func() { _ = db.Close() }()
-	if err := db.Migrate(ctx, storage.Retention{Spans: set.Storage.RetentionSpans, Verdicts: set.Storage.RetentionVerdicts}); err != nil {
+	if err := db.Migrate(ctx, storage.Retention{Spans: set.Storage.RetentionSpans, Verdicts: set.Storage.RetentionVerdicts, Baseline: set.Storage.RetentionBaseline}); err != nil {
 		return unlessEnded(ctx, err)
 	}
 	w := &wiring{set: set, log: log, db: db, owners: owners, reg: telemetry.NewRegistry()}

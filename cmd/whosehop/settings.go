@@ -41,6 +41,7 @@ type storageSettings struct {
 	MemoryBytesMax    size          `help:"Memory of a ClickHouse that is started." default:"4GiB"`
 	RetentionSpans    time.Duration `help:"How long spans are kept; 0 is for ever." default:"168h"`
 	RetentionVerdicts time.Duration `help:"How long verdicts are kept; 0 is for ever." default:"2160h"`
+	RetentionBaseline time.Duration `help:"How long what was learnt counts as normal; 0 is for ever." default:"336h"`
 }
 
 type collectorSettings struct {
@@ -142,8 +143,8 @@ type roles struct{ collect, analyze, serve bool }
 
 // validate names the first key that cannot be, of the roles that are to run.
 func (s *Settings) validate(r roles) error {
-	if s.Storage.RetentionSpans < 0 || s.Storage.RetentionVerdicts < 0 {
-		return errors.New("storage.retention-spans and storage.retention-verdicts: neither can be negative")
+	if s.Storage.RetentionSpans < 0 || s.Storage.RetentionVerdicts < 0 || s.Storage.RetentionBaseline < 0 {
+		return errors.New("storage.retention-spans, storage.retention-verdicts and storage.retention-baseline: none can be negative")
 	}
 	if s.Storage.DSN == "" && s.Storage.MemoryBytesMax < 512<<20 {
 		return fmt.Errorf("storage.memory-bytes-max: %s is less than 512MiB", s.Storage.MemoryBytesMax)

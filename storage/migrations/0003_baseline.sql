@@ -1,5 +1,5 @@
--- What is normal, and what was seen of late, as states that add up: rows of several analyzers merge.
--- At is the hour that a row was learnt in, or the minute that it is about.
+-- What is normal, as states that add up: rows of several analyzers merge. At is the hour that a row was
+-- learnt in.
 CREATE TABLE IF NOT EXISTS baseline
 (
     Kind UInt8,
