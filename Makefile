@@ -57,7 +57,7 @@ bench-engine: ## measure the judgement in memory, on one core
 bench-accuracy: build ## score the judgement on recorded faults (DATASETS=folder)
 	cd benchmarks && go run ./accuracy -datasets $(abspath $(DATASETS)) -bin $(BIN)/whosehop
 
-bench-confidence: build ## hold stated confidence against what proves right (DATASETS=folder CONFORMANCE=folder)
+bench-confidence: engine build ## hold stated confidence against what proves right (DATASETS=folder CONFORMANCE=folder)
 	cd benchmarks && go run ./confidence -datasets $(abspath $(DATASETS)) -conformance $(abspath $(CONFORMANCE)) -bin $(BIN)/whosehop
 
 generate: ## generate the Go of proto/ (needs protoc)

@@ -1,5 +1,5 @@
 // Confidence holds the confidence that verdicts state against the share of them that are right, by
-// tenths: over the conformance cases, and over single recorded traces of faults with known causes.
+// tenths: over the conformance cases, the shop's faults, and single recorded traces of faults with known causes.
 package main
 
 import (
@@ -31,9 +31,14 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	ofShop, err := shop(*bin)
+	if err != nil {
+		log.Fatal(err)
+	}
 	table("conformance cases", corpus)
+	table("the shop", ofShop)
 	table("recorded traces (ShapleyIQ)", recorded)
-	table("all", append(slices.Clone(corpus), recorded...))
+	table("all", slices.Concat(corpus, ofShop, recorded))
 }
 
 // stated is one share: how sure it was, and whether it was right.
