@@ -31,6 +31,7 @@ type DB struct {
 	// streams are idle native connections for columns; encoders are idle sets of column buffers.
 	streams  chan *ch.Client
 	encoders chan *encoder
+	failed   tokens
 	log      *slog.Logger
 }
 

@@ -1,11 +1,16 @@
 package storage
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/ClickHouse/ch-go"
 	"github.com/ClickHouse/ch-go/proto"
+	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/whosehop/whosehop/storage/spans"
 )
@@ -109,7 +114,9 @@ func (db *DB) InsertSpans(ctx context.Context, b *spans.Block, token string) err
 		e = newEncoder()
 	}
 	e.encode(b)
+	tries := 0 // a connection that was kept may have gone
 	err := db.stream(ctx, func(ctx context.Context, c *ch.Client) error {
+		tries++
 		return c.Do(ctx, ch.Query{
 			Body:  e.input.Into("otel_traces"),
 			Input: e.input,
@@ -129,7 +136,70 @@ func (db *DB) InsertSpans(ctx context.Context, b *spans.Block, token string) err
 	case db.encoders <- e:
 	default:
 	}
-	return wrap("insert spans", err)
+	if err != nil {
+		db.failed.add(token)
+		return wrap("insert spans", err)
+	}
+	if tries > 1 || db.failed.has(token) {
+		if err := db.mendHelper(ctx, b); err != nil {
+			return err
+		}
+		db.failed.remove(token)
+	}
+	return nil
+}
+
+// tokens are those of inserts that failed and may be tried again. Most are; the others must not pile up.
+type tokens struct {
+	mu  sync.Mutex
+	set map[string]bool
+}
+
+const tokensMost = 10_000
+
+func (t *tokens) add(token string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.set == nil || len(t.set) >= tokensMost {
+		t.set = make(map[string]bool)
+	}
+	t.set[token] = true
+}
+
+func (t *tokens) has(token string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.set[token]
+}
+
+func (t *tokens) remove(token string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.set, token)
+}
+
+// mendHelper adds what otel_traces_trace_id_ts lacks of a block whose insert was repeated: it is filled
+// behind the spans, and a ClickHouse that dies between the two takes the repeated block for stored.
+func (db *DB) mendHelper(ctx context.Context, b *spans.Block) error {
+	const perQuery = 1000
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"insert_deduplicate": 0}))
+	ids := slices.Clone(b.TraceIDs)
+	slices.SortFunc(ids, func(x, y spans.TraceID) int { return bytes.Compare(x[:], y[:]) })
+	for part := range slices.Chunk(slices.Compact(ids), perQuery) {
+		texts := make([]string, len(part))
+		for i := range part {
+			texts[i] = hex.EncodeToString(part[i][:])
+		}
+		err := db.conn.Exec(ctx, `INSERT INTO otel_traces_trace_id_ts
+			SELECT TraceId, min(Timestamp), max(Timestamp), toDate(now()) FROM otel_traces
+			WHERE TraceId IN (?) AND TraceId NOT IN (SELECT TraceId FROM otel_traces_trace_id_ts WHERE TraceId IN (?)) GROUP BY TraceId`, texts, texts)
+		if err != nil {
+			return wrap("mend the helper of the spans", err)
+		}
+	}
+	return nil
 }
 
 func (e *encoder) encode(b *spans.Block) {

@@ -423,16 +423,11 @@ func TestKillUnderLoad(t *testing.T) {
 	if refusals.Load() == 0 {
 		t.Error("no insert was hit by a kill")
 	}
-	for _, query := range []string{"SELECT count() FROM otel_traces", "SELECT uniqExact(SpanId) FROM otel_traces"} {
+	for _, query := range []string{"SELECT count() FROM otel_traces", "SELECT uniqExact(SpanId) FROM otel_traces", "SELECT count() FROM otel_traces_trace_id_ts"} {
 		n, err := db.Count(t.Context(), query)
 		if err != nil || n != want {
 			t.Errorf("%s: %d, want %d (%v)", query, n, want, err)
 		}
-	}
-	// The helper is filled behind the spans: a kill between the two may cost it the blocks that were under way.
-	n, err := db.Count(t.Context(), "SELECT count() FROM otel_traces_trace_id_ts")
-	if err != nil || n > want || n+killed*senders*rows < want {
-		t.Errorf("the helper has %d rows of %d (%v)", n, want, err)
 	}
 }
 
