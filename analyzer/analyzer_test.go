@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -45,7 +46,9 @@ func block(t *testing.T, script string, trace byte) *spans.Block {
 
 func insert(t *testing.T, db *storage.DB, b *spans.Block, token string) {
 	t.Helper()
-	if err := db.InsertSpans(t.Context(), b, token); err != nil {
+	h := fnv.New64()
+	_, _ = h.Write([]byte(token))
+	if err := clickhousetest.Insert(t.Context(), db, b, h.Sum64()); err != nil {
 		t.Fatal(err)
 	}
 }

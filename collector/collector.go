@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/whosehop/whosehop/collector/spool"
 	"github.com/whosehop/whosehop/otlp"
 	"github.com/whosehop/whosehop/storage/spans"
 )
@@ -57,7 +58,17 @@ func New(cfg Config, sink Sink, log *slog.Logger, reg prometheus.Registerer) (*C
 		turns: make(chan struct{}, max(2, cfg.PendingBytesMax/int64(cfg.RequestBytesMax))), jsonTurns: make(chan struct{}, jsonMax),
 		receiveTimeout: 30 * time.Second,
 	}
-	c.metrics = newMetrics(reg, c.budget)
+	var store *spool.Spool
+	if cfg.SpoolDir != "" {
+		var err error
+		if store, err = spool.Open(cfg.SpoolDir, cfg.SpoolBytesMax, cfg.SpoolAgeMax); err != nil {
+			return nil, fmt.Errorf("collector.spool-dir: %w", err)
+		}
+		if state := store.State(); state.Blocks > 0 {
+			log.Info("the spool has blocks of before", "blocks", state.Blocks, "bytes", state.Bytes, "oldest", state.Oldest.Round(time.Second))
+		}
+	}
+	c.metrics = newMetrics(reg, c.budget, store)
 	if cfg.TLSCert != "" {
 		cert, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
 		if err != nil {
@@ -65,9 +76,7 @@ func New(cfg Config, sink Sink, log *slog.Logger, reg prometheus.Registerer) (*C
 		}
 		c.tls = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	}
-	c.committer = &committer{
-		sink: sink, log: log, metrics: c.metrics, budget: c.budget, linger: cfg.Linger, insertTimeout: cfg.InsertTimeout, cut: make(chan struct{}),
-	}
+	c.committer = newCommitter(&cfg, sink, store, log, c.metrics, c.budget)
 	return c, nil
 }
 
@@ -110,6 +119,12 @@ func address(l net.Listener) string {
 func (c *Collector) Ready(context.Context) error {
 	if !c.serving.Load() {
 		return errors.New("the collector is not receiving")
+	}
+	if store := c.committer.spool; store != nil {
+		if state := store.State(); state.Full && c.committer.away.Load() {
+			return fmt.Errorf("ClickHouse is away and the spool is full (%d bytes, the oldest %s old)", state.Bytes, state.Oldest.Round(time.Second))
+		}
+		return nil
 	}
 	// An old failure says nothing: without senders, there is no later try that could clear it.
 	if f := c.committer.failed.Load(); f != nil && time.Since(f.at) < failureFresh {
@@ -163,6 +178,12 @@ func (c *Collector) Run(ctx context.Context) error {
 			return nil
 		})
 	}
+	if c.committer.spool != nil {
+		group.Go(func() error {
+			c.committer.drainSpool(ctx)
+			return nil
+		})
+	}
 	var deadline time.Time
 	group.Go(func() error {
 		c.summary.report(ctx, c.log)
@@ -172,6 +193,9 @@ func (c *Collector) Run(ctx context.Context) error {
 	})
 	err := group.Wait()
 	c.committer.drain(deadline)
+	if store := c.committer.spool; store != nil {
+		err = errors.Join(err, store.Close())
+	}
 	c.summary.flush(c.log)
 	return err
 }

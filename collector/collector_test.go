@@ -27,32 +27,32 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/storage/native"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // sink is a storage with faults to order.
 type sink struct {
-	insert func(ctx context.Context, b *spans.Block, token string) error
+	insert func(ctx context.Context, p *native.Packed, again bool) error
 
 	mu      sync.Mutex
 	spans   int
 	inserts int
 }
 
-func (s *sink) InsertSpans(ctx context.Context, b *spans.Block, token string) error {
+func (s *sink) InsertBlock(ctx context.Context, p *native.Packed, again bool) error {
 	s.mu.Lock()
 	insert := s.insert
 	s.mu.Unlock()
 	if insert != nil {
-		if err := insert(ctx, b, token); err != nil {
+		if err := insert(ctx, p, again); err != nil {
 			return err
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.spans += b.Len()
+	s.spans += p.Rows
 	s.inserts++
 	return nil
 }
@@ -185,7 +185,7 @@ func TestSDKExporters(t *testing.T) {
 
 func TestConcurrentRequestsShareBlocks(t *testing.T) {
 	release := make(chan struct{})
-	s := &sink{insert: func(context.Context, *spans.Block, string) error { <-release; return nil }}
+	s := &sink{insert: func(context.Context, *native.Packed, bool) error { <-release; return nil }}
 	cfg := testConfig()
 	cfg.Linger = 0
 	c := start(t, cfg, s)
@@ -247,12 +247,12 @@ func TestErrorsByTransport(t *testing.T) {
 		{"refused", errors.New("secret detail"), codes.Internal, http.StatusInternalServerError, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			tokens := make(map[string]int)
+			blocks := make(map[uint64]int)
 			var mu sync.Mutex
-			s := &sink{insert: func(_ context.Context, _ *spans.Block, token string) error {
+			s := &sink{insert: func(_ context.Context, p *native.Packed, _ bool) error {
 				mu.Lock()
 				defer mu.Unlock()
-				tokens[token]++
+				blocks[p.ID]++
 				return test.fail
 			}}
 			c := start(t, testConfig(), s)
@@ -268,10 +268,10 @@ func TestErrorsByTransport(t *testing.T) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			if len(tokens) != 2 {
-				t.Errorf("two blocks were tried under %d tokens", len(tokens))
+			if len(blocks) != 2 {
+				t.Errorf("two requests were in %d blocks", len(blocks))
 			}
-			for _, tries := range tokens {
+			for _, tries := range blocks {
 				if (tries > 1) != test.wait {
 					t.Errorf("tried %d times", tries)
 				}
@@ -282,11 +282,12 @@ func TestErrorsByTransport(t *testing.T) {
 
 func TestTooMuchPending(t *testing.T) {
 	release, entered := make(chan struct{}), make(chan struct{})
-	s := &sink{insert: func(context.Context, *spans.Block, string) error { close(entered); <-release; return nil }}
+	s := &sink{insert: func(context.Context, *native.Packed, bool) error { close(entered); <-release; return nil }}
 	cfg := testConfig()
-	cfg.PendingBytesMax = 1 << 20 // less than the columns of these spans
-	c := start(t, cfg, s)
 	body := marshal(t, exportRequest(20_000))
+	cfg.RequestBytesMax = len(body)
+	cfg.PendingBytesMax = int64(len(body)) // what is packed takes some of it
+	c := start(t, cfg, s)
 	first := make(chan int, 1)
 	go func() {
 		code, _, _ := post(t, c, typeProto, "", bytes.NewReader(body))
@@ -298,7 +299,7 @@ func TestTooMuchPending(t *testing.T) {
 		if code != http.StatusTooManyRequests || header.Get("Retry-After") == "" {
 			t.Errorf("HTTP: %d, Retry-After %q", code, header.Get("Retry-After"))
 		}
-		_, err := client(t, c).Export(t.Context(), exportRequest(1))
+		_, err := client(t, c).Export(t.Context(), exportRequest(20_000))
 		if status.Code(err) != codes.ResourceExhausted || !hasRetryInfo(err) {
 			t.Errorf("gRPC: %v", err)
 		}

@@ -2,16 +2,18 @@ package collector
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/whosehop/whosehop/collector/spool"
 	"github.com/whosehop/whosehop/otlp"
+	"github.com/whosehop/whosehop/storage/native"
 	"github.com/whosehop/whosehop/storage/spans"
 )
 
@@ -20,37 +22,66 @@ import (
 // Goal: ClickHouse wants few large inserts, senders want a quick answer that means "stored".
 //
 // Outline: a request decodes itself straight into the open block, under the lock, and waits for that
-// block. A block is sealed when it is full or has lingered, and is inserted by a goroutine of its
-// own; no more than inflightMax are under way, and while they are, the open block gathers.
+// block. A block is sealed when it is full, or has lingered and can be inserted at once; it is then packed,
+// which makes it a fifth of its size, and waits for one of inflightMax inserts. What is not in ClickHouse
+// spoolAfter after it was opened goes to the spool, and is answered for; another goroutine, the drainer,
+// brings the spool to ClickHouse, the oldest first. While ClickHouse is away, blocks gather for
+// spoolAfter and go to the spool at once.
 //
 // Invariants:
 //   - A block is open, or on its way, or done, in this order; its waiters are answered once, when it
-//     is done. A waiter may leave before; its spans stay in the block and may be stored.
+//     is done: in ClickHouse, or on disk, or given up. A waiter may leave before; its spans stay in the
+//     block and may be stored.
 //   - A malformed request leaves the open block as it was (otlp.Decode sees to that), and what was
 //     decoded is clean text and numbers that every column takes: no request can spoil the insert of
 //     its neighbours. So a block that was refused for good is refused whole, and not tried in parts.
 //   - An open block without spans holds nothing at all: requests without a good span add nothing.
-//   - Block bytes are in the budget from their decoding until the block is done. A request is let in
-//     while there is budget for its bytes; its columns may then exceed the budget by that one request.
-//   - A block has one token for all tries, so that a lost answer stores nothing twice. A sender that
-//     was told to come again brings its spans in another block: those may be stored twice.
+//   - The bytes of blocks, packed or not, are in the budget from their decoding until the block is done. A
+//     request is let in while there is budget for its bytes; its columns may then exceed the budget by that
+//     one request.
+//   - A block has one identity for all tries, in the spool too, and a try after one that may have succeeded
+//     says so: a lost answer stores nothing twice. A sender that was told to come again brings its spans
+//     in another block: those may be stored twice.
+//   - A block of the spool leaves it when ClickHouse has it. One that is damaged, or that ClickHouse refuses
+//     for good, is set aside and never deleted.
 type committer struct {
 	sink          Sink
+	spool         *spool.Spool // nil for none
 	log           *slog.Logger
 	metrics       *metrics
 	budget        *budget
 	linger        time.Duration
+	spoolAfter    time.Duration
 	insertTimeout time.Duration
 	cut           chan struct{} // closed when inserts are to be given up
+	slots         chan struct{} // inserts under way
+	encoders      chan *native.Encoder
+	packed        sync.Pool
+	spooled       chan struct{} // there is something in the spool
 
-	// failed is the last try to insert, if it failed.
+	// failed is the last try to insert, if it failed; away, that it failed for now.
 	failed atomic.Pointer[failure]
+	away   atomic.Bool
 
-	mu       sync.Mutex
-	open     *batch
-	inflight int
-	idle     []*spans.Block
-	running  sync.WaitGroup
+	mu      sync.Mutex
+	open    *batch
+	sealed  int // blocks that are sealed and not done
+	idle    []*spans.Block
+	running sync.WaitGroup
+}
+
+func newCommitter(cfg *Config, sink Sink, s *spool.Spool, log *slog.Logger, m *metrics, b *budget) *committer {
+	c := &committer{
+		sink: sink, spool: s, log: log, metrics: m, budget: b,
+		linger: cfg.Linger, spoolAfter: cfg.SpoolAfter, insertTimeout: cfg.InsertTimeout,
+		cut: make(chan struct{}), slots: make(chan struct{}, inflightMax), spooled: make(chan struct{}, 1),
+		encoders: make(chan *native.Encoder, runtime.GOMAXPROCS(0)),
+		packed:   sync.Pool{New: func() any { return new(native.Packed) }},
+	}
+	for range cap(c.encoders) {
+		c.encoders <- new(native.Encoder)
+	}
+	return c
 }
 
 // batch is one block and those who wait for it.
@@ -58,6 +89,7 @@ type batch struct {
 	block  *spans.Block
 	bytes  int64 // of its columns
 	due    bool  // it has lingered
+	late   bool  // it is time for the spool
 	timer  *time.Timer
 	done   chan struct{}
 	err    error
@@ -72,12 +104,13 @@ type failure struct {
 
 const (
 	// batchRowsMax and batchBytesMax seal a block: what ClickHouse likes to get at once.
-	batchRowsMax  = 50_000
+	batchRowsMax  = 65_536
 	batchBytesMax = 64 << 20
 	// inflightMax inserts keep one being sent while another is being written.
 	inflightMax = 2
 	retryPause  = 100 * time.Millisecond
 	retryMax    = 2 * time.Second
+	idleMax     = 3
 )
 
 var (
@@ -102,6 +135,9 @@ func (c *committer) store(ctx context.Context, decode func(*spans.Block) (otlp.R
 
 // add decodes a request into the open block; the batch is nil when there was nothing in it to store.
 func (c *committer) add(decode func(*spans.Block) (otlp.Rejected, error)) (b *batch, rejected otlp.Rejected, err error) {
+	if c.spool != nil && c.away.Load() && c.spool.State().Full {
+		return nil, rejected, errOverloaded
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open == nil {
@@ -151,8 +187,14 @@ func (c *committer) begin() {
 	b.timer = time.AfterFunc(c.linger, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		b.due = true
-		c.sealIfDue()
+		if b.due {
+			b.late = true
+		} else if b.due = true; c.spool != nil {
+			b.timer.Reset(c.spoolAfter)
+		}
+		if c.open == b {
+			c.sealIfDue()
+		}
 	})
 	c.open = b
 }
@@ -160,41 +202,191 @@ func (c *committer) begin() {
 // sealIfDue sends the open block off if it may go; the lock is held.
 func (c *committer) sealIfDue() {
 	b := c.open
-	if b == nil || b.block.Len() == 0 || c.inflight == inflightMax || (!b.due && b.block.Len() < batchRowsMax && b.bytes < batchBytesMax) {
+	if b == nil || b.block.Len() == 0 {
 		return
 	}
+	full := b.block.Len() >= batchRowsMax || b.bytes >= batchBytesMax
+	atOnce := c.sealed < inflightMax && (c.spool == nil || !c.away.Load())
+	if full || b.late || b.due && atOnce {
+		c.seal()
+	}
+}
+
+func (c *committer) seal() {
+	b := c.open
 	b.timer.Stop()
 	c.open = nil
-	c.inflight++
+	c.sealed++
 	c.running.Go(func() { c.commit(b) })
 }
 
 func (c *committer) commit(b *batch) {
 	rows := float64(b.block.Len())
-	b.err = c.insert(b.block)
-	if b.err == nil {
-		c.metrics.stored.Add(rows)
-		c.metrics.blockRows.Observe(rows)
+	p := c.pack(b)
+	c.metrics.blockRows.Observe(rows)
+	b.err = c.keep(b, p)
+	switch {
+	case b.err == nil:
 		c.metrics.commitSeconds.Observe(time.Since(b.opened).Seconds())
+	case errors.Is(b.err, errOverloaded):
+		c.metrics.refused.WithLabelValues("spool_full").Add(rows)
+	case errors.Is(b.err, errUnavailable):
+		c.metrics.refused.WithLabelValues("storage_away").Add(rows)
+	default:
+		c.metrics.refused.WithLabelValues("storage_refused").Add(rows)
 	}
-	b.block.Reset()
-	c.budget.give(b.bytes)
 	close(b.done)
-
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.inflight--
-	// A block that has held far more than usual is left to the garbage collector.
-	if len(c.idle) < inflightMax+1 && b.bytes <= 2*batchBytesMax {
-		c.idle = append(c.idle, b.block)
-	}
+	c.sealed--
 	c.sealIfDue()
 }
 
-// insert tries to store a block for as long as it is allowed to, always under the same token.
-func (c *committer) insert(block *spans.Block) error {
-	ctx, cancel := context.WithTimeout(context.Background(), c.insertTimeout)
+// pack makes bytes for an INSERT of a block, and gives the block back.
+func (c *committer) pack(b *batch) *native.Packed {
+	p := c.packed.Get().(*native.Packed)
+	p.ID, p.At = rand.Uint64(), time.Now()
+	e := <-c.encoders
+	e.Encode(b.block, p)
+	c.encoders <- e
+	c.budget.force(int64(len(p.Frames)))
+	c.budget.give(b.bytes)
+	block := b.block
+	b.block = nil
+	// A block that has held far more than usual is left to the garbage collector.
+	if b.bytes <= 2*batchBytesMax {
+		block.Reset()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if len(c.idle) < idleMax {
+			c.idle = append(c.idle, block)
+		}
+	}
+	return p
+}
+
+func (c *committer) unpack(p *native.Packed) {
+	c.budget.give(int64(len(p.Frames)))
+	c.packed.Put(p)
+}
+
+// keep brings a block to where it may be answered for. The error is errOverloaded, errUnavailable, or the
+// storage's own, which will not pass.
+func (c *committer) keep(b *batch, p *native.Packed) error {
+	if c.spool == nil {
+		defer c.unpack(p)
+		return c.insist(p, false)
+	}
+	late := time.NewTimer(time.Until(b.opened.Add(c.spoolAfter)))
+	defer late.Stop()
+	tried := false
+	var inserted chan error
+	if !c.away.Load() {
+		select {
+		case c.slots <- struct{}{}:
+			tried, inserted = true, make(chan error, 1)
+			c.running.Go(func() { inserted <- c.insertInSlot(p, false) })
+		case <-late.C:
+		}
+	}
+	if inserted != nil {
+		select {
+		case err := <-inserted:
+			if inserted = nil; err == nil || !isPassing(err) {
+				c.unpack(p)
+				return err
+			}
+		case <-late.C:
+		}
+	}
+	e, err := c.spool.Add(p, tried)
+	if err == nil {
+		c.metrics.spooled.Add(float64(p.Rows))
+		c.running.Go(func() {
+			defer c.unpack(p)
+			c.settle(e, inserted)
+		})
+		return nil
+	}
+	defer c.unpack(p)
+	full := errors.Is(err, spool.ErrFull)
+	if !full {
+		c.log.Error("the spool takes no blocks", "error", err)
+	}
+	if inserted != nil {
+		if err := <-inserted; err == nil || !isPassing(err) {
+			return err
+		}
+	}
+	// A ClickHouse that is there and slow is waited for, as long as senders are told to wait.
+	err = errUnavailable
+	if !c.away.Load() {
+		err = c.insist(p, tried)
+	}
+	if full && errors.Is(err, errUnavailable) {
+		return errOverloaded
+	}
+	return err
+}
+
+// settle ends the story of a block that went to the spool while an insert of it was under way, if one was.
+func (c *committer) settle(e *spool.Entry, inserted chan error) {
+	err := error(errUnavailable)
+	if inserted != nil {
+		err = <-inserted
+	}
+	switch {
+	case err == nil:
+		c.spool.Remove(e)
+	case inserted != nil && !isPassing(err):
+		c.setAside(e, false, err)
+	default:
+		c.spool.Release(e)
+		select {
+		case c.spooled <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// insist tries to store a block for insertTimeout.
+func (c *committer) insist(p *native.Packed, again bool) error {
+	end := time.NewTimer(c.insertTimeout)
+	defer end.Stop()
+	for pause := retryPause; ; pause = min(2*pause, retryMax) {
+		select {
+		case c.slots <- struct{}{}:
+		case <-end.C:
+			return errUnavailable
+		case <-c.cut:
+			return errUnavailable
+		}
+		err := c.insertInSlot(p, again)
+		if err == nil || !isPassing(err) {
+			return err
+		}
+		again = true
+		select {
+		case <-end.C:
+			return errUnavailable
+		case <-c.cut:
+			return errUnavailable
+		case <-time.After(pause):
+		}
+	}
+}
+
+// insertInSlot is insert by somebody who has a slot, and gives that up.
+func (c *committer) insertInSlot(p *native.Packed, again bool) error {
+	ctx, cancel := c.whileAllowed()
 	defer cancel()
+	defer func() { <-c.slots }()
+	return c.insert(ctx, p, again)
+}
+
+// whileAllowed ends after insertTimeout, or when inserts are to be given up.
+func (c *committer) whileAllowed() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.Background(), c.insertTimeout)
 	go func() {
 		select {
 		case <-c.cut:
@@ -202,30 +394,114 @@ func (c *committer) insert(block *spans.Block) error {
 		case <-ctx.Done():
 		}
 	}()
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails
-	token := hex.EncodeToString(id[:])
-	for pause := retryPause; ; pause = min(2*pause, retryMax) {
-		err := c.sink.InsertSpans(ctx, block, token)
-		if err == nil {
-			c.failed.Store(nil)
-			return nil
+	return ctx, cancel
+}
+
+// insert tries once to store a block, and takes note of how that went.
+func (c *committer) insert(ctx context.Context, p *native.Packed, again bool) error {
+	err := c.sink.InsertBlock(ctx, p, again)
+	if err == nil {
+		c.failed.Store(nil)
+		if c.away.Swap(false) {
+			c.log.Info("blocks are stored again")
 		}
-		before := c.failed.Swap(&failure{at: time.Now(), err: err})
-		var passing interface{ Retryable() bool }
-		if ctx.Err() == nil && (!errors.As(err, &passing) || !passing.Retryable()) {
-			if before == nil || before.err.Error() != err.Error() { // else the summary says it
-				c.log.Error("a block was refused by the storage", "rows", block.Len(), "error", err)
-			}
-			return err
+		c.metrics.stored.Add(float64(p.Rows))
+		return nil
+	}
+	before := c.failed.Swap(&failure{at: time.Now(), err: err})
+	if ctx.Err() != nil || isPassing(err) {
+		if !c.away.Swap(true) {
+			c.log.Warn("blocks cannot be stored for now", "spool", c.spool != nil, "error", err)
+		}
+		return passingError{err}
+	}
+	if before == nil || before.err.Error() != err.Error() { // else the summary says it
+		c.log.Error("a block was refused by the storage", "rows", p.Rows, "error", err)
+	}
+	return err
+}
+
+// passingError marks an insert that may succeed later.
+type passingError struct{ error }
+
+func (passingError) Retryable() bool { return true }
+
+func isPassing(err error) bool {
+	var passing interface{ Retryable() bool }
+	return errors.As(err, &passing) && passing.Retryable()
+}
+
+// drainSpool brings blocks of the spool to ClickHouse until ctx ends.
+func (c *committer) drainSpool(ctx context.Context) {
+	pause := retryPause
+	for ctx.Err() == nil {
+		var wait <-chan time.Time
+		switch e := c.spool.Take(); {
+		case e == nil:
+			wait = time.After(retryMax)
+		case c.unspool(ctx, e):
+			pause = retryPause
+			continue
+		default:
+			wait = time.After(pause)
+			pause = min(2*pause, retryMax)
 		}
 		select {
 		case <-ctx.Done():
-			c.metrics.unavailable.Inc()
-			return errUnavailable
-		case <-time.After(pause):
+		case <-wait:
+		case <-c.spooled:
+			if c.away.Load() { // news of more blocks is no news of ClickHouse
+				select {
+				case <-ctx.Done():
+				case <-wait:
+				}
+			}
 		}
 	}
+}
+
+// unspool says whether it is done with the block.
+func (c *committer) unspool(ctx context.Context, e *spool.Entry) bool {
+	p := c.packed.Get().(*native.Packed)
+	if err := c.spool.Load(e, p); err != nil {
+		if !errors.Is(err, spool.ErrDamaged) {
+			c.log.Error("the spool cannot be read", "error", err)
+			c.spool.Release(e)
+			return false
+		}
+		c.setAside(e, true, err)
+		return true
+	}
+	c.budget.force(int64(len(p.Frames)))
+	defer c.unpack(p)
+	again := e.Tried
+	if err := c.spool.Trying(e); err != nil {
+		c.log.Error("the spool cannot be written", "error", err)
+		c.spool.Release(e)
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.insertTimeout)
+	defer cancel()
+	switch err := c.insert(ctx, p, again); {
+	case err == nil:
+		c.spool.Remove(e)
+		return true
+	case !isPassing(err):
+		c.setAside(e, false, err)
+		return true
+	}
+	c.spool.Release(e)
+	return false
+}
+
+// setAside keeps a block that cannot be stored for somebody to look at, and says so.
+func (c *committer) setAside(e *spool.Entry, damaged bool, why error) {
+	path, err := c.spool.SetAside(e, damaged)
+	if err != nil {
+		why = errors.Join(why, err)
+	}
+	c.metrics.setAside.Inc()
+	c.log.Error("a block of the spool was set aside: its spans are not stored", "file", path, "spooled_at", e.At, "bytes", e.Size, "error", why)
 }
 
 // drain stores what is open and waits for what is under way; at the deadline it gives that up.
@@ -235,8 +511,9 @@ func (c *committer) drain(deadline time.Time) {
 	c.mu.Lock()
 	if c.open != nil {
 		c.open.timer.Stop()
-		c.open.due = true
-		c.sealIfDue()
+		if c.open.block.Len() > 0 {
+			c.seal()
+		}
 	}
 	c.mu.Unlock()
 	c.running.Wait()

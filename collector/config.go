@@ -8,7 +8,7 @@ import (
 	"net"
 	"time"
 
-	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/storage/native"
 )
 
 // Config is what a collector is given. Sizes are in bytes.
@@ -25,6 +25,13 @@ type Config struct {
 	Linger time.Duration
 	// InsertTimeout is how long storing is tried before the sender is told to come again.
 	InsertTimeout time.Duration
+	// SpoolDir is where blocks wait that ClickHouse does not take; empty for no spool.
+	SpoolDir string
+	// SpoolBytesMax and SpoolAgeMax, that of the oldest block, are when the spool is full.
+	SpoolBytesMax int64
+	SpoolAgeMax   time.Duration
+	// SpoolAfter is how long a block may wait for ClickHouse before it goes to the spool.
+	SpoolAfter time.Duration
 	// DrainTimeout bounds how long requests under way are waited for at the end; 0 is 10 s.
 	DrainTimeout time.Duration
 	TLSCert      string
@@ -64,6 +71,12 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("collector.linger: %s is not within 0s and 10s", c.Linger)
 	case c.InsertTimeout < time.Second:
 		return fmt.Errorf("collector.insert-timeout: %s is less than 1s", c.InsertTimeout)
+	case c.SpoolDir != "" && c.SpoolBytesMax < 1<<20:
+		return fmt.Errorf("collector.spool-bytes-max: %d is less than 1 MiB; 0 is for no spool", c.SpoolBytesMax)
+	case c.SpoolDir != "" && c.SpoolAgeMax < time.Minute:
+		return fmt.Errorf("collector.spool-age-max: %s is less than 1m", c.SpoolAgeMax)
+	case c.SpoolDir != "" && (c.SpoolAfter < 10*time.Millisecond || c.SpoolAfter > c.InsertTimeout):
+		return fmt.Errorf("collector.spool-after: %s is not within 10ms and collector.insert-timeout", c.SpoolAfter)
 	case c.DrainTimeout < 0:
 		return fmt.Errorf("collector.drain-timeout: %s is negative", c.DrainTimeout)
 	case (c.TLSCert == "") != (c.TLSKey == ""):
@@ -72,9 +85,10 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// Sink stores blocks: all of a block or nothing, and the same token never twice. It returns soon
-// after ctx has ended. An error that is Retryable() bool passes, as does one that ctx's end brought
-// about; any other will come again, and the block is given up. storage.DB is one.
+// Sink stores blocks: all of a block or nothing. again says that the same block was tried before, perhaps
+// with success: it must not be stored twice. It returns soon after ctx has ended. An error that is
+// Retryable() bool passes, as does one that ctx's end brought about; any other will come again, and the
+// block is given up. storage.DB is one.
 type Sink interface {
-	InsertSpans(ctx context.Context, b *spans.Block, token string) error
+	InsertBlock(ctx context.Context, p *native.Packed, again bool) error
 }

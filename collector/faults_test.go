@@ -34,6 +34,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/whosehop/whosehop/otlp"
+	"github.com/whosehop/whosehop/storage/native"
+	"github.com/whosehop/whosehop/storage/native/nativetest"
 	"github.com/whosehop/whosehop/storage/spans"
 )
 
@@ -131,9 +133,9 @@ func TestConcurrentGRPC(t *testing.T) {
 
 // TestBadRequestsHarmNoNeighbours puts them all into one block.
 func TestBadRequestsHarmNoNeighbours(t *testing.T) {
-	s := &sink{insert: func(_ context.Context, b *spans.Block, _ string) error {
-		for i := range b.Len() {
-			if b.Names.Str(i) != "x" {
+	s := &sink{insert: func(_ context.Context, p *native.Packed, _ bool) error {
+		for _, name := range nativetest.Words(t, p.Frames, "SpanName") {
+			if name != "x" {
 				return errors.New("damaged")
 			}
 		}
@@ -163,7 +165,7 @@ func TestBadRequestsHarmNoNeighbours(t *testing.T) {
 
 // TestAStorageThatHangs: a deadline is no refusal, even if the storage's error does not say so.
 func TestAStorageThatHangs(t *testing.T) {
-	s := &sink{insert: func(ctx context.Context, _ *spans.Block, _ string) error { <-ctx.Done(); return ctx.Err() }}
+	s := &sink{insert: func(ctx context.Context, _ *native.Packed, _ bool) error { <-ctx.Done(); return ctx.Err() }}
 	c := start(t, testConfig(), s)
 	post(t, c, typeProto, "", strings.NewReader("")) // once that is answered, it runs
 	if err := c.Ready(t.Context()); err != nil {
@@ -177,7 +179,7 @@ func TestAStorageThatHangs(t *testing.T) {
 		t.Error("ready, and stores nothing")
 	}
 	s.mu.Lock()
-	s.insert = func(context.Context, *spans.Block, string) error { return nil }
+	s.insert = func(context.Context, *native.Packed, bool) error { return nil }
 	s.mu.Unlock()
 	if code, _, _ = post(t, c, typeProto, "", bytes.NewReader(marshal(t, exportRequest(1)))); code != http.StatusOK {
 		t.Errorf("answered %d", code)
@@ -189,13 +191,16 @@ func TestAStorageThatHangs(t *testing.T) {
 
 func TestARetryStoresOnce(t *testing.T) {
 	var mu sync.Mutex
-	tokens := make(map[string]int)
+	blocks := make(map[uint64]int)
 	tries := 0
-	s := &sink{insert: func(_ context.Context, _ *spans.Block, token string) error {
+	s := &sink{insert: func(_ context.Context, p *native.Packed, again bool) error {
 		mu.Lock()
 		defer mu.Unlock()
-		tokens[token]++
-		if tries++; tries < 3 {
+		blocks[p.ID]++
+		if tries++; again != (tries > 1) {
+			t.Errorf("try %d says again: %v", tries, again)
+		}
+		if tries < 3 {
 			return passing{}
 		}
 		return nil
@@ -206,14 +211,14 @@ func TestARetryStoresOnce(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if len(tokens) != 1 || tries != 3 {
-		t.Errorf("%d tries under %d tokens", tries, len(tokens))
+	if len(blocks) != 1 || tries != 3 {
+		t.Errorf("%d tries of %d blocks", tries, len(blocks))
 	}
 }
 
 func TestACallerMayLeave(t *testing.T) {
 	release, entered := make(chan struct{}), make(chan struct{})
-	s := &sink{insert: func(context.Context, *spans.Block, string) error { close(entered); <-release; return nil }}
+	s := &sink{insert: func(context.Context, *native.Packed, bool) error { close(entered); <-release; return nil }}
 	c := start(t, testConfig(), s)
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error, 1)
@@ -238,7 +243,7 @@ func TestACallerMayLeave(t *testing.T) {
 func TestTheEnd(t *testing.T) {
 	for _, hangs := range []bool{false, true} {
 		entered, release := make(chan struct{}), make(chan struct{})
-		s := &sink{insert: func(ctx context.Context, _ *spans.Block, _ string) error {
+		s := &sink{insert: func(ctx context.Context, _ *native.Packed, _ bool) error {
 			close(entered)
 			select {
 			case <-release:

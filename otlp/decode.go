@@ -6,6 +6,7 @@
 package otlp
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"strings"
@@ -279,6 +280,34 @@ func (d *decoder) span(body []byte, base int, resource, scope uint32) error {
 	r := reader{data: body, base: base}
 	var f field
 	for {
+		// What nearly all of a span is made of is read without a detour.
+		for {
+			part, tag := r.short()
+			if tag == 0 {
+				break
+			}
+			switch tag {
+			case tagTraceID:
+				traceID = part
+			case tagSpanID:
+				spanID = part
+			case tagParentID:
+				parentID = part
+			case tagName:
+				name = part
+			case tagAttribute:
+				if plainAttribute(&b.Attrs, part) {
+					continue
+				}
+				if err := attribute(&b.Attrs, part, r.base+r.at-len(part)); err != nil {
+					return err
+				}
+			case tagStart:
+				start = binary.LittleEndian.Uint64(part)
+			case tagEnd:
+				end = binary.LittleEndian.Uint64(part)
+			}
+		}
 		ok, err := r.next(&f)
 		if err != nil {
 			return err

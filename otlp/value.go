@@ -3,6 +3,7 @@ package otlp
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"math"
 	"slices"
 	"strconv"
@@ -39,6 +40,65 @@ func attribute(attrs *spans.Attrs, body []byte, base int) error {
 	attrs.Values.Bytes, err = plainValue(attrs.Values.Bytes, value)
 	attrs.Values.EndRow() // the row stays whole; after an error the caller gives up the request
 	return err
+}
+
+// plainAttribute is attribute for the shape that senders write: a key of ASCII, then a value that is a string of
+// ASCII or an integer, and nothing else. It says whether it was that; if not, nothing was appended.
+func plainAttribute(attrs *spans.Attrs, body []byte) bool {
+	const tagKey, tagValue, tagString, tagInt = 1<<3 | wireLen, 2<<3 | wireLen, 1<<3 | wireLen, 3<<3 | wireVarint
+	if len(body) < 2 || body[0] != tagKey || body[1] >= 0x80 {
+		return false
+	}
+	n := 2 + int(body[1])
+	if n+4 > len(body) || body[n] != tagValue {
+		return false
+	}
+	key, rest := body[2:n], body[n+1:]
+	if rest = shortBody(rest); len(rest) < 2 {
+		return false
+	}
+	if rest[0] == tagInt {
+		v, n := binary.Uvarint(rest[1:])
+		if n != len(rest)-1 || !ascii(key) {
+			return false
+		}
+		attrs.Values.Bytes = strconv.AppendInt(attrs.Values.Bytes, int64(v), 10)
+	} else {
+		value := shortBody(rest[1:])
+		if rest[0] != tagString || value == nil || !ascii(key) || !ascii(value) {
+			return false
+		}
+		attrs.Values.Bytes = append(attrs.Values.Bytes, value...)
+	}
+	attrs.Values.EndRow()
+	attrs.Keys.AppendBytes(key)
+	return true
+}
+
+// shortBody is what follows a length of one or two bytes, nil unless it ends where data does.
+func shortBody(data []byte) []byte {
+	if len(data) > 0 && data[0] < 0x80 {
+		if int(data[0]) == len(data)-1 {
+			return data[1:]
+		}
+	} else if len(data) > 1 && data[1] < 0x80 && int(data[0]&0x7f)|int(data[1])<<7 == len(data)-2 {
+		return data[2:]
+	}
+	return nil
+}
+
+func ascii(s []byte) bool {
+	for len(s) >= 8 {
+		if binary.LittleEndian.Uint64(s)&0x8080808080808080 != 0 {
+			return false
+		}
+		s = s[8:]
+	}
+	all := byte(0)
+	for _, c := range s {
+		all |= c
+	}
+	return all < 0x80
 }
 
 // keyValue reads a KeyValue; the value is the field of its AnyValue that is set.

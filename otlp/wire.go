@@ -172,3 +172,43 @@ func (r *reader) skip(n int) error {
 	r.at += n
 	return nil
 }
+
+// The tags of a span's commonest fields, as the one byte that they are on the wire.
+const (
+	tagTraceID   = 1<<3 | wireLen
+	tagSpanID    = 2<<3 | wireLen
+	tagParentID  = 4<<3 | wireLen
+	tagName      = 5<<3 | wireLen
+	tagAttribute = 9<<3 | wireLen
+	tagStart     = 7<<3 | wireI64
+	tagEnd       = 8<<3 | wireI64
+)
+
+// short reads the next field if it is one of the tags above, whole, and of a length of up to two bytes;
+// otherwise tag is 0 and nothing was read.
+func (r *reader) short() (body []byte, tag byte) {
+	data := r.data[r.at:]
+	if len(data) < 2 {
+		return nil, 0
+	}
+	tag = data[0]
+	from, n := 2, int(data[1])
+	switch tag {
+	case tagTraceID, tagSpanID, tagParentID, tagName, tagAttribute:
+		if n >= 0x80 {
+			if len(data) < 3 || data[2] >= 0x80 {
+				return nil, 0
+			}
+			from, n = 3, n&0x7f|int(data[2])<<7
+		}
+	case tagStart, tagEnd:
+		from, n = 1, 8
+	default:
+		return nil, 0
+	}
+	if from+n > len(data) {
+		return nil, 0
+	}
+	r.at += from + n
+	return data[from : from+n : from+n], tag
+}

@@ -2,20 +2,100 @@ package storage
 
 import (
 	"encoding/hex"
-	"unsafe"
+	"time"
 
 	"github.com/ClickHouse/ch-go/proto"
 
 	"github.com/whosehop/whosehop/storage/spans"
 )
 
-// The texts of kinds and statuses, as the OpenTelemetry exporter writes them.
-var (
-	kindNames   = [...]string{"Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"}
-	statusNames = [...]string{"Unset", "Ok", "Error"}
-)
+// columns is the columns of otel_traces as they are read.
+type columns struct {
+	timestamp                                                  *proto.ColDateTime64
+	traceID, spanID, parentID, traceState                      proto.ColStr
+	name, kind, service                                        *proto.ColLowCardinality[string]
+	resource, scope, attrs                                     attrsColumn
+	scopeName, scopeVersion                                    proto.ColStr
+	duration, endBeforeStart                                   proto.ColUInt64
+	status                                                     *proto.ColLowCardinality[string]
+	statusMessage                                              proto.ColStr
+	resourceURL, scopeURL                                      *proto.ColLowCardinality[string]
+	flags, dropped, droppedEvents, droppedLinks                proto.ColUInt32
+	droppedResource, droppedScope                              proto.ColUInt32
+	eventTime                                                  *proto.ColDateTime64
+	eventName                                                  *proto.ColLowCardinality[string]
+	eventAttrs                                                 attrsColumn
+	eventDropped                                               proto.ColUInt32
+	linkTrace, linkSpan, linkState                             proto.ColStr
+	linkAttrs                                                  attrsColumn
+	linkDropped, linkFlags                                     proto.ColUInt32
+	eventTimes                                                 *proto.ColArr[time.Time]
+	eventNames, linkTraces, linkSpans, linkStates              *proto.ColArr[string]
+	eventMaps, linkMaps                                        *proto.ColArr[map[string]string]
+	eventDroppedCounts, linkDroppedCounts, linkFlagsOfEachSpan *proto.ColArr[uint32]
 
-// attrsColumn is Map(LowCardinality(String), String), filled and read without Go maps.
+	results proto.Results
+}
+
+func newColumns() *columns {
+	lc := func() *proto.ColLowCardinality[string] { return new(proto.ColStr).LowCardinality() }
+	c := &columns{
+		timestamp: new(proto.ColDateTime64).WithPrecision(proto.PrecisionNano),
+		name:      lc(), kind: lc(), service: lc(), status: lc(), resourceURL: lc(), scopeURL: lc(), eventName: lc(),
+		resource: newAttrsColumn(), scope: newAttrsColumn(), attrs: newAttrsColumn(), eventAttrs: newAttrsColumn(), linkAttrs: newAttrsColumn(),
+		eventTime: new(proto.ColDateTime64).WithPrecision(proto.PrecisionNano),
+	}
+	c.eventTimes = proto.NewArray[time.Time](c.eventTime)
+	c.eventNames = proto.NewArray[string](c.eventName)
+	c.eventMaps = proto.NewArray[map[string]string](c.eventAttrs.column)
+	c.eventDroppedCounts = proto.NewArray[uint32](&c.eventDropped)
+	c.linkTraces = proto.NewArray[string](&c.linkTrace)
+	c.linkSpans = proto.NewArray[string](&c.linkSpan)
+	c.linkStates = proto.NewArray[string](&c.linkState)
+	c.linkMaps = proto.NewArray[map[string]string](c.linkAttrs.column)
+	c.linkDroppedCounts = proto.NewArray[uint32](&c.linkDropped)
+	c.linkFlagsOfEachSpan = proto.NewArray[uint32](&c.linkFlags)
+	c.results = proto.Results{
+		{Name: "Timestamp", Data: c.timestamp},
+		{Name: "TraceId", Data: &c.traceID},
+		{Name: "SpanId", Data: &c.spanID},
+		{Name: "ParentSpanId", Data: &c.parentID},
+		{Name: "TraceState", Data: &c.traceState},
+		{Name: "SpanName", Data: c.name},
+		{Name: "SpanKind", Data: c.kind},
+		{Name: "ServiceName", Data: c.service},
+		{Name: "ResourceAttributes", Data: c.resource.column},
+		{Name: "ScopeName", Data: &c.scopeName},
+		{Name: "ScopeVersion", Data: &c.scopeVersion},
+		{Name: "SpanAttributes", Data: c.attrs.column},
+		{Name: "Duration", Data: &c.duration},
+		{Name: "StatusCode", Data: c.status},
+		{Name: "StatusMessage", Data: &c.statusMessage},
+		{Name: "Events.Timestamp", Data: c.eventTimes},
+		{Name: "Events.Name", Data: c.eventNames},
+		{Name: "Events.Attributes", Data: c.eventMaps},
+		{Name: "EventsDroppedAttributesCount", Data: c.eventDroppedCounts},
+		{Name: "Links.TraceId", Data: c.linkTraces},
+		{Name: "Links.SpanId", Data: c.linkSpans},
+		{Name: "Links.TraceState", Data: c.linkStates},
+		{Name: "Links.Attributes", Data: c.linkMaps},
+		{Name: "LinksDroppedAttributesCount", Data: c.linkDroppedCounts},
+		{Name: "LinksFlags", Data: c.linkFlagsOfEachSpan},
+		{Name: "ScopeAttributes", Data: c.scope.column},
+		{Name: "ResourceSchemaUrl", Data: c.resourceURL},
+		{Name: "ScopeSchemaUrl", Data: c.scopeURL},
+		{Name: "SpanFlags", Data: &c.flags},
+		{Name: "DroppedAttributesCount", Data: &c.dropped},
+		{Name: "DroppedEventsCount", Data: &c.droppedEvents},
+		{Name: "DroppedLinksCount", Data: &c.droppedLinks},
+		{Name: "ResourceDroppedAttributesCount", Data: &c.droppedResource},
+		{Name: "ScopeDroppedAttributesCount", Data: &c.droppedScope},
+		{Name: "EndBeforeStart", Data: &c.endBeforeStart},
+	}
+	return c
+}
+
+// attrsColumn is Map(LowCardinality(String), String), read without Go maps.
 type attrsColumn struct {
 	keys   *proto.ColLowCardinality[string]
 	values *proto.ColStr
@@ -28,16 +108,6 @@ func newAttrsColumn() attrsColumn {
 	return a
 }
 
-// add appends row i of attrs, which must outlive the insert: keys are not copied.
-func (a *attrsColumn) add(attrs *spans.Attrs, i int) {
-	from, to := attrs.Range(i)
-	for p := from; p < to; p++ {
-		a.keys.Append(view(attrs.Keys.At(p)))
-		a.values.AppendBytes(attrs.Values.At(p))
-	}
-	a.column.Offsets.Append(uint64(a.values.Rows()))
-}
-
 func (a *attrsColumn) read(i int, into *spans.Attrs) {
 	from := 0
 	if i > 0 {
@@ -48,27 +118,6 @@ func (a *attrsColumn) read(i int, into *spans.Attrs) {
 		into.Values.AppendBytes(a.values.RowBytes(p))
 	}
 	into.EndRow()
-}
-
-// idColumn is a String column of lower-case hex; zero ids are empty.
-func appendTraceID(c *proto.ColStr, id spans.TraceID) {
-	if id == (spans.TraceID{}) {
-		c.Append("")
-		return
-	}
-	var text [2 * len(id)]byte
-	hex.Encode(text[:], id[:])
-	c.AppendBytes(text[:])
-}
-
-func appendSpanID(c *proto.ColStr, id spans.SpanID) {
-	if id == (spans.SpanID{}) {
-		c.Append("")
-		return
-	}
-	var text [2 * len(id)]byte
-	hex.Encode(text[:], id[:])
-	c.AppendBytes(text[:])
 }
 
 // readTraceID and readSpanID take anything that is no id for "none".
@@ -89,9 +138,6 @@ func readSpanID(text []byte) (id spans.SpanID) {
 	}
 	return id
 }
-
-// view is b as a string without a copy.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 func rowOf(offsets proto.ColUInt64, i int) (from, to int) {
 	if i > 0 {

@@ -16,6 +16,8 @@ import (
 	"github.com/ClickHouse/ch-go"
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/whosehop/whosehop/storage/native"
 )
 
 // dialTimeout bounds the making of a connection.
@@ -28,11 +30,10 @@ const queryTimeout = 60 * time.Second
 type DB struct {
 	conn    driver.Conn
 	options *clickhouse.Options
-	// streams are idle native connections for columns; encoders are idle sets of column buffers.
-	streams  chan *ch.Client
-	encoders chan *encoder
-	failed   tokens
-	log      *slog.Logger
+	// streams are idle native connections for columns, inserters those for blocks.
+	streams   chan *ch.Client
+	inserters chan *native.Conn
+	log       *slog.Logger
 }
 
 // streamsMax is how many idle native connections are kept.
@@ -63,7 +64,7 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*DB, error) {
 	}
 	db := &DB{
 		conn: conn, options: options, log: log,
-		streams: make(chan *ch.Client, streamsMax), encoders: make(chan *encoder, streamsMax),
+		streams: make(chan *ch.Client, streamsMax), inserters: make(chan *native.Conn, streamsMax),
 	}
 	if err := db.Ping(ctx); err != nil {
 		_ = conn.Close()
@@ -100,6 +101,8 @@ func (db *DB) Close() error {
 	for {
 		select {
 		case c := <-db.streams:
+			_ = c.Close()
+		case c := <-db.inserters:
 			_ = c.Close()
 		default:
 			return db.conn.Close()

@@ -5,24 +5,20 @@ import (
 
 	"github.com/ClickHouse/ch-go/proto"
 
+	"github.com/whosehop/whosehop/storage/native"
 	"github.com/whosehop/whosehop/storage/spans"
 )
 
-// decoder reads otel_traces back, column by column, through the columns that an encoder writes.
+// decoder reads otel_traces back, column by column.
 type decoder struct {
-	*encoder
-	results proto.Results
+	*columns
 	// resources and scopes map what a row says of them to their row in the block.
 	resources, scopes map[string]uint32
 	key               []byte
 }
 
 func newDecoder() *decoder {
-	d := &decoder{encoder: newEncoder(), resources: make(map[string]uint32), scopes: make(map[string]uint32)}
-	for _, column := range d.input {
-		d.results = append(d.results, proto.ResultColumn{Name: column.Name, Data: column.Data.(proto.ColResult)})
-	}
-	return d
+	return &decoder{columns: newColumns(), resources: make(map[string]uint32), scopes: make(map[string]uint32)}
 }
 
 func (d *decoder) names() string {
@@ -68,8 +64,8 @@ func (d *decoder) decodeEvents(i int, b *spans.Block) {
 		b.Events.TimeNs = append(b.Events.TimeNs, int64(d.eventTime.Data[k]))
 		b.Events.Names.Append(d.eventName.Row(k))
 		d.eventAttrs.read(k, &b.Events.Attrs)
-		b.Events.DroppedAttrs = append(b.Events.DroppedAttrs, d.eventDropped[k])
 	}
+	b.Events.DroppedAttrs = appendCounts(b.Events.DroppedAttrs, d.eventDroppedCounts, i, to-from)
 	b.EventEnds = append(b.EventEnds, uint32(len(b.Events.TimeNs)))
 }
 
@@ -80,10 +76,23 @@ func (d *decoder) decodeLinks(i int, b *spans.Block) {
 		b.Links.SpanIDs = append(b.Links.SpanIDs, readSpanID(d.linkSpan.RowBytes(k)))
 		b.Links.TraceStates.AppendBytes(d.linkState.RowBytes(k))
 		d.linkAttrs.read(k, &b.Links.Attrs)
-		b.Links.DroppedAttrs = append(b.Links.DroppedAttrs, d.linkDropped[k])
-		b.Links.Flags = append(b.Links.Flags, d.linkFlags[k])
 	}
+	b.Links.DroppedAttrs = appendCounts(b.Links.DroppedAttrs, d.linkDroppedCounts, i, to-from)
+	b.Links.Flags = appendCounts(b.Links.Flags, d.linkFlagsOfEachSpan, i, to-from)
 	b.LinkEnds = append(b.LinkEnds, uint32(len(b.Links.TraceIDs)))
+}
+
+// appendCounts appends row i of a column that has one count an event or link, or none when all are 0.
+func appendCounts(dst []uint32, column *proto.ColArr[uint32], i, n int) []uint32 {
+	from, to := rowOf(column.Offsets, i)
+	for k := range n {
+		count := uint32(0)
+		if from+k < to {
+			count = column.Data.Row(from + k)
+		}
+		dst = append(dst, count)
+	}
+	return dst
 }
 
 // resourceRow finds the resource of row i among those of the block, or adds it.
@@ -131,7 +140,7 @@ func (d *decoder) keyOf(a *attrsColumn, i int) {
 
 func kindOf(text string) spans.Kind {
 	text = strings.TrimPrefix(text, "SPAN_KIND_")
-	for k, name := range kindNames {
+	for k, name := range native.KindNames {
 		if strings.EqualFold(name, text) {
 			return spans.Kind(k)
 		}
@@ -141,7 +150,7 @@ func kindOf(text string) spans.Kind {
 
 func statusOf(text string) spans.Status {
 	text = strings.TrimPrefix(text, "STATUS_CODE_")
-	for s, name := range statusNames {
+	for s, name := range native.StatusNames {
 		if strings.EqualFold(name, text) {
 			return spans.Status(s)
 		}

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -43,6 +44,12 @@ func (db *DB) Migrate(ctx context.Context, keep Retention) error {
 		if int(v) > len(files) {
 			return fmt.Errorf("the database has schema version %d, this whosehop knows %d: use a newer whosehop, or another database", v, len(files))
 		}
+	}
+	if old, err := db.Count(ctx, "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'otel_traces_trace_id_ts' AND engine = 'MergeTree'"); err != nil || old > 0 {
+		if err == nil {
+			err = errors.New("the database was made by a whosehop before its first release: use another database, or another directory")
+		}
+		return err
 	}
 	for _, file := range files {
 		number, _, _ := strings.Cut(strings.TrimPrefix(file, "migrations/"), "_")
@@ -87,7 +94,6 @@ func (db *DB) retain(ctx context.Context, keep Retention) error {
 		keep      time.Duration
 	}{
 		{"otel_traces", "toDateTime(IngestTime)", keep.Spans},
-		{"otel_traces_trace_id_ts", "toDateTime(IngestDate)", keep.Spans},
 		{"verdicts", "toDateTime(FirstIngest)", keep.Verdicts},
 		{"baseline", "At", keep.Baseline},
 	} {

@@ -9,7 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,6 +34,7 @@ import (
 	"github.com/whosehop/whosehop/query/rest"
 	"github.com/whosehop/whosehop/query/web"
 	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/native"
 	"github.com/whosehop/whosehop/storage/server"
 )
 
@@ -73,6 +77,9 @@ func (queryCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 	return serve(ctx, s, set, roles{serve: true})
 }
 
+// memoryBeside is what a collector needs beside what is pending, in bytes.
+const memoryBeside = 96 << 20
+
 // stopTimeout bounds what is done after the roles have ended.
 const stopTimeout = 20 * time.Second
 
@@ -112,6 +119,9 @@ func unlessEnded(ctx context.Context, err error) error {
 
 // start brings up the storage and what stands on it, and runs it until ctx ends.
 func start(ctx context.Context, s *streams, set *Settings, r roles, owners *ownership.Registry, log *slog.Logger) error {
+	if r == (roles{collect: true}) && set.Collect.SpoolBytesMax > 0 {
+		return collectFirst(ctx, s, set, log)
+	}
 	ch, err := server.Start(ctx, server.Config{
 		DSN: set.Storage.DSN, Dir: set.Storage.Dir, Engine: set.Storage.Engine, MemoryBytesMax: uint64(set.Storage.MemoryBytesMax),
 	}, log)
@@ -126,16 +136,89 @@ func start(ctx context.Context, s *streams, set *Settings, r roles, owners *owne
 		}
 	}()
 	log.Info("clickhouse", "kind", ch.Kind(), "version", ch.Version(), "data", set.Storage.Dir)
-	db, err := storage.Open(ctx, ch.DSN(), log)
+	db, err := openStorage(ctx, ch.DSN(), set, log)
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
 	defer func() { _ = db.Close() }()
-	if err := db.Migrate(ctx, storage.Retention{Spans: set.Storage.RetentionSpans, Verdicts: set.Storage.RetentionVerdicts, Baseline: set.Storage.RetentionBaseline}); err != nil {
+	w := &wiring{set: set, log: log, db: db, sink: db, owners: owners, reg: telemetry.NewRegistry()}
+	return w.run(ctx, s, r)
+}
+
+func openStorage(ctx context.Context, dsn string, set *Settings, log *slog.Logger) (*storage.DB, error) {
+	db, err := storage.Open(ctx, dsn, log)
+	if err != nil {
+		return nil, err
+	}
+	keep := storage.Retention{Spans: set.Storage.RetentionSpans, Verdicts: set.Storage.RetentionVerdicts, Baseline: set.Storage.RetentionBaseline}
+	if err := db.Migrate(ctx, keep); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// lateSink is a storage that is connected to when that is possible: a collector that is started while ClickHouse
+// is away takes spans into its spool.
+type lateSink struct{ db atomic.Pointer[storage.DB] }
+
+type notYet struct{}
+
+func (notYet) Error() string   { return "not connected to the ClickHouse of storage.dsn yet" }
+func (notYet) Retryable() bool { return true }
+
+func (l *lateSink) InsertBlock(ctx context.Context, p *native.Packed, again bool) error {
+	if db := l.db.Load(); db != nil {
+		return db.InsertBlock(ctx, p, again)
+	}
+	return notYet{}
+}
+
+// collectFirst runs a collector, and connects to the storage beside it.
+func collectFirst(ctx context.Context, s *streams, set *Settings, log *slog.Logger) error {
+	const pause, tryTime = time.Second, 15 * time.Second
+	sink := new(lateSink)
+	// What is pending is bounded; this keeps the garbage between bounds as well. GOMEMLIMIT has the last word.
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(set.Collect.PendingBytesMax) + memoryBeside)
+	}
+	w := &wiring{set: set, log: log, sink: sink, reg: telemetry.NewRegistry()}
+	group, ctx := errgroup.WithContext(ctx)
+	connect := func() error {
+		ctx, cancel := context.WithTimeout(ctx, tryTime)
+		defer cancel()
+		db, err := openStorage(ctx, set.Storage.DSN, set, log)
+		if err == nil {
+			sink.db.Store(db)
+		}
+		return err
+	}
+	passing := func(err error) bool {
+		var failed *storage.Error
+		return errors.As(err, &failed) && failed.Retryable()
+	}
+	defer func() {
+		if db := sink.db.Load(); db != nil {
+			_ = db.Close()
+		}
+	}()
+	if err := connect(); passing(err) {
+		log.Warn("ClickHouse is away: spans go to the spool until it is there", "error", err)
+		group.Go(func() error {
+			for passing(err) {
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-time.After(pause):
+				}
+				err = connect()
+			}
+			return unlessEnded(ctx, err)
+		})
+	} else if err != nil {
 		return unlessEnded(ctx, err)
 	}
-	w := &wiring{set: set, log: log, db: db, owners: owners, reg: telemetry.NewRegistry()}
-	return w.run(ctx, s, r)
+	group.Go(func() error { return w.run(ctx, s, roles{collect: true}) })
+	return group.Wait()
 }
 
 func loadOwners(file string, attributes []string) (*ownership.Registry, error) {
@@ -149,7 +232,8 @@ func loadOwners(file string, attributes []string) (*ownership.Registry, error) {
 type wiring struct {
 	set    *Settings
 	log    *slog.Logger
-	db     *storage.DB
+	db     *storage.DB // nil for a collector alone
+	sink   collector.Sink
 	owners *ownership.Registry
 	reg    *prometheus.Registry
 }
@@ -160,19 +244,23 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 	var ready []func(context.Context) error
 	var where []string
 	if r.collect {
-		c, err := collector.New(w.set.collectorConfig(), w.db, w.log, w.reg)
+		c, err := collector.New(w.set.collectorConfig(), w.sink, w.log, w.reg)
 		if err != nil {
 			return err
 		}
 		if err := c.Listen(ctx); err != nil {
 			return err
 		}
-		runs, ready = append(runs, c.Run), append(ready, w.db.Ping, c.Ready)
+		runs, ready = append(runs, c.Run), append(ready, c.Ready)
 		where = append(where, "OTLP/gRPC  "+c.GRPCAddr(), "OTLP/HTTP  http://"+c.HTTPAddr()+"/v1/traces")
 	}
-	judge, err := analyzer.New(w.set.analyzerConfig(), w.db, w.owners.Owner, w.log, w.reg)
-	if err != nil {
-		return err
+	var judge *analyzer.Analyzer
+	if r.analyze || r.serve {
+		var err error
+		if judge, err = analyzer.New(w.set.analyzerConfig(), w.db, w.owners.Owner, w.log, w.reg); err != nil {
+			return err
+		}
+		ready = append(ready, w.db.Ping)
 	}
 	if r.analyze {
 		runs, ready = append(runs, judge.Run), append(ready, judge.Ready)

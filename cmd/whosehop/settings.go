@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -50,8 +51,12 @@ type collectorSettings struct {
 	Health          string        `help:"Health and metrics of the collector role." default:"127.0.0.1:13133" placeholder:"ADDR"`
 	RequestBytesMax size          `help:"The largest request, unpacked." default:"32MiB"`
 	PendingBytesMax size          `help:"What may be received and not yet stored." default:"256MiB"`
-	Linger          time.Duration `help:"How long a request waits for others to share its block." default:"50ms"`
-	InsertTimeout   time.Duration `help:"How long storing is tried before senders are told to come again." default:"10s"`
+	Linger          time.Duration `help:"How long a request waits for others to share its block." default:"100ms"`
+	InsertTimeout   time.Duration `help:"How long one try to store a block may take, and how long senders wait when there is no spool." default:"10s"`
+	SpoolDir        string        `help:"Where blocks wait that ClickHouse does not take; if not given, in storage.dir." type:"file" placeholder:"DIR"`
+	SpoolBytesMax   size          `help:"What may wait there before senders are told to come again; 0 is for no spool." default:"8GiB"`
+	SpoolAgeMax     time.Duration `help:"How long the oldest block may wait there before senders are told to come again." default:"24h"`
+	SpoolAfter      time.Duration `help:"How long a block may wait for ClickHouse before it goes there." default:"2s"`
 	TLSCert         string        `name:"tls-cert" help:"Certificate of both ports." type:"file" placeholder:"FILE"`
 	TLSKey          string        `name:"tls-key" help:"Its key." type:"file" placeholder:"FILE"`
 	Token           string        `help:"Senders must bring it as a bearer token."`
@@ -127,7 +132,15 @@ func listenAddress(address string) string {
 
 func (s *Settings) collectorConfig() collector.Config {
 	c := &s.Collect
+	spool := c.SpoolDir
+	switch {
+	case c.SpoolBytesMax == 0:
+		spool = ""
+	case spool == "":
+		spool = filepath.Join(s.Storage.Dir, "spool")
+	}
 	return collector.Config{
+		SpoolDir: spool, SpoolBytesMax: int64(c.SpoolBytesMax), SpoolAgeMax: c.SpoolAgeMax, SpoolAfter: c.SpoolAfter,
 		GRPC: listenAddress(c.GRPC), HTTP: listenAddress(c.HTTP), RequestBytesMax: int(c.RequestBytesMax), PendingBytesMax: int64(c.PendingBytesMax),
 		Linger: c.Linger, InsertTimeout: c.InsertTimeout, TLSCert: c.TLSCert, TLSKey: c.TLSKey, Token: c.Token,
 	}

@@ -11,9 +11,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/native"
 	"github.com/whosehop/whosehop/storage/server"
+	"github.com/whosehop/whosehop/storage/spans"
 )
 
 // shared is the engine of this test binary. It is global because the binary has one TestMain.
@@ -82,4 +85,11 @@ func Open(t testing.TB, dsn string) *storage.DB {
 		t.Fatal(err)
 	}
 	return db
+}
+
+// Insert stores a block under an id, as the collector would.
+func Insert(ctx context.Context, db *storage.DB, b *spans.Block, id uint64) error {
+	p := native.Packed{ID: id, At: time.Now()}
+	new(native.Encoder).Encode(b, &p)
+	return db.InsertBlock(ctx, &p, false)
 }

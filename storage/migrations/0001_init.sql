@@ -2,54 +2,66 @@
 -- meaning, then what blame needs beyond them. An exporter may insert only the first group.
 --
 -- Partitions and TTL go by the time of ingestion and not by the span's own clock: a span dated 1970
--- or 2200 must neither open a partition of its own nor vanish at once.
+-- or 2200 must neither open a partition of its own nor vanish at once. The collector says the day itself,
+-- so that a block that is tried again after midnight is known to be the same.
+--
+-- What the rest is for (benchmarks/table has the measurements):
+-- - Blocks come sorted, and all rows of a block have one IngestTime: parts are merged run by run, not row
+--   by row. Merging is most of what a span costs, so it waits for many parts (min_parts_to_merge_at_once).
+-- - LZ4 where values repeat from row to row, ZSTD where they do not (ids, times, attributes).
+-- - Small parts are compact. Filters over attributes are built when parts are merged, and not before: the
+--   collector's inserts leave them out (materialize_skip_indexes_on_insert).
+-- - by_trace finds all spans of many traces; a bloom filter finds a thousand of them everywhere.
 CREATE TABLE IF NOT EXISTS otel_traces
 (
     Timestamp DateTime64(9) CODEC(Delta, ZSTD(1)),
     TraceId String CODEC(ZSTD(1)),
     SpanId String CODEC(ZSTD(1)),
     ParentSpanId String CODEC(ZSTD(1)),
-    TraceState String CODEC(ZSTD(1)),
-    SpanName LowCardinality(String) CODEC(ZSTD(1)),
-    SpanKind LowCardinality(String) CODEC(ZSTD(1)),
-    ServiceName LowCardinality(String) CODEC(ZSTD(1)),
-    ResourceAttributes Map(LowCardinality(String), String) CODEC(ZSTD(1)),
-    ScopeName String CODEC(ZSTD(1)),
-    ScopeVersion String CODEC(ZSTD(1)),
+    TraceState String CODEC(LZ4),
+    SpanName LowCardinality(String) CODEC(LZ4),
+    SpanKind LowCardinality(String) CODEC(LZ4),
+    ServiceName LowCardinality(String) CODEC(LZ4),
+    ResourceAttributes Map(LowCardinality(String), String) CODEC(LZ4),
+    ScopeName String CODEC(LZ4),
+    ScopeVersion String CODEC(LZ4),
     SpanAttributes Map(LowCardinality(String), String) CODEC(ZSTD(1)),
     Duration UInt64 CODEC(ZSTD(1)),
-    StatusCode LowCardinality(String) CODEC(ZSTD(1)),
-    StatusMessage String CODEC(ZSTD(1)),
+    StatusCode LowCardinality(String) CODEC(LZ4),
+    StatusMessage String CODEC(LZ4),
     Events Nested (
         Timestamp DateTime64(9),
         Name LowCardinality(String),
-        Attributes Map(LowCardinality(String), String),
-        DroppedAttributesCount UInt32
-    ) CODEC(ZSTD(1)),
+        Attributes Map(LowCardinality(String), String)
+    ) CODEC(LZ4),
     Links Nested (
         TraceId String,
         SpanId String,
         TraceState String,
-        Attributes Map(LowCardinality(String), String),
-        DroppedAttributesCount UInt32,
-        Flags UInt32
-    ) CODEC(ZSTD(1)),
+        Attributes Map(LowCardinality(String), String)
+    ) CODEC(LZ4),
 
-    -- What the exporter drops.
-    ScopeAttributes Map(LowCardinality(String), String) CODEC(ZSTD(1)),
-    ResourceSchemaUrl LowCardinality(String) CODEC(ZSTD(1)),
-    ScopeSchemaUrl LowCardinality(String) CODEC(ZSTD(1)),
-    SpanFlags UInt32 CODEC(ZSTD(1)),
-    DroppedAttributesCount UInt32 CODEC(ZSTD(1)),
-    DroppedEventsCount UInt32 CODEC(ZSTD(1)),
-    DroppedLinksCount UInt32 CODEC(ZSTD(1)),
-    ResourceDroppedAttributesCount UInt32 CODEC(ZSTD(1)),
-    ScopeDroppedAttributesCount UInt32 CODEC(ZSTD(1)),
+    -- What the exporter drops. What few spans have is in Extras, as JSON: columns that are always empty
+    -- cost as much as full ones when parts are merged.
+    ResourceSchemaUrl LowCardinality(String) CODEC(LZ4),
+    ScopeSchemaUrl LowCardinality(String) CODEC(LZ4),
+    SpanFlags UInt32 CODEC(LZ4),
+    Extras String CODEC(LZ4),
+    ScopeAttributes Map(LowCardinality(String), String) ALIAS CAST(JSONExtract(Extras, 'scopeAttributes', 'Map(String, String)'), 'Map(LowCardinality(String), String)'),
+    DroppedAttributesCount UInt32 ALIAS JSONExtract(Extras, 'droppedAttributes', 'UInt32'),
+    DroppedEventsCount UInt32 ALIAS JSONExtract(Extras, 'droppedEvents', 'UInt32'),
+    DroppedLinksCount UInt32 ALIAS JSONExtract(Extras, 'droppedLinks', 'UInt32'),
+    ResourceDroppedAttributesCount UInt32 ALIAS JSONExtract(Extras, 'resourceDroppedAttributes', 'UInt32'),
+    ScopeDroppedAttributesCount UInt32 ALIAS JSONExtract(Extras, 'scopeDroppedAttributes', 'UInt32'),
     -- Nanoseconds by which the span ends before it starts; Duration is 0 then.
-    EndBeforeStart UInt64 CODEC(ZSTD(1)),
+    EndBeforeStart UInt64 ALIAS JSONExtract(Extras, 'endBeforeStart', 'UInt64'),
+    -- One an event, or a link; empty when all are 0.
+    EventsDroppedAttributesCount Array(UInt32) ALIAS JSONExtract(Extras, 'eventsDroppedAttributes', 'Array(UInt32)'),
+    LinksDroppedAttributesCount Array(UInt32) ALIAS JSONExtract(Extras, 'linksDroppedAttributes', 'Array(UInt32)'),
+    LinksFlags Array(UInt32) ALIAS JSONExtract(Extras, 'linksFlags', 'Array(UInt32)'),
 
-    -- What blame selects by. Suspect is a superset of "failed": the engine decides what it means.
-    IngestTime DateTime64(3) DEFAULT now64(3) CODEC(Delta, ZSTD(1)),
+    -- What blame selects by. Suspect is a superset of "failed": the engine decides what it means. The
+    -- collector sends it; the default is for other writers, and says the same (storage/native/suspect.go).
     Suspect Bool DEFAULT
         StatusCode IN ('Error', 'STATUS_CODE_ERROR')
         OR SpanAttributes['error.type'] != ''
@@ -60,41 +72,34 @@ CREATE TABLE IF NOT EXISTS otel_traces
         OR SpanAttributes['rpc.status_code'] NOT IN ('', '0', 'OK')
         OR SpanAttributes['rpc.connect_rpc.error_code'] != ''
         OR SpanAttributes['error'] = 'true'
-        OR has(Events.Name, 'exception') CODEC(ZSTD(1)),
+        OR has(Events.Name, 'exception') CODEC(LZ4),
+    IngestTime DateTime64(3) DEFAULT now64(3) CODEC(LZ4),
+    IngestDate Date DEFAULT toDate(IngestTime) CODEC(LZ4),
+    -- The collector's block that the span came with: whether a block is there can be asked.
+    Block UInt64 CODEC(LZ4),
 
-    INDEX idx_trace_id TraceId TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX idx_ingest_time IngestTime TYPE minmax GRANULARITY 1,
     INDEX idx_timestamp Timestamp TYPE minmax GRANULARITY 1,
     INDEX idx_duration Duration TYPE minmax GRANULARITY 1,
-    INDEX idx_res_attr_key mapKeys(ResourceAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX idx_res_attr_value mapValues(ResourceAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX idx_span_attr_key mapKeys(SpanAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
-    INDEX idx_span_attr_value mapValues(SpanAttributes) TYPE bloom_filter(0.01) GRANULARITY 1
-)
-ENGINE = MergeTree
-PARTITION BY toDate(IngestTime)
-ORDER BY (ServiceName, SpanName, toDateTime(Timestamp))
-SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000;
-
--- The exporter's helper for "when was this trace"; hand-written SQL and dashboards read it.
-CREATE TABLE IF NOT EXISTS otel_traces_trace_id_ts
-(
-    TraceId String CODEC(ZSTD(1)),
-    Start DateTime CODEC(Delta, ZSTD(1)),
-    End DateTime CODEC(Delta, ZSTD(1)),
-    IngestDate Date DEFAULT today() CODEC(ZSTD(1)),
-    INDEX idx_trace_id TraceId TYPE bloom_filter(0.01) GRANULARITY 1
+    INDEX idx_span_attr_value mapValues(SpanAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
+    PROJECTION by_trace INDEX TraceId TYPE basic
 )
 ENGINE = MergeTree
 PARTITION BY IngestDate
-ORDER BY (TraceId, Start)
-SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000;
+ORDER BY (ServiceName, SpanName, IngestTime)
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000,
+    min_parts_to_merge_at_once = 32, min_bytes_for_wide_part = 100000000;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS otel_traces_trace_id_ts_mv TO otel_traces_trace_id_ts AS
-SELECT TraceId, min(Timestamp) AS Start, max(Timestamp) AS End, toDate(now()) AS IngestDate
+-- The exporter's helper for "when was this trace"; hand-written SQL and dashboards read it.
+CREATE VIEW IF NOT EXISTS otel_traces_trace_id_ts AS
+SELECT TraceId, toDateTime(min(Timestamp)) AS Start, toDateTime(max(Timestamp)) AS End
 FROM otel_traces
 WHERE TraceId != ''
 GROUP BY TraceId;
+
+-- Under this name an exporter that makes its own schema would fill the helper; it leaves alone what is there.
+CREATE VIEW IF NOT EXISTS otel_traces_trace_id_ts_mv AS SELECT * FROM otel_traces_trace_id_ts;
 
 -- One row a trace that was judged; a later Version replaces an earlier one, whole. A trace that was
 -- judged and found healthy has a row too (no entries): that is how it is known to be done.
