@@ -17,7 +17,9 @@ export GOLANGCI_LINT_CACHE := $(CURDIR)/.cache/golangci-lint
 export CGO_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build engine demo test lint fmt generate checkgenerate fuzz testdeps bench-engine bench-accuracy bench-confidence
+PEER := $(TOOLS)/peer-0.161.0
+
+.PHONY: help build engine demo test lint fmt generate checkgenerate fuzz testdeps bench-engine bench-accuracy bench-confidence bench-ingest bench-reads crash-test
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,6 +61,22 @@ bench-accuracy: build ## score the judgement on recorded faults (DATASETS=folder
 
 bench-confidence: engine build ## hold stated confidence against what proves right (DATASETS=folder CONFORMANCE=folder)
 	cd benchmarks && go run ./confidence -datasets $(abspath $(DATASETS)) -conformance $(abspath $(CONFORMANCE)) -bin $(BIN)/whosehop
+
+bench-ingest: engine build $(PEER) ## what storing a span costs, beside an OpenTelemetry Collector (ARGS="-spans N -rounds N")
+	cd benchmarks && go run ./ingest -whosehop $(BIN)/whosehop -peer $(PEER) -engine ../$(ENGINE) $(ARGS)
+
+bench-reads: engine ## the span table's two reads, beside the exporter's table (ARGS="-spans N")
+	cd benchmarks && go run ./reads -engine ../$(ENGINE) $(ARGS)
+
+# The OpenTelemetry Collector that is measured beside: a module of its own, large, built once.
+$(PEER): benchmarks/peer/go.sum benchmarks/peer/main.go
+	@mkdir -p $(TOOLS)
+	@echo "Building the OpenTelemetry Collector (some minutes, once)…"
+	cd benchmarks/peer && go build -trimpath -o $@ .
+
+KILLS ?= 200
+crash-test: engine ## kill collector and ClickHouse under load KILLS times, and count the spans
+	go test -count=1 -timeout 120m -v ./internal/crash -crash.kills=$(KILLS)
 
 generate: ## generate the Go of proto/ (needs protoc)
 	proto/generate.sh

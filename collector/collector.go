@@ -186,7 +186,7 @@ func (c *Collector) Run(ctx context.Context) error {
 	}
 	var deadline time.Time
 	group.Go(func() error {
-		c.summary.report(ctx, c.log)
+		c.report(ctx)
 		c.serving.Store(false)
 		deadline = time.Now().Add(c.cfg.DrainTimeout)
 		return nil
@@ -196,7 +196,7 @@ func (c *Collector) Run(ctx context.Context) error {
 	if store := c.committer.spool; store != nil {
 		err = errors.Join(err, store.Close())
 	}
-	c.summary.flush(c.log)
+	c.summarize()
 	return err
 }
 
@@ -268,7 +268,7 @@ func (s *summary) add(rejected int, err error) {
 	}
 }
 
-func (s *summary) report(ctx context.Context, log *slog.Logger) {
+func (c *Collector) report(ctx context.Context) {
 	ticker := time.NewTicker(time.Minute)
 	defer ticker.Stop()
 	for {
@@ -276,20 +276,29 @@ func (s *summary) report(ctx context.Context, log *slog.Logger) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			s.flush(log)
+			c.summarize()
 		}
 	}
 }
 
-func (s *summary) flush(log *slog.Logger) {
+// summarize logs what came in since it did so last, and what waits in the spool.
+func (c *Collector) summarize() {
+	s := &c.summary
 	s.mu.Lock()
 	requests, rejected, failed, last := s.requests, s.rejected, s.failed, s.lastError
 	s.requests, s.rejected, s.failed, s.lastError = 0, 0, 0, nil
 	s.mu.Unlock()
+	said := []any{"requests", requests, "spans_rejected", rejected, "spans_stored", c.committer.storedSpans.Swap(0)}
+	waiting := 0
+	if store := c.committer.spool; store != nil {
+		state := store.State()
+		waiting = state.Blocks
+		said = append(said, "spans_spooled", c.committer.spooledSpans.Swap(0), "spool_bytes", state.Bytes, "spool_oldest", state.Oldest.Round(time.Second))
+	}
 	switch {
 	case failed > 0:
-		log.Warn("received", "requests", requests, "failed", failed, "spans_rejected", rejected, "last_error", last)
-	case requests > 0:
-		log.Info("received", "requests", requests, "spans_rejected", rejected)
+		c.log.Warn("received", append(said, "failed", failed, "last_error", last)...)
+	case requests > 0 || waiting > 0:
+		c.log.Info("received", said...)
 	}
 }

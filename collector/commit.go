@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/whosehop/whosehop/collector/spool"
@@ -56,12 +57,14 @@ type committer struct {
 	cut           chan struct{} // closed when inserts are to be given up
 	slots         chan struct{} // inserts under way
 	encoders      chan *native.Encoder
-	packed        sync.Pool
-	spooled       chan struct{} // there is something in the spool
+	packed        chan *native.Packed // idle
+	spooled       chan struct{}       // there is something in the spool
 
 	// failed is the last try to insert, if it failed; away, that it failed for now.
 	failed atomic.Pointer[failure]
 	away   atomic.Bool
+	// For the summary.
+	storedSpans, spooledSpans atomic.Int64
 
 	mu      sync.Mutex
 	open    *batch
@@ -76,7 +79,7 @@ func newCommitter(cfg *Config, sink Sink, s *spool.Spool, log *slog.Logger, m *m
 		linger: cfg.Linger, spoolAfter: cfg.SpoolAfter, insertTimeout: cfg.InsertTimeout,
 		cut: make(chan struct{}), slots: make(chan struct{}, inflightMax), spooled: make(chan struct{}, 1),
 		encoders: make(chan *native.Encoder, runtime.GOMAXPROCS(0)),
-		packed:   sync.Pool{New: func() any { return new(native.Packed) }},
+		packed:   make(chan *native.Packed, inflightMax+idleMax),
 	}
 	for range cap(c.encoders) {
 		c.encoders <- new(native.Encoder)
@@ -118,6 +121,18 @@ var (
 	errUnavailable = errors.New("the storage is away; come again")
 )
 
+// admit says whether a request would be turned away, before anything of it is read: ClickHouse is away, and the
+// spool has no room. While nothing waits there, requests are let in: somebody has to try whether ClickHouse is back.
+func (c *committer) admit() error {
+	if c.spool == nil || !c.away.Load() {
+		return nil
+	}
+	if state := c.spool.State(); state.Full && state.Blocks > 0 {
+		return errOverloaded
+	}
+	return nil
+}
+
 // store decodes a request into the open block and returns when that is stored. The error is
 // errUnavailable, a decoding error, ctx's, or the storage's own, which will not pass.
 func (c *committer) store(ctx context.Context, decode func(*spans.Block) (otlp.Rejected, error)) (otlp.Rejected, error) {
@@ -135,9 +150,6 @@ func (c *committer) store(ctx context.Context, decode func(*spans.Block) (otlp.R
 
 // add decodes a request into the open block; the batch is nil when there was nothing in it to store.
 func (c *committer) add(decode func(*spans.Block) (otlp.Rejected, error)) (b *batch, rejected otlp.Rejected, err error) {
-	if c.spool != nil && c.away.Load() && c.spool.State().Full {
-		return nil, rejected, errOverloaded
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open == nil {
@@ -160,6 +172,9 @@ func (c *committer) add(decode func(*spans.Block) (otlp.Rejected, error)) (b *ba
 	if added == 0 {
 		return nil, rejected, nil
 	}
+	if rows == 0 {
+		c.startLinger(b)
+	}
 	grown := blockBytes(b.block) - bytes
 	b.bytes += grown
 	c.budget.force(grown)
@@ -169,7 +184,9 @@ func (c *committer) add(decode func(*spans.Block) (otlp.Rejected, error)) (b *ba
 
 // abandon tells those who wait for the open block to come again; the lock is held.
 func (c *committer) abandon(b *batch) {
-	b.timer.Stop()
+	if b.timer != nil {
+		b.timer.Stop()
+	}
 	c.open = nil
 	c.budget.give(b.bytes)
 	b.err = errUnavailable
@@ -183,7 +200,12 @@ func (c *committer) begin() {
 	} else {
 		block = new(spans.Block)
 	}
-	b := &batch{block: block, done: make(chan struct{}), opened: time.Now()}
+	c.open = &batch{block: block, done: make(chan struct{})}
+}
+
+// startLinger begins with the first span of a block; the lock is held.
+func (c *committer) startLinger(b *batch) {
+	b.opened = time.Now()
 	b.timer = time.AfterFunc(c.linger, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -196,7 +218,6 @@ func (c *committer) begin() {
 			c.sealIfDue()
 		}
 	})
-	c.open = b
 }
 
 // sealIfDue sends the open block off if it may go; the lock is held.
@@ -244,7 +265,7 @@ func (c *committer) commit(b *batch) {
 
 // pack makes bytes for an INSERT of a block, and gives the block back.
 func (c *committer) pack(b *batch) *native.Packed {
-	p := c.packed.Get().(*native.Packed)
+	p := c.newPacked()
 	p.ID, p.At = rand.Uint64(), time.Now()
 	e := <-c.encoders
 	e.Encode(b.block, p)
@@ -265,9 +286,22 @@ func (c *committer) pack(b *batch) *native.Packed {
 	return p
 }
 
+func (c *committer) newPacked() *native.Packed {
+	select {
+	case p := <-c.packed:
+		return p
+	default:
+		return new(native.Packed)
+	}
+}
+
+// unpack gives the bytes of a block back.
 func (c *committer) unpack(p *native.Packed) {
 	c.budget.give(int64(len(p.Frames)))
-	c.packed.Put(p)
+	select {
+	case c.packed <- p:
+	default:
+	}
 }
 
 // keep brings a block to where it may be answered for. The error is errOverloaded, errUnavailable, or the
@@ -302,6 +336,7 @@ func (c *committer) keep(b *batch, p *native.Packed) error {
 	e, err := c.spool.Add(p, tried)
 	if err == nil {
 		c.metrics.spooled.Add(float64(p.Rows))
+		c.spooledSpans.Add(int64(p.Rows))
 		c.running.Go(func() {
 			defer c.unpack(p)
 			c.settle(e, inserted)
@@ -318,9 +353,10 @@ func (c *committer) keep(b *batch, p *native.Packed) error {
 			return err
 		}
 	}
-	// A ClickHouse that is there and slow is waited for, as long as senders are told to wait.
+	// The drainer sees to a ClickHouse that is away, if there is something to drain; else this block does. One that is
+	// there and slow is waited for, as long as senders are to wait.
 	err = errUnavailable
-	if !c.away.Load() {
+	if !c.away.Load() || c.spool.State().Blocks == 0 {
 		err = c.insist(p, tried)
 	}
 	if full && errors.Is(err, errUnavailable) {
@@ -331,7 +367,7 @@ func (c *committer) keep(b *batch, p *native.Packed) error {
 
 // settle ends the story of a block that went to the spool while an insert of it was under way, if one was.
 func (c *committer) settle(e *spool.Entry, inserted chan error) {
-	err := error(errUnavailable)
+	err := errUnavailable
 	if inserted != nil {
 		err = <-inserted
 	}
@@ -406,7 +442,11 @@ func (c *committer) insert(ctx context.Context, p *native.Packed, again bool) er
 			c.log.Info("blocks are stored again")
 		}
 		c.metrics.stored.Add(float64(p.Rows))
+		c.storedSpans.Add(int64(p.Rows))
 		return nil
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return passingError{err} // given up by us: that says nothing of ClickHouse
 	}
 	before := c.failed.Swap(&failure{at: time.Now(), err: err})
 	if ctx.Err() != nil || isPassing(err) {
@@ -462,14 +502,14 @@ func (c *committer) drainSpool(ctx context.Context) {
 
 // unspool says whether it is done with the block.
 func (c *committer) unspool(ctx context.Context, e *spool.Entry) bool {
-	p := c.packed.Get().(*native.Packed)
+	p := c.newPacked()
 	if err := c.spool.Load(e, p); err != nil {
-		if !errors.Is(err, spool.ErrDamaged) {
-			c.log.Error("the spool cannot be read", "error", err)
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
+			c.log.Error("the spool cannot be read for now", "error", err)
 			c.spool.Release(e)
 			return false
 		}
-		c.setAside(e, true, err)
+		c.setAside(e, true, err) // damaged, or on a bad sector: the others must not wait for it
 		return true
 	}
 	c.budget.force(int64(len(p.Frames)))
@@ -509,11 +549,8 @@ func (c *committer) drain(deadline time.Time) {
 	late := time.AfterFunc(time.Until(deadline), func() { close(c.cut) })
 	defer late.Stop()
 	c.mu.Lock()
-	if c.open != nil {
-		c.open.timer.Stop()
-		if c.open.block.Len() > 0 {
-			c.seal()
-		}
+	if c.open != nil && c.open.block.Len() > 0 {
+		c.seal()
 	}
 	c.mu.Unlock()
 	c.running.Wait()

@@ -140,6 +140,9 @@ func (c *Collector) exportGRPC(stream grpc.ServerStream) (otlp.Rejected, error) 
 	if !c.authorized(ctx) {
 		return otlp.Rejected{}, &refusal{codes.Unauthenticated, http.StatusUnauthorized, "send the collector's token as `authorization: Bearer TOKEN`"}
 	}
+	if err := c.committer.admit(); err != nil {
+		return otlp.Rejected{}, err
+	}
 	message, err := c.receiveGRPC(stream)
 	if err != nil {
 		return otlp.Rejected{}, err

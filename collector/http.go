@@ -81,6 +81,9 @@ func (c *Collector) receive(w http.ResponseWriter, r *http.Request, contentType 
 	if contentType != typeProto && contentType != typeJSON {
 		return otlp.Rejected{}, &refusal{codes.InvalidArgument, http.StatusUnsupportedMediaType, "send " + typeProto + " or " + typeJSON}
 	}
+	if err := c.committer.admit(); err != nil {
+		return otlp.Rejected{}, err
+	}
 	body, release, err := c.readBody(w, r)
 	if err != nil {
 		return otlp.Rejected{}, err

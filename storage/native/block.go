@@ -452,7 +452,8 @@ func (e *Encoder) durations(b *spans.Block) {
 	}
 }
 
-// attrs writes the spans' own attributes, and looks on the way for what makes a span suspect.
+// attrs writes the spans' own attributes, and looks on the way for what makes a span suspect. Most of the time that
+// a block takes is spent here.
 func (e *Encoder) attrs(a *spans.Attrs) {
 	e.f.uint64(dictionaryVersion)
 	e.dict.reset()
@@ -463,17 +464,20 @@ func (e *Encoder) attrs(a *spans.Attrs) {
 	for _, i := range e.order {
 		from, to := a.Range(int(i))
 		begin := len(e.dict.rows)
+		at := a.Keys.Start(from)
 		suspect := false
 		for p := from; p < to; p++ {
 			// Spans of one name have the same keys in the same order.
 			likely := ^uint32(0)
-			if at := before + p - from; at < begin {
-				likely = e.dict.rows[at]
+			if same := before + p - from; same < begin {
+				likely = e.dict.rows[same]
 			}
-			n := e.dict.guess(a.Keys.At(p), likely)
+			key := a.Keys.Bytes[at:a.Keys.Ends[p]]
+			at = a.Keys.Ends[p]
+			n := e.dict.guess(key, likely)
 			e.dict.rows = append(e.dict.rows, n)
 			if int(n) == len(e.suspicions) {
-				e.suspicions = append(e.suspicions, suspicionOf(e.dict.texts[n]))
+				e.suspicions = append(e.suspicions, suspicionOf(key))
 			}
 			if s := e.suspicions[n]; s != trusted && !suspect {
 				suspect = s.raisedBy(a.Values.At(p))
@@ -486,11 +490,25 @@ func (e *Encoder) attrs(a *spans.Attrs) {
 		e.f.room()
 	}
 	e.dict.write(&e.f)
-	for _, i := range e.order {
+	e.valuesOf(a, e.order)
+}
+
+// valuesOf writes the values of the rows of a.
+func (e *Encoder) valuesOf(a *spans.Attrs, rows []uint32) {
+	for _, i := range rows {
 		from, to := a.Range(int(i))
-		for p := from; p < to; p++ {
-			e.f.text(a.Values.At(p))
+		at := a.Values.Start(from)
+		raw := e.f.raw
+		for _, end := range a.Values.Ends[from:to] {
+			value := a.Values.Bytes[at:end]
+			if at = end; len(value) < 0x80 {
+				raw = append(raw, byte(len(value)))
+			} else {
+				raw = binary.AppendUvarint(raw, uint64(len(value)))
+			}
+			raw = append(raw, value...)
 		}
+		e.f.raw = raw
 		e.f.room()
 	}
 }
@@ -509,13 +527,7 @@ func (e *Encoder) pairsOf(a *spans.Attrs, rows []uint32) {
 		e.f.room()
 	}
 	e.dict.write(&e.f)
-	for _, i := range rows {
-		from, to := a.Range(int(i))
-		for p := from; p < to; p++ {
-			e.f.text(a.Values.At(p))
-		}
-		e.f.room()
-	}
+	e.valuesOf(a, rows)
 }
 
 // sharedAttrs writes the attributes of the spans' resources, or scopes: each is looked at once.

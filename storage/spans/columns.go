@@ -11,12 +11,14 @@ type Text struct {
 func (t *Text) Len() int { return len(t.Ends) }
 
 // At is row i; the bytes are the column's own and live until Reset.
-func (t *Text) At(i int) []byte {
-	start := uint32(0)
-	if i > 0 {
-		start = t.Ends[i-1]
+func (t *Text) At(i int) []byte { return t.Bytes[t.Start(i):t.Ends[i]] }
+
+// Start is where row i begins in Bytes; i may be Len.
+func (t *Text) Start(i int) uint32 {
+	if i == 0 {
+		return 0
 	}
-	return t.Bytes[start:t.Ends[i]]
+	return t.Ends[i-1]
 }
 
 // Str is row i as a string of its own.
@@ -40,11 +42,7 @@ func (t *Text) EndRow() { t.Ends = append(t.Ends, uint32(len(t.Bytes))) }
 // Truncate keeps the first n rows.
 func (t *Text) Truncate(n int) {
 	t.Ends = t.Ends[:n]
-	end := uint32(0)
-	if n > 0 {
-		end = t.Ends[n-1]
-	}
-	t.Bytes = t.Bytes[:end]
+	t.Bytes = t.Bytes[:t.Start(n)]
 }
 
 // Reset empties the column and keeps its buffers.

@@ -1,0 +1,276 @@
+// Command reads measures the two reads that the span table is made for, on whosehop's table and on that of the
+// OpenTelemetry ClickHouse exporter, with the same spans, in the same engine: all spans of given traces, and
+// the newest failing spans of a service in the last hour. The spans are spread over a day.
+package main
+
+import (
+	"context"
+	_ "embed"
+	"flag"
+	"fmt"
+	"log"
+	"log/slog"
+	"math"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/whosehop/whosehop/benchmarks/load"
+	"github.com/whosehop/whosehop/otlp"
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/native"
+	"github.com/whosehop/whosehop/storage/server"
+	"github.com/whosehop/whosehop/storage/spans"
+)
+
+// exporterSchema is what the exporter v0.161 makes, without a TTL.
+//
+//go:embed exporter.sql
+var exporterSchema string
+
+const day = 24 * time.Hour
+
+func main() {
+	if server.IsChild(os.Args) {
+		os.Exit(server.ChildMain(os.Args))
+	}
+	engine := flag.String("engine", "../deploy/engine/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so", "the ClickHouse library")
+	total := flag.Int("spans", 50_000_000, "spans")
+	times := flag.Int("times", 50, "how often each read is made warm")
+	cold := flag.Int("cold", 5, "how often each read is made with all caches dropped; needs root")
+	flag.Parse()
+	if err := run(context.Background(), *engine, *total, *times, *cold); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(ctx context.Context, engine string, total, times, cold int) error {
+	dir, err := os.MkdirTemp("", "bench-reads-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	s, err := server.Start(ctx, server.Config{Dir: dir, Engine: engine, MemoryBytesMax: 10 << 30}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Stop(ctx) }()
+	dsn, err := url.Parse(s.DSN())
+	if err != nil {
+		return err
+	}
+	dsn.Path = "whosehop"
+	db, err := storage.Open(ctx, dsn.String(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	if err := db.Migrate(ctx, storage.Retention{}); err != nil {
+		return err
+	}
+	options, err := clickhouse.ParseDSN(dsn.String())
+	if err != nil {
+		return err
+	}
+	options.ReadTimeout = time.Hour
+	options.Settings = clickhouse.Settings{"max_execution_time": 3600}
+	conn, err := clickhouse.Open(options)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	began := time.Now()
+	if err := fill(ctx, db, total); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "whosehop's table is filled after %s\n", time.Since(began).Round(time.Second))
+	for statement := range strings.SplitSeq(exporterSchema, ";\n") {
+		if strings.TrimSpace(statement) != "" {
+			if err := conn.Exec(ctx, statement); err != nil {
+				return fmt.Errorf("%.60s: %w", statement, err)
+			}
+		}
+	}
+	fmt.Fprintf(os.Stderr, "the exporter's table is filled after %s\n", time.Since(began).Round(time.Second))
+	if err := settle(ctx, conn); err != nil {
+		return err
+	}
+	return measure(ctx, conn, dir, times, cold)
+}
+
+// fill stores spans whose times are spread over the day before now, in the order of time.
+func fill(ctx context.Context, db *storage.DB, total int) error {
+	payload := load.New(512)
+	var block spans.Block
+	var buffer []byte
+	encoder := new(native.Encoder)
+	var p native.Packed
+	for sent, request := 0, 0; sent < total; {
+		block.Reset()
+		for block.Len() < 65_536 {
+			buffer = payload.Fresh(buffer, request)
+			request++
+			if _, err := otlp.Decode(buffer, &block); err != nil {
+				return err
+			}
+		}
+		back := int64(day) - int64(float64(day)*float64(sent)/float64(total))
+		spread := int64(float64(day) * 65_536 / float64(total))
+		for i := range block.StartNs {
+			shift := back - spread*int64(i)/int64(block.Len())
+			block.StartNs[i] -= shift
+			block.EndNs[i] -= shift
+		}
+		p.ID, p.At = uint64(request), time.Now()
+		encoder.Encode(&block, &p)
+		if err := db.InsertBlock(ctx, &p, false); err != nil {
+			return err
+		}
+		sent += p.Rows
+		if sent%(65_536*50) == 0 {
+			fmt.Fprintf(os.Stderr, "\r%d of %d million spans", sent/1e6, total/1e6)
+		}
+	}
+	fmt.Fprintln(os.Stderr)
+	return nil
+}
+
+func settle(ctx context.Context, conn driver.Conn) error {
+	for quiet := 0; quiet < 10; quiet++ {
+		var merges uint64
+		if err := conn.QueryRow(ctx, "SELECT count() FROM system.merges").Scan(&merges); err != nil {
+			return err
+		}
+		if merges > 0 {
+			quiet = 0
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	return nil
+}
+
+// read is one read, as each table is asked for it.
+type read struct{ name, ours, theirs string }
+
+func measure(ctx context.Context, conn driver.Conn, dir string, times, cold int) error {
+	for _, table := range []string{"whosehop", "peer"} {
+		var rows, bytes, parts uint64
+		if err := conn.QueryRow(ctx, "SELECT sum(rows), sum(bytes_on_disk), count() FROM system.parts WHERE active AND database = ? AND table = 'otel_traces'", table).Scan(&rows, &bytes, &parts); err != nil {
+			return err
+		}
+		fmt.Printf("%s.otel_traces: %d spans, %.1f bytes a span, %d parts\n", table, rows, float64(bytes)/float64(rows), parts)
+	}
+	const columns = "Timestamp, TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, ResourceAttributes, SpanAttributes, Duration, StatusCode, StatusMessage, Events.Name, Events.Attributes"
+	ids := func(where string) ([]string, error) {
+		rows, err := conn.Query(ctx, "SELECT DISTINCT TraceId FROM otel_traces WHERE "+where+" LIMIT 1000")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = rows.Close() }()
+		var list []string
+		for rows.Next() {
+			var id string
+			if err := rows.Scan(&id); err != nil {
+				return nil, err
+			}
+			list = append(list, "'"+id+"'")
+		}
+		return list, rows.Err()
+	}
+	fresh, err := ids("StatusCode = 'Error' AND Timestamp > now() - INTERVAL 1 HOUR AND Timestamp < now() - INTERVAL 10 MINUTE")
+	if err != nil {
+		return err
+	}
+	anywhere, err := ids("StatusCode = 'Error' AND cityHash64(TraceId) % 40 = 0")
+	if err != nil {
+		return err
+	}
+	of := func(database string, ids []string, more string) string {
+		return "SELECT " + columns + " FROM " + database + ".otel_traces WHERE TraceId IN (" + strings.Join(ids, ",") + ")" + more + " FORMAT Null"
+	}
+	// Grafana's way: the helper says when the trace was.
+	helped := func(id string) string {
+		return " AND Timestamp >= (SELECT min(Start) FROM peer.otel_traces_trace_id_ts WHERE TraceId = " + id + ") AND Timestamp <= (SELECT max(End) + 1 FROM peer.otel_traces_trace_id_ts WHERE TraceId = " + id + ")"
+	}
+	newest := func(database string) string {
+		return "SELECT " + columns + " FROM " + database + ".otel_traces WHERE ServiceName = 'payment' AND StatusCode = 'Error' AND Timestamp >= now() - INTERVAL 1 HOUR ORDER BY Timestamp DESC LIMIT 20 FORMAT Null"
+	}
+	attribute := func(database string) string {
+		return "SELECT " + columns + " FROM " + database + ".otel_traces WHERE SpanAttributes['user.id'] = 'u0004242' AND Timestamp >= now() - INTERVAL 1 HOUR LIMIT 20 FORMAT Null"
+	}
+	reads := []read{
+		{"1,000 failing traces of the last hour", of("whosehop", fresh, ""), of("peer", fresh, " AND Timestamp >= now() - INTERVAL 61 MINUTE")},
+		{"1,000 failing traces of the whole day", of("whosehop", anywhere, ""), of("peer", anywhere, "")},
+		{"one trace", of("whosehop", anywhere[:1], ""), of("peer", anywhere[:1], helped(anywhere[0]))},
+		{"20 newest failing spans of a service, last hour", newest("whosehop"), newest("peer")},
+		{"search by attribute, last hour", attribute("whosehop"), attribute("peer")},
+	}
+	fmt.Printf("%d and %d traces\n", len(fresh), len(anywhere))
+	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "milliseconds\twhosehop median\tp99\texporter's median\tp99\tratio\tcold: whosehop\texporter's\tratio\t")
+	for _, r := range reads {
+		ours, theirs, err := together(ctx, conn, r, times, func() error { return nil })
+		if err != nil {
+			return err
+		}
+		coldOurs, coldTheirs, err := together(ctx, conn, r, cold, func() error { return dropCaches(ctx, conn) })
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%.0f\t%.0f\t%.2f\t%.0f\t%.0f\t%.2f\t\n", r.name, at(ours, .5), at(ours, .99), at(theirs, .5), at(theirs, .99),
+			at(theirs, .5)/at(ours, .5), at(coldOurs, .5), at(coldTheirs, .5), at(coldTheirs, .5)/at(coldOurs, .5))
+	}
+	return t.Flush()
+}
+
+// together makes both reads in turn, so that noise hits both; the times are sorted milliseconds.
+func together(ctx context.Context, conn driver.Conn, r read, times int, before func() error) (ours, theirs []float64, err error) {
+	for i := range times {
+		for k, query := range []string{r.ours, r.theirs} {
+			if err := before(); err != nil {
+				return nil, nil, err
+			}
+			began := time.Now()
+			if err := conn.Exec(ctx, query); err != nil {
+				return nil, nil, fmt.Errorf("%s: %w", r.name, err)
+			}
+			took := float64(time.Since(began).Microseconds()) / 1000
+			switch {
+			case i == 0 && times > 10: // warms up
+			case k == 0:
+				ours = append(ours, took)
+			default:
+				theirs = append(theirs, took)
+			}
+		}
+	}
+	slices.Sort(ours)
+	slices.Sort(theirs)
+	return ours, theirs, nil
+}
+
+// at is a quantile, NaN of nothing.
+func at(sorted []float64, q float64) float64 {
+	if len(sorted) == 0 {
+		return math.NaN()
+	}
+	return sorted[int(q*float64(len(sorted)-1))]
+}
+
+func dropCaches(ctx context.Context, conn driver.Conn) error {
+	for _, cache := range []string{"MARK CACHE", "UNCOMPRESSED CACHE", "INDEX MARK CACHE", "INDEX UNCOMPRESSED CACHE"} {
+		if err := conn.Exec(ctx, "SYSTEM DROP "+cache); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("1"), 0); err != nil {
+		return fmt.Errorf("drop the page cache (-cold 0 does without): %w", err)
+	}
+	return nil
+}
