@@ -42,8 +42,8 @@ func main() {
 	}
 	engine := flag.String("engine", "../deploy/engine/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so", "the ClickHouse library")
 	total := flag.Int("spans", 50_000_000, "spans")
-	times := flag.Int("times", 50, "how often each read is made warm")
-	cold := flag.Int("cold", 5, "how often each read is made with all caches dropped; needs root")
+	times := flag.Int("times", 20, "how often each read is made warm")
+	cold := flag.Int("cold", 3, "how often each read is made with all caches dropped; needs root")
 	flag.Parse()
 	if err := run(context.Background(), *engine, *total, *times, *cold); err != nil {
 		log.Fatal(err)
@@ -213,8 +213,10 @@ func measure(ctx context.Context, conn driver.Conn, dir string, times, cold int)
 	}
 	fmt.Printf("%d and %d traces\n", len(fresh), len(anywhere))
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	began := time.Now()
 	fmt.Fprintln(t, "milliseconds\twhosehop median\tp99\texporter's median\tp99\tratio\tcold: whosehop\texporter's\tratio\t")
 	for _, r := range reads {
+		fmt.Fprintf(os.Stderr, "%s, after %s\n", r.name, time.Since(began).Round(time.Second))
 		ours, theirs, err := together(ctx, conn, r, times, func() error { return nil })
 		if err != nil {
 			return err
