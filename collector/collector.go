@@ -58,6 +58,13 @@ func New(cfg Config, sink Sink, log *slog.Logger, reg prometheus.Registerer) (*C
 		turns: make(chan struct{}, max(2, cfg.PendingBytesMax/int64(cfg.RequestBytesMax))), jsonTurns: make(chan struct{}, jsonMax),
 		receiveTimeout: 30 * time.Second,
 	}
+	if cfg.TLSCert != "" {
+		cert, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
+		if err != nil {
+			return nil, fmt.Errorf("collector.tls-cert: %w", err)
+		}
+		c.tls = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	}
 	var store *spool.Spool
 	if cfg.SpoolDir != "" {
 		var err error
@@ -69,13 +76,6 @@ func New(cfg Config, sink Sink, log *slog.Logger, reg prometheus.Registerer) (*C
 		}
 	}
 	c.metrics = newMetrics(reg, c.budget, store)
-	if cfg.TLSCert != "" {
-		cert, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
-		if err != nil {
-			return nil, fmt.Errorf("collector.tls-cert: %w", err)
-		}
-		c.tls = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
-	}
 	c.committer = newCommitter(&cfg, sink, store, log, c.metrics, c.budget)
 	return c, nil
 }

@@ -243,9 +243,11 @@ func (c *committer) seal() {
 
 func (c *committer) commit(b *batch) {
 	rows := float64(b.block.Len())
-	p := c.pack(b)
+	p, err := c.pack(b)
 	c.metrics.blockRows.Observe(rows)
-	b.err = c.keep(b, p)
+	if b.err = err; err == nil {
+		b.err = c.keep(b, p)
+	}
 	switch {
 	case b.err == nil:
 		c.metrics.commitSeconds.Observe(time.Since(b.opened).Seconds())
@@ -264,10 +266,19 @@ func (c *committer) commit(b *batch) {
 }
 
 // pack makes bytes for an INSERT of a block, and gives the block back.
-func (c *committer) pack(b *batch) *native.Packed {
-	p := c.newPacked()
+func (c *committer) pack(b *batch) (p *native.Packed, err error) {
+	p = c.newPacked()
 	p.ID, p.At = rand.Uint64(), time.Now()
 	e := <-c.encoders
+	defer func() {
+		// One block that cannot be packed must not take all others with it.
+		if fault := recover(); fault != nil {
+			c.encoders <- new(native.Encoder)
+			c.budget.give(b.bytes)
+			err = fmt.Errorf("pack a block: %v", fault)
+			c.log.Error("a block could not be packed", "rows", b.block.Len(), "error", err)
+		}
+	}()
 	e.Encode(b.block, p)
 	c.encoders <- e
 	c.budget.force(int64(len(p.Frames)))
@@ -283,7 +294,7 @@ func (c *committer) pack(b *batch) *native.Packed {
 			c.idle = append(c.idle, block)
 		}
 	}
-	return p
+	return p, nil
 }
 
 func (c *committer) newPacked() *native.Packed {

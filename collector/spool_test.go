@@ -666,6 +666,16 @@ func TestTheEndOfTheDrainerIsNoOutage(t *testing.T) {
 	}
 }
 
+func TestACollectorThatCannotBeMadeLeavesTheSpool(t *testing.T) {
+	cfg := spoolConfig(t)
+	cfg.TLSCert, cfg.TLSKey = "nowhere", "nowhere"
+	if _, err := New(cfg, &sink{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry()); err == nil {
+		t.Fatal("made")
+	}
+	cfg.TLSCert, cfg.TLSKey = "", ""
+	start(t, cfg, &sink{})
+}
+
 func TestValidateNamesTheKeyOfTheSpool(t *testing.T) {
 	for key, spoil := range map[string]func(*Config){
 		"collector.spool-bytes-max": func(c *Config) { c.SpoolBytesMax = 1<<20 - 1 },

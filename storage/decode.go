@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"encoding/binary"
 	"strings"
 
 	"github.com/ClickHouse/ch-go/proto"
@@ -99,6 +100,7 @@ func appendCounts(dst []uint32, column *proto.ColArr[uint32], i, n int) []uint32
 func (d *decoder) resourceRow(i int, b *spans.Block) uint32 {
 	d.key = append(append(d.key[:0], d.service.Row(i)...), 0)
 	d.key = append(append(d.key, d.resourceURL.Row(i)...), 0)
+	d.key = binary.LittleEndian.AppendUint32(d.key, d.droppedResource[i])
 	d.keyOf(&d.resource, i)
 	if r, ok := d.resources[string(d.key)]; ok {
 		return r
@@ -116,6 +118,7 @@ func (d *decoder) scopeRow(i int, b *spans.Block) uint32 {
 	d.key = append(append(d.key[:0], d.scopeName.RowBytes(i)...), 0)
 	d.key = append(append(d.key, d.scopeVersion.RowBytes(i)...), 0)
 	d.key = append(append(d.key, d.scopeURL.Row(i)...), 0)
+	d.key = binary.LittleEndian.AppendUint32(d.key, d.droppedScope[i])
 	d.keyOf(&d.scope, i)
 	if s, ok := d.scopes[string(d.key)]; ok {
 		return s

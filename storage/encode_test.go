@@ -314,7 +314,7 @@ var suspicious = []string{
 }
 
 var suspiciousValues = []string{
-	"399", "400", "0400", " 500", "OK", "0", "", "401", "499", "500", "599", "99", "100", "4", "40", "999", "1000", "65535",
+	"399", "400", "0400", "+500", " 500", "OK", "0", "", "401", "499", "500", "599", "99", "100", "4", "40", "999", "1000", "65535",
 	"00", "-0", "+0", "ok", "Ok", "OK ", "1", "2", "true", "True", "TRUE", "false", "true ", "yes", "500 ", "500.0", "4e2", "0x190", "4a0", "a400",
 	"-1", "-500", "５００", "\x00", "500\x00", "UNAVAILABLE", "_OTHER", "[500]", "null", "00000500", "4_00", "500\n", "65536", "65936", "70000", "99999999999999999999", "-65000",
 }
@@ -384,5 +384,26 @@ func TestSuspectIsTheTablesDefault(t *testing.T) {
 	}
 	if err := rows.Err(); err != nil || said[0]+said[1] != b.Len() || min(said[0], said[1]) < 100 {
 		t.Errorf("%v of %d spans: %v", said, b.Len(), err)
+	}
+}
+
+func TestResourcesThatDifferInWhatWasDropped(t *testing.T) {
+	db := clickhousetest.DB(t)
+	b := &spans.Block{}
+	for i := range 2 {
+		appendServers(b, i, i+1, func(int) string { return "x" })
+		b.TraceIDs[i] = spans.TraceID{1}
+		b.ResourceOf[i], b.ScopeOf[i] = uint32(i), uint32(i)
+		b.Resources.DroppedAttrs[i], b.Scopes.DroppedAttrs[i] = uint32(i), uint32(i)
+	}
+	if err := clickhousetest.Insert(t.Context(), db, b, 1); err != nil {
+		t.Fatal(err)
+	}
+	var got spans.Block
+	if err := db.ReadTraces(t.Context(), b.TraceIDs[:1], 10, &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(rowsOf(b), rowsOf(&got)); diff != "" {
+		t.Errorf("inserted (-) and read back (+):\n%s", diff)
 	}
 }

@@ -54,6 +54,8 @@ type up struct {
 	dir                      string
 	otlpGRPC, otlpHTTP, http string
 	exited                   chan struct{}
+	said                     string // its last words
+	mayEnd                   bool
 }
 
 var addresses = map[string]*regexp.Regexp{
@@ -87,6 +89,8 @@ func startUp(t *testing.T, dir string, flags ...string) *up {
 			}
 		}
 		_ = u.cmd.Wait()
+		said := head.String()
+		u.said = said[max(0, len(said)-4000):]
 		close(u.exited)
 	}()
 	t.Cleanup(func() { u.stop(t) })
@@ -102,6 +106,13 @@ func startUp(t *testing.T, dir string, flags ...string) *up {
 
 func (u *up) stop(t *testing.T) {
 	t.Helper()
+	select {
+	case <-u.exited:
+		if !u.mayEnd {
+			t.Errorf("whosehop up ended by itself: %s", u.said)
+		}
+	default:
+	}
 	_ = u.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-u.exited:

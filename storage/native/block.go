@@ -156,8 +156,6 @@ func (e *Encoder) sort(b *spans.Block) {
 
 // byGroup sorts the rows by group and start: few groups, so they are counted first, and each is sorted alone.
 func (e *Encoder) byGroup() {
-	clear(e.ends)
-	e.ends = e.ends[:0]
 	resources := uint64(len(e.resources))
 	place := func(s *sortRow) uint64 { return s.group>>32*resources + s.group&0xffffffff }
 	buckets := uint64(len(e.groups)) * resources
@@ -170,7 +168,8 @@ func (e *Encoder) byGroup() {
 		})
 		return
 	}
-	e.ends = slices.Grow(e.ends, int(buckets)+1)[:buckets+1]
+	e.ends = slices.Grow(e.ends[:0], int(buckets)+1)[:buckets+1]
+	clear(e.ends)
 	for i := range e.sorter {
 		e.ends[place(&e.sorter[i])+1]++
 	}

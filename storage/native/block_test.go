@@ -1,13 +1,15 @@
 package native
 
 import (
+	"bytes"
+	"strconv"
 	"testing"
 
 	"github.com/whosehop/whosehop/storage/spans"
 )
 
-// TestEncodeAllocatesNothingPerSpan holds once the buffers have grown.
-func TestEncodeAllocatesNothingPerSpan(t *testing.T) {
+// spansOf makes n spans, with so many names in turn; each span has an event.
+func spansOf(n, names int) *spans.Block {
 	b := &spans.Block{}
 	b.Resources.Services.Append("a")
 	b.Resources.Attrs.Pair("service.name", "a")
@@ -19,13 +21,13 @@ func TestEncodeAllocatesNothingPerSpan(t *testing.T) {
 	b.Scopes.Attrs.EndRow()
 	b.Scopes.SchemaURLs.Append("")
 	b.Scopes.DroppedAttrs = []uint32{0}
-	for i := range 200 {
+	for i := range n {
 		b.TraceIDs = append(b.TraceIDs, spans.TraceID{1})
-		b.SpanIDs = append(b.SpanIDs, spans.SpanID{byte(i), 1})
+		b.SpanIDs = append(b.SpanIDs, spans.SpanID{byte(i), byte(i >> 8), 1})
 		b.ParentIDs = append(b.ParentIDs, spans.SpanID{})
 		b.StartNs, b.EndNs = append(b.StartNs, 1), append(b.EndNs, 2)
 		b.Kinds, b.Statuses, b.Flags = append(b.Kinds, spans.KindClient), append(b.Statuses, spans.StatusError), append(b.Flags, 1)
-		b.Names.Append("GET /")
+		b.Names.Append("GET /" + strconv.Itoa(i%names))
 		b.TraceStates.Append("")
 		b.StatusMessages.Append("broken")
 		b.Attrs.Pair("http.route", "/")
@@ -39,6 +41,26 @@ func TestEncodeAllocatesNothingPerSpan(t *testing.T) {
 		b.LinkEnds = append(b.LinkEnds, 0)
 		b.ResourceOf, b.ScopeOf = append(b.ResourceOf, 0), append(b.ScopeOf, 0)
 	}
+	return b
+}
+
+// TestAnEncoderIsAsGoodAsNew after any block: large and small ones, with many names and few.
+func TestAnEncoderIsAsGoodAsNew(t *testing.T) {
+	var used Encoder
+	for _, shape := range [][2]int{{500, 300}, {10, 1}, {400, 350}, {3, 3}, {1000, 7}, {500, 300}} {
+		b := spansOf(shape[0], shape[1])
+		var got, want Packed
+		used.Encode(b, &got)
+		new(Encoder).Encode(b, &want)
+		if !bytes.Equal(got.Frames, want.Frames) {
+			t.Errorf("%d spans with %d names are packed differently by an encoder that was used before", shape[0], shape[1])
+		}
+	}
+}
+
+// TestEncodeAllocatesNothingPerSpan holds once the buffers have grown.
+func TestEncodeAllocatesNothingPerSpan(t *testing.T) {
+	b := spansOf(200, 1)
 	var e Encoder
 	var p Packed
 	e.Encode(b, &p)

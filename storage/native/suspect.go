@@ -1,6 +1,9 @@
 package native
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // suspicion is what an attribute may say of its span. Together with an error status and an exception they
 // are the default of the column Suspect (migrations), which is a superset of "failed".
@@ -39,7 +42,7 @@ func (s suspicion) raisedBy(value []byte) bool {
 		if len(value) == 3 && value[0] < '4' {
 			return false
 		}
-		n, err := strconv.ParseUint(view(value), 10, 16)
+		n, err := strconv.ParseUint(strings.TrimPrefix(view(value), "+"), 10, 16) // ClickHouse reads a plus, too
 		return err == nil && n >= 400
 	case grpcStatus:
 		return len(value) > 0 && string(value) != "0"
