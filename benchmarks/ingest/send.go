@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -17,7 +18,7 @@ import (
 	"github.com/whosehop/whosehop/benchmarks/load"
 )
 
-// rawCodec sends bytes as they are and does not look at the answer.
+// rawCodec sends bytes as they are.
 type rawCodec struct{}
 
 func (rawCodec) Name() string { return "proto" }
@@ -26,9 +27,15 @@ func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil
 }
 
-func (rawCodec) Unmarshal(mem.BufferSlice, any) error { return nil }
+// Unmarshal takes no answer but a full success; that may hold an empty message of two bytes.
+func (rawCodec) Unmarshal(answer mem.BufferSlice, _ any) error {
+	if answer.Len() > 2 {
+		return fmt.Errorf("spans were left out: %q", answer.Materialize())
+	}
+	return nil
+}
 
-// acks are the times until requests were answered.
+// acks are the times from when requests were first sent until they were taken.
 type acks struct {
 	mu    sync.Mutex
 	times []time.Duration
@@ -45,7 +52,8 @@ func (a *acks) quantile(q float64) float64 {
 
 const (
 	connections = 16
-	refusedWait = 100 * time.Millisecond
+	refusedWait = 100 * time.Millisecond // where the refusal does not say
+	refusedMax  = 5 * time.Minute        // of one request
 )
 
 // send sends requests until total spans are acknowledged. What is refused is sent again.
@@ -75,20 +83,20 @@ func send(ctx context.Context, address string, payload *load.Payload, s shape, t
 					break
 				}
 				buffer = payload.Fresh(buffer, i)
-				for {
-					begin := time.Now()
+				for begin := time.Now(); ; {
 					err := conns[sender%connections].Invoke(ctx, method, buffer, &answer)
 					if err == nil {
 						own = append(own, time.Since(begin))
 						break
 					}
-					if code := status.Code(err); code != codes.ResourceExhausted && code != codes.Unavailable {
+					wait, refused := retryAfter(err)
+					if !refused || time.Since(begin) > refusedMax || failed.Load() != nil {
 						err = fmt.Errorf("request %d: %w", i, err)
 						failed.Store(&err)
 						break
 					}
 					refusals.Add(1)
-					time.Sleep(refusedWait)
+					time.Sleep(wait)
 				}
 			}
 			times.mu.Lock()
@@ -101,4 +109,18 @@ func send(ctx context.Context, address string, payload *load.Payload, s shape, t
 		return 0, nil, 0, *e
 	}
 	return requests * s.spans, times, int(refusals.Load()), nil
+}
+
+// retryAfter says whether err is a refusal of what may be sent again, and when.
+func retryAfter(err error) (wait time.Duration, refused bool) {
+	s := status.Convert(err)
+	if s.Code() != codes.ResourceExhausted && s.Code() != codes.Unavailable {
+		return 0, false
+	}
+	for _, detail := range s.Details() {
+		if info, ok := detail.(*errdetails.RetryInfo); ok {
+			return info.GetRetryDelay().AsDuration(), true
+		}
+	}
+	return refusedWait, true
 }
