@@ -133,8 +133,8 @@ func (c *committer) admit() error {
 	return nil
 }
 
-// store decodes a request into the open block and returns when that is stored. The error is
-// errUnavailable, a decoding error, ctx's, or the storage's own, which will not pass.
+// store decodes a request into the open block and returns when that is stored, or spooled. The error is
+// errOverloaded, errUnavailable, a decoding error, ctx's, or the storage's own, which will not pass.
 func (c *committer) store(ctx context.Context, decode func(*spans.Block) (otlp.Rejected, error)) (otlp.Rejected, error) {
 	b, rejected, err := c.add(decode)
 	if err != nil || b == nil {

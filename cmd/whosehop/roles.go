@@ -119,8 +119,14 @@ func unlessEnded(ctx context.Context, err error) error {
 
 // start brings up the storage and what stands on it, and runs it until ctx ends.
 func start(ctx context.Context, s *streams, set *Settings, r roles, owners *ownership.Registry, log *slog.Logger) error {
-	if r == (roles{collect: true}) && set.Collect.SpoolBytesMax > 0 {
-		return collectFirst(ctx, s, set, log)
+	if r == (roles{collect: true}) {
+		// What is pending is bounded; this keeps the garbage between bounds as well. GOMEMLIMIT has the last word.
+		if os.Getenv("GOMEMLIMIT") == "" {
+			debug.SetMemoryLimit(int64(set.Collect.PendingBytesMax) + memoryBeside)
+		}
+		if set.Collect.SpoolBytesMax > 0 {
+			return collectFirst(ctx, s, set, log)
+		}
 	}
 	ch, err := server.Start(ctx, server.Config{
 		DSN: set.Storage.DSN, Dir: set.Storage.Dir, Engine: set.Storage.Engine, MemoryBytesMax: uint64(set.Storage.MemoryBytesMax),
@@ -180,10 +186,6 @@ func (l *lateSink) InsertBlock(ctx context.Context, p *native.Packed, again bool
 func collectFirst(ctx context.Context, s *streams, set *Settings, log *slog.Logger) error {
 	const pause = time.Second
 	sink := new(lateSink)
-	// What is pending is bounded; this keeps the garbage between bounds as well. GOMEMLIMIT has the last word.
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(int64(set.Collect.PendingBytesMax) + memoryBeside)
-	}
 	w := &wiring{set: set, log: log, sink: sink, reg: telemetry.NewRegistry()}
 	group, ctx := errgroup.WithContext(ctx)
 	connect := func() error {

@@ -67,9 +67,6 @@ func (a *arena) between(least, most time.Duration) time.Duration {
 const mayWait = 500 * time.Millisecond
 
 func spoolFlags(dir, bytesMax string) []string {
-	if !*hasSpool {
-		return nil
-	}
 	return []string{"--collector-spool-dir", dir, "--collector-spool-bytes-max", bytesMax, "--collector-spool-after", mayWait.String()}
 }
 
@@ -170,9 +167,6 @@ func (a *arena) healAfter(pause time.Duration) (wait func()) {
 // drained waits until the spool is empty.
 func (a *arena) drained() {
 	waitUntil(a.t, 2*time.Minute, "the spool to be empty", func() bool {
-		if !*hasSpool {
-			return true
-		}
 		spooled, ok := metric(a.t, a.at.health, "whosehop_collector_spool_bytes")
 		if !ok {
 			a.t.Fatal("there is no metric whosehop_collector_spool_bytes")

@@ -124,7 +124,7 @@ func (a *arena) absence() {
 		a.t.Fatal(err)
 	}
 	a.note("network heals")
-	if refusals, acks := after.refused-before.refused, after.acknowledged-before.acknowledged; *hasSpool && (refusals > 0 || acks < senders) {
+	if refusals, acks := after.refused-before.refused, after.acknowledged-before.acknowledged; refusals > 0 || acks < senders {
 		a.t.Errorf("while ClickHouse was away %d requests were acknowledged and %d refused: the spool should have taken all", acks, refusals)
 	}
 	time.Sleep(a.between(0, 500*time.Millisecond)) // what comes next hits the draining spool
@@ -159,9 +159,6 @@ func TestDiskFull(t *testing.T) {
 // time it is killed when there is no room.
 func fill(t *testing.T, dir, bytesMax string, always bool) {
 	t.Helper()
-	if !*hasSpool {
-		t.Skip("there is no spool to fill (-crash.spool=false)")
-	}
 	a := newArena(t, chooseSeed())
 	a.apart(spoolFlags(dir, bytesMax))
 	a.load = startLoad(t, a.book, a.at, largeSizes)

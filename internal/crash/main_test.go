@@ -20,7 +20,6 @@ import (
 var (
 	kills    = flag.Int("crash.kills", 12, "how often something is killed")
 	seedFlag = flag.Uint("crash.seed", 0, "chooses the same chaos as a run that printed it (its timing is the machine's); 0 draws one")
-	hasSpool = flag.Bool("crash.spool", true, "give the collector a spool; without one it must still not lose or double what it acknowledged")
 )
 
 // program is where TestMain builds whosehop.
