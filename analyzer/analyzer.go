@@ -54,7 +54,7 @@ type Store interface {
 	Settled(ctx context.Context, q storage.SettleQuery) ([]storage.SettledTrace, error)
 	ScannedTo(ctx context.Context) (time.Time, error)
 	SetScannedTo(ctx context.Context, at time.Time) error
-	ReadTraces(ctx context.Context, ids []spans.TraceID, spansPerTraceMax int, b *spans.Block) error
+	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
 	WriteJudged(ctx context.Context, judged []storage.JudgedTrace) error
 	IngestedTraces(ctx context.Context, from, to time.Time, limit int) (ids []spans.TraceID, standFor int, err error)
 	LearntTo(ctx context.Context) (time.Time, error)
@@ -237,7 +237,7 @@ func (a *Analyzer) judgeBatch(ctx context.Context, batch []storage.SettledTrace)
 		ids[i] = batch[i].TraceID
 		of[ids[i]] = i
 	}
-	if err := a.store.ReadTraces(ctx, ids, a.cfg.SpansMax, block); err != nil {
+	if err := a.store.ReadTraces(ctx, storage.TraceQuery{IDs: ids, SpansMax: a.cfg.SpansMax, Keep: trace.Reads}, block); err != nil {
 		return err
 	}
 	judged := make([]storage.JudgedTrace, 0, len(batch))
@@ -281,7 +281,7 @@ func (a *Analyzer) JudgeNow(ctx context.Context, id spans.TraceID) ([]verdict.Ve
 	block := a.blocks.Get().(*spans.Block)
 	defer a.blocks.Put(block)
 	block.Reset()
-	if err := a.store.ReadTraces(ctx, []spans.TraceID{id}, a.cfg.SpansMax, block); err != nil {
+	if err := a.store.ReadTraces(ctx, storage.TraceQuery{IDs: []spans.TraceID{id}, SpansMax: a.cfg.SpansMax, Keep: trace.Reads}, block); err != nil {
 		return nil, err
 	}
 	groups := trace.Group(block)

@@ -203,11 +203,11 @@ type flaky struct {
 	calls atomic.Int64
 }
 
-func (f *flaky) ReadTraces(ctx context.Context, ids []spans.TraceID, most int, b *spans.Block) error {
+func (f *flaky) ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error {
 	if f.calls.Add(1)%2 == 1 {
 		return errors.New("the connection is gone")
 	}
-	return f.DB.ReadTraces(ctx, ids, most, b)
+	return f.DB.ReadTraces(ctx, q, b)
 }
 
 func TestErrorsAreTriedAgain(t *testing.T) {

@@ -103,7 +103,7 @@ func (a *Analyzer) learnWindow(ctx context.Context, from, to time.Time) (*baseli
 	for len(ids) > 0 {
 		n := min(perRead, len(ids))
 		block.Reset()
-		if err := a.store.ReadTraces(ctx, ids[:n], learnSpans, block); err != nil {
+		if err := a.store.ReadTraces(ctx, storage.TraceQuery{IDs: ids[:n], SpansMax: learnSpans, Keep: trace.Reads}, block); err != nil {
 			return nil, err
 		}
 		ids = ids[n:]

@@ -7,6 +7,7 @@ import (
 	"github.com/whosehop/whosehop/analyzer/blame"
 	"github.com/whosehop/whosehop/analyzer/rank"
 	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
 )
@@ -44,7 +45,7 @@ func (a *Analyzer) sample(ctx context.Context, from, to time.Time, entry string,
 	for len(ids) > 0 {
 		n := min(rankRead, len(ids))
 		block.Reset()
-		if err := a.store.ReadTraces(ctx, ids[:n], rankSpansMax, block); err != nil {
+		if err := a.store.ReadTraces(ctx, storage.TraceQuery{IDs: ids[:n], SpansMax: rankSpansMax, Keep: trace.Reads}, block); err != nil {
 			return err
 		}
 		ids = ids[n:]

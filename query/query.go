@@ -28,7 +28,7 @@ var (
 type Reader interface {
 	TraceVerdicts(ctx context.Context, id spans.TraceID) (bodies []string, of storage.SettledTrace, found bool, err error)
 	StoredTrace(ctx context.Context, id spans.TraceID) (storage.SettledTrace, error)
-	ReadTraces(ctx context.Context, ids []spans.TraceID, spansPerTraceMax int, b *spans.Block) error
+	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
 	ListVerdicts(ctx context.Context, f storage.VerdictFilter) ([]storage.VerdictRow, error)
 	Attribution(ctx context.Context, from, to time.Time, step time.Duration, owner string) ([]storage.AttributionRow, error)
 	Top(ctx context.Context, from, to time.Time, by string, limit int) ([]storage.TopRow, error)
@@ -134,7 +134,7 @@ func (s *Service) Spans(ctx context.Context, traceID string) ([]Span, error) {
 		return nil, err
 	}
 	var b spans.Block
-	if err := s.reader.ReadTraces(ctx, []spans.TraceID{id}, SpansMax, &b); err != nil {
+	if err := s.reader.ReadTraces(ctx, storage.TraceQuery{IDs: []spans.TraceID{id}, SpansMax: SpansMax}, &b); err != nil {
 		return nil, err
 	}
 	return spansOf(&b), nil

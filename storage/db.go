@@ -30,14 +30,12 @@ const queryTimeout = 60 * time.Second
 type DB struct {
 	conn    driver.Conn
 	options *clickhouse.Options
-	// streams are idle native connections for columns, inserters those for blocks.
-	streams   chan *ch.Client
-	inserters chan *native.Conn
-	log       *slog.Logger
+	idle    chan *native.Conn // for blocks and columns
+	log     *slog.Logger
 }
 
-// streamsMax is how many idle native connections are kept.
-const streamsMax = 8
+// idleMax is how many idle native connections are kept.
+const idleMax = 8
 
 // Open connects to the database that dsn names (clickhouse://user:password@host:port/database) and
 // makes it if it is not there.
@@ -64,7 +62,7 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*DB, error) {
 	}
 	db := &DB{
 		conn: conn, options: options, log: log,
-		streams: make(chan *ch.Client, streamsMax), inserters: make(chan *native.Conn, streamsMax),
+		idle: make(chan *native.Conn, idleMax),
 	}
 	if err := db.Ping(ctx); err != nil {
 		_ = conn.Close()
@@ -100,9 +98,7 @@ func createDatabase(ctx context.Context, options *clickhouse.Options) error {
 func (db *DB) Close() error {
 	for {
 		select {
-		case c := <-db.streams:
-			_ = c.Close()
-		case c := <-db.inserters:
+		case c := <-db.idle:
 			_ = c.Close()
 		default:
 			return db.conn.Close()
@@ -118,57 +114,48 @@ func (db *DB) Ping(ctx context.Context) error {
 	return nil
 }
 
-// stream runs do on a native connection of its own, and keeps that for the next one if all went well.
-// A connection that has gone stale while it was idle is replaced once.
-func (db *DB) stream(ctx context.Context, do func(context.Context, *ch.Client) error) error {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	var c *ch.Client
-	select {
-	case c = <-db.streams:
-		err := do(ctx, c)
-		if err == nil {
-			db.keep(c)
-			return nil
-		}
-		_ = c.Close()
-		if !isNetwork(err) || ctx.Err() != nil {
-			return err
-		}
-	default:
-	}
-	c, err := db.dial(ctx)
+// with runs do on a native connection, and keeps that for the next one if all went well.
+func (db *DB) with(ctx context.Context, do func(*native.Conn) error) error {
+	c, err := db.idleOrNew(ctx)
 	if err != nil {
 		return err
 	}
-	if err := do(ctx, c); err != nil {
+	if err := do(c); err != nil {
 		_ = c.Close()
 		return err
 	}
-	db.keep(c)
+	select {
+	case db.idle <- c:
+	default:
+		_ = c.Close()
+	}
 	return nil
 }
 
-// dial tries the hosts of the DSN in turn.
-func (db *DB) dial(ctx context.Context) (c *ch.Client, err error) {
+// idleOrNew is an idle connection that still works, or a new one to one of the hosts of the DSN.
+func (db *DB) idleOrNew(ctx context.Context) (c *native.Conn, err error) {
+	for {
+		select {
+		case c = <-db.idle:
+			if c.Alive() {
+				return c, nil
+			}
+			_ = c.Close()
+			continue
+		default:
+		}
+		break
+	}
 	for _, address := range db.options.Addr {
-		c, err = ch.Dial(ctx, ch.Options{
+		c, err = native.Dial(ctx, native.Options{
 			Address: address, Database: db.options.Auth.Database, User: db.options.Auth.Username, Password: db.options.Auth.Password,
-			Compression: ch.CompressionLZ4, DialTimeout: dialTimeout, TLS: db.options.TLS,
+			TLS: db.options.TLS, DialTimeout: dialTimeout,
 		})
 		if err == nil {
 			return c, nil
 		}
 	}
-	return nil, fmt.Errorf("dial: %w", err)
-}
-
-func (db *DB) keep(c *ch.Client) {
-	select {
-	case db.streams <- c:
-	default:
-		_ = c.Close()
-	}
+	return nil, err
 }
 
 // Error is a failed statement.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/whosehop/whosehop/internal/clickhousetest"
+	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/native"
 	"github.com/whosehop/whosehop/storage/spans"
 )
@@ -289,7 +290,7 @@ func TestWhatIsPackedComesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got spans.Block
-			if err := db.ReadTraces(t.Context(), ids, 100_000, &got); err != nil {
+			if err := db.ReadTraces(t.Context(), storage.TraceQuery{IDs: ids, SpansMax: 100_000, Whole: true}, &got); err != nil {
 				t.Fatal(err)
 			}
 			wanted, read := rowsOf(b), rowsOf(&got)
@@ -400,7 +401,7 @@ func TestResourcesThatDifferInWhatWasDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got spans.Block
-	if err := db.ReadTraces(t.Context(), b.TraceIDs[:1], 10, &got); err != nil {
+	if err := db.ReadTraces(t.Context(), storage.TraceQuery{IDs: b.TraceIDs[:1], SpansMax: 10, Whole: true}, &got); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(rowsOf(b), rowsOf(&got)); diff != "" {

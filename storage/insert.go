@@ -56,46 +56,9 @@ func (db *DB) insertBlock(ctx context.Context, p *native.Packed, attempt int) er
 	settings := append(insertSettings[:len(insertSettings):len(insertSettings)], native.Setting{Key: "insert_deduplication_token", Value: token})
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	c, err := db.inserter(ctx)
-	if err != nil {
-		return wrap("insert spans", err)
-	}
-	if err := c.Insert(ctx, "otel_traces", p.Columns, p.Frames, settings...); err != nil {
-		_ = c.Close()
-		return wrap("insert spans", err)
-	}
-	select {
-	case db.inserters <- c:
-	default:
-		_ = c.Close()
-	}
-	return nil
-}
-
-// inserter is an idle connection that still works, or a new one to one of the hosts of the DSN.
-func (db *DB) inserter(ctx context.Context) (c *native.Conn, err error) {
-	for {
-		select {
-		case c = <-db.inserters:
-			if c.Alive() {
-				return c, nil
-			}
-			_ = c.Close()
-			continue
-		default:
-		}
-		break
-	}
-	for _, address := range db.options.Addr {
-		c, err = native.Dial(ctx, native.Options{
-			Address: address, Database: db.options.Auth.Database, User: db.options.Auth.Username, Password: db.options.Auth.Password,
-			TLS: db.options.TLS, DialTimeout: dialTimeout,
-		})
-		if err == nil {
-			return c, nil
-		}
-	}
-	return nil, err
+	return wrap("insert spans", db.with(ctx, func(c *native.Conn) error {
+		return c.Insert(ctx, "otel_traces", p.Columns, p.Frames, settings...)
+	}))
 }
 
 // HasBlock says whether a block is stored. It looks at what was ingested since the block was packed, and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/whosehop/whosehop/storage/native"
 	"github.com/whosehop/whosehop/storage/spans"
 )
 
@@ -46,7 +47,7 @@ func (db *DB) traceIDs(ctx context.Context, query string, args ...any) ([]spans.
 		if err := rows.Scan(&id); err != nil {
 			return nil, wrap("sample traces", err)
 		}
-		ids = append(ids, readTraceID([]byte(id)))
+		ids = append(ids, native.ReadTraceID([]byte(id)))
 	}
 	return ids, wrap("sample traces", rows.Err())
 }

@@ -90,9 +90,13 @@ func TestEveryFieldComesBack(t *testing.T) {
 	}
 	for range 2 { // the second time over a connection that was used before
 		var got spans.Block
-		if err := db.ReadTraces(t.Context(), want.TraceIDs[:1], 100, &got); err != nil {
+		if err := db.ReadTraces(t.Context(), storage.TraceQuery{IDs: want.TraceIDs[:1], SpansMax: 100, Whole: true}, &got); err != nil {
 			t.Fatal(err)
 		}
+		if len(got.IngestMs) != got.Len() || time.Since(time.UnixMilli(got.IngestMs[0])).Abs() > time.Minute {
+			t.Fatalf("stored at %v, of %d spans", got.IngestMs, got.Len())
+		}
+		got.IngestMs = nil
 		if diff := cmp.Diff(want, &got); diff != "" {
 			t.Fatalf("inserted (-) and read back (+):\n%s", diff)
 		}

@@ -6,12 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/ClickHouse/ch-go"
-	"github.com/ClickHouse/ch-go/proto"
-
+	"github.com/whosehop/whosehop/storage/native"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
 )
@@ -89,7 +88,7 @@ func (db *DB) Settled(ctx context.Context, q SettleQuery) ([]SettledTrace, error
 		if err := rows.Scan(&id, &t.Rows, &t.FirstIngest, &t.LastIngest, &t.Version); err != nil {
 			return nil, wrap("list settled traces", err)
 		}
-		if t.TraceID = readTraceID([]byte(id)); t.TraceID == (spans.TraceID{}) {
+		if t.TraceID = native.ReadTraceID([]byte(id)); t.TraceID == (spans.TraceID{}) {
 			continue // written by somebody else, and not a trace id
 		}
 		list = append(list, t)
@@ -146,33 +145,55 @@ func (db *DB) SetScannedTo(ctx context.Context, at time.Time) error {
 		db.conn.Exec(ctx, "INSERT INTO analyzer_progress (Name, ScannedTo) VALUES ('analyzer', ?)", stamp(at)))
 }
 
-// ReadTraces appends all spans of the traces to b, of each no more than spansPerTraceMax: its
-// earliest. Whoever wrote the rows, old spellings of kinds and statuses are understood.
-func (db *DB) ReadTraces(ctx context.Context, ids []spans.TraceID, spansPerTraceMax int, b *spans.Block) error {
-	if len(ids) == 0 {
+// TraceQuery asks for spans of traces.
+type TraceQuery struct {
+	IDs []spans.TraceID
+	// From and To bound the ingest time of what is looked at; zero bounds nothing.
+	From, To time.Time
+	// SpansMax is how many spans of a trace are read at most: its earliest. 0 reads all, in no order.
+	SpansMax int
+	// Keep says which span attributes are read; nil reads all.
+	Keep func(key string) bool
+	// Whole reads all that the spans came with, and not only what their judgement needs.
+	Whole bool
+}
+
+// ReadTraces appends spans to b. Whoever wrote the rows, old spellings of kinds and statuses are understood.
+func (db *DB) ReadTraces(ctx context.Context, q TraceQuery, b *spans.Block) error {
+	if len(q.IDs) == 0 {
 		return nil
 	}
-	var list strings.Builder
-	for i, id := range ids {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	d := native.NewDecoder(q.Whole)
+	d.Keep = q.Keep
+	var body strings.Builder
+	for i, c := range d.Columns() {
 		if i > 0 {
-			list.WriteByte(',')
+			body.WriteString(", ")
 		}
-		fmt.Fprintf(&list, "'%x'", id[:])
+		body.WriteString("`" + c.Name + "`")
 	}
-	d := newDecoder()
+	text := "SELECT " + body.String() + " FROM otel_traces WHERE TraceId IN ids"
+	if !q.From.IsZero() {
+		text += " AND IngestTime >= '" + stamp(q.From) + "'"
+	}
+	if !q.To.IsZero() {
+		text += " AND IngestTime < '" + stamp(q.To) + "'"
+	}
+	if q.SpansMax > 0 {
+		text += " ORDER BY TraceId, Timestamp, SpanId, SpanKind LIMIT " + strconv.Itoa(q.SpansMax) + " BY TraceId"
+	}
+	ids := &native.IDs{Column: "id", Rows: len(q.IDs)}
+	for i := range q.IDs {
+		ids.Values = hex.AppendEncode(append(ids.Values, 2*uint8(len(q.IDs[i]))), q.IDs[i][:])
+	}
 	before := b.Len()
-	err := db.stream(ctx, func(ctx context.Context, c *ch.Client) error {
+	d.Into(b)
+	err := db.with(ctx, func(c *native.Conn) error { return c.Select(ctx, text, ids, d.Columns(), d.Done) })
+	if err != nil {
 		b.TruncateSpans(before)
-		return c.Do(ctx, ch.Query{
-			Body: fmt.Sprintf("SELECT %s FROM otel_traces WHERE TraceId IN (%s) ORDER BY TraceId, Timestamp, SpanId, SpanKind LIMIT %d BY TraceId",
-				d.names(), list.String(), spansPerTraceMax),
-			Result: d.results,
-			OnResult: func(context.Context, proto.Block) error {
-				d.decode(b)
-				return nil
-			},
-		})
-	})
+	}
 	return wrap("read traces", err)
 }
 

@@ -43,6 +43,59 @@ type Facts struct {
 	StatusMessage string
 }
 
+// read are the attributes that facts are read from.
+var read = map[string]bool{
+	"http.response.status_code":  true,
+	"http.status_code":           true,
+	"http.request.method":        true,
+	"http.method":                true,
+	"http.route":                 true,
+	"url.full":                   true,
+	"http.url":                   true,
+	"http.target":                true,
+	"url.path":                   true,
+	"http.request.resend_count":  true,
+	"http.resend_count":          true,
+	"http.retry_count":           true,
+	"rpc.grpc.attempt":           true,
+	"grpc.attempt":               true,
+	"grpc.previous_rpc_attempts": true,
+	"rpc.system.name":            true,
+	"rpc.system":                 true,
+	"rpc.service":                true,
+	"rpc.method":                 true,
+	"rpc.grpc.status_code":       true,
+	"rpc.status_code":            true,
+	"rpc.response.status_code":   true,
+	"rpc.connect_rpc.error_code": true,
+	"db.system.name":             true,
+	"db.system":                  true,
+	"db.namespace":               true,
+	"db.name":                    true,
+	"db.query.text":              true,
+	"db.statement":               true,
+	"db.response.status_code":    true,
+	"messaging.system":           true,
+	"messaging.destination.name": true,
+	"messaging.destination":      true,
+	"messaging.message.id":       true,
+	"service.peer.name":          true,
+	"peer.service":               true,
+	"server.address":             true,
+	"net.peer.name":              true,
+	"server.port":                true,
+	"net.peer.port":              true,
+	"network.peer.address":       true,
+	"net.sock.peer.addr":         true,
+	"net.peer.ip":                true,
+	"error.type":                 true,
+	"response_flags":             true,
+	"envoy.response_flags":       true,
+}
+
+// Reads says whether a span attribute has any part in the judgement: the others need not be brought here.
+func Reads(key string) bool { return read[key] }
+
 // readFacts reads row i of the block. Where an attribute is there under its new and an old name,
 // the new one wins.
 func readFacts(f *Facts, b *spans.Block, i int, kind spans.Kind) {

@@ -46,7 +46,7 @@ func known(id spans.TraceID) verdict.Verdict {
 func (f *fake) StoredTrace(context.Context, spans.TraceID) (storage.SettledTrace, error) {
 	return storage.SettledTrace{Rows: 2}, f.err
 }
-func (f *fake) ReadTraces(context.Context, []spans.TraceID, int, *spans.Block) error { return f.err }
+func (f *fake) ReadTraces(context.Context, storage.TraceQuery, *spans.Block) error { return f.err }
 func (f *fake) Ping(context.Context) error                                           { return f.err }
 
 func (f *fake) RankNow(context.Context, time.Time, time.Time, string, int) ([]verdict.Suspect, error) {

@@ -87,8 +87,8 @@ func (f *fake) StoredTrace(context.Context, spans.TraceID) (storage.SettledTrace
 	return storage.SettledTrace{}, nil
 }
 
-func (f *fake) ReadTraces(_ context.Context, ids []spans.TraceID, _ int, b *spans.Block) error {
-	if from := f.blocks[ids[0]]; from != nil {
+func (f *fake) ReadTraces(_ context.Context, q storage.TraceQuery, b *spans.Block) error {
+	if from := f.blocks[q.IDs[0]]; from != nil {
 		*b = *from
 	}
 	return nil

@@ -100,7 +100,6 @@ func (e *Encoder) Encode(b *spans.Block, p *Packed) {
 		p.Columns = append(p.Columns, c.name)
 		f.string(c.name)
 		f.string(c.kind)
-		f.byte(0) // no serialization of its own
 		c.write()
 		f.room()
 	}

@@ -66,8 +66,13 @@ type Block struct {
 	// ResourceOf[i] and ScopeOf[i] are rows of Resources and Scopes.
 	ResourceOf []uint32
 	ScopeOf    []uint32
-	Resources  Resources
-	Scopes     Scopes
+
+	// IngestMs is when a span was stored, in Unix milliseconds of ClickHouse's clock: of spans that were read back, and
+	// of no others.
+	IngestMs []int64
+
+	Resources Resources
+	Scopes    Scopes
 }
 
 // Events is the events of all spans of a block, in the order of the spans.
@@ -155,6 +160,7 @@ func (b *Block) TruncateSpans(n int) {
 	b.DroppedAttrs, b.DroppedEvents, b.DroppedLinks = b.DroppedAttrs[:n], b.DroppedEvents[:n], b.DroppedLinks[:n]
 	b.ResourceOf, b.ScopeOf = b.ResourceOf[:n], b.ScopeOf[:n]
 	b.EventEnds, b.LinkEnds = b.EventEnds[:n], b.LinkEnds[:n]
+	b.IngestMs = b.IngestMs[:min(n, len(b.IngestMs))]
 	events, links := 0, 0
 	if n > 0 {
 		events, links = int(b.EventEnds[n-1]), int(b.LinkEnds[n-1])
