@@ -47,7 +47,7 @@ func (f *fake) StoredTrace(context.Context, spans.TraceID) (storage.SettledTrace
 	return storage.SettledTrace{Rows: 2}, f.err
 }
 func (f *fake) ReadTraces(context.Context, storage.TraceQuery, *spans.Block) error { return f.err }
-func (f *fake) Ping(context.Context) error                                           { return f.err }
+func (f *fake) Ping(context.Context) error                                         { return f.err }
 
 func (f *fake) RankNow(context.Context, time.Time, time.Time, string, int) ([]verdict.Suspect, error) {
 	return []verdict.Suspect{{Rank: 1, Service: "payments", Owner: "team-payments", Exemplars: []string{}}}, nil

@@ -36,7 +36,6 @@ type Decoder struct {
 	resourceOf   map[string]uint32
 	scopeOf      map[string]uint32
 	key          []byte
-	ids          []byte
 }
 
 type scopeColumns struct {
