@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,12 @@ type Config struct {
 	Workers int
 	// SpansMax is how many spans of one trace are looked at.
 	SpansMax int
+	// Scope is which traces are judged.
+	Scope storage.Scope
+	// BytesMax is what the spans that are being judged may take, of all workers.
+	BytesMax int64
+	// Slice is the part of all traces that this analyzer judges; without one, all that run share the work.
+	Slice storage.Slice
 }
 
 // Validate names the first key that cannot be.
@@ -44,16 +51,35 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("analyzer.workers: %d is less than 1", c.Workers)
 	case c.SpansMax < 1:
 		return fmt.Errorf("analyzer.spans-max: %d is less than 1", c.SpansMax)
+	case c.BytesMax < bytesMin:
+		return fmt.Errorf("analyzer.memory-bytes-max: %d is less than %d", c.BytesMax, int64(bytesMin))
+	case c.Slice.Of < 0 || c.Slice.Index < 0 || c.Slice.Of > 0 && c.Slice.Index >= c.Slice.Of:
+		return fmt.Errorf("analyzer.shard: %d/%d is no part: write 0/2 and 1/2 for two halves", c.Slice.Index, c.Slice.Of)
 	}
 	return nil
 }
 
+const (
+	bytesMin = 16 << 20
+	// spanBytes is about what a span takes while it is judged: its columns, and its node in the forest.
+	spanBytes = 600
+)
+
+// batchBytes is what one batch may take: each worker has one, and so has the second look.
+func (c *Config) batchBytes() int64 { return c.BytesMax / int64(c.Workers+1) }
+
+func (c *Config) batchSpans() int64 { return max(1, c.batchBytes()/spanBytes) }
+
 // Store is what the analyzer needs of the storage.
 type Store interface {
 	ServerTime(ctx context.Context) (time.Time, error)
-	Settled(ctx context.Context, q storage.SettleQuery) ([]storage.SettledTrace, error)
-	ScannedTo(ctx context.Context) (time.Time, error)
-	SetScannedTo(ctx context.Context, at time.Time) error
+	Touched(ctx context.Context, q storage.TouchQuery, add func(*storage.TouchedTrace)) error
+	Judged(ctx context.Context, ids []spans.TraceID, add func(*storage.JudgedState)) error
+	ScannedTo(ctx context.Context, slice storage.Slice) (time.Time, error)
+	SetScannedTo(ctx context.Context, slice storage.Slice, at time.Time) error
+	Heartbeat(ctx context.Context, name string) error
+	Leave(ctx context.Context, name string) error
+	Members(ctx context.Context, within time.Duration) ([]string, error)
 	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
 	WriteJudged(ctx context.Context, judged []storage.JudgedTrace) error
 	IngestedTraces(ctx context.Context, from, to time.Time, limit int) (ids []spans.TraceID, standFor int, err error)
@@ -76,8 +102,11 @@ type Analyzer struct {
 	metrics *metrics
 	known   *known
 	blocks  sync.Pool // of *spans.Block
-	// lastRound is when the last round ended well, in Unix nanoseconds.
+	live    live
+	// lastRound is when the last round ended well, in Unix nanoseconds; behind, that fresh traces wait.
 	lastRound atomic.Int64
+	behind    atomic.Bool
+	members   members
 	// reloaded is of the one who learns: when the stored baseline was last read.
 	reloaded time.Time
 }
@@ -88,22 +117,16 @@ func New(cfg Config, store Store, owner Owner, log *slog.Logger, reg prometheus.
 		return nil, err
 	}
 	a := &Analyzer{cfg: cfg, store: store, owner: owner, log: log, metrics: newMetrics(reg), known: newKnown()}
+	a.live.tracker = newTracker(&cfg)
+	a.members.name = fmt.Sprintf("%016x", rand.Uint64())
+	a.members.slice.Store(&cfg.Slice)
 	a.blocks.New = func() any { return new(spans.Block) }
 	return a, nil
 }
 
 const (
-	// settledMax traces are judged between two looks at what is due.
-	settledMax = 5000
-	// batchSpansMax bounds what is read at once: some 100 MB of columns. A larger trace is read alone.
-	batchSpansMax = 100_000
 	// slowMost operations are looked at for runs that are too slow: those that run most.
 	slowMost = 1000
-	// visibleWithin is how long a row may take from getting its ingest time to being seen.
-	visibleWithin = 2 * time.Minute
-	// catchUpStep is how much of the past is looked through at once.
-	catchUpStep  = 10 * time.Minute
-	catchUpEvery = 5 * time.Second
 	// idlePause is how long there may be nothing to do before it is looked again.
 	idlePause = time.Second
 	errorMax  = 15 * time.Second
@@ -112,17 +135,21 @@ const (
 // Run judges until ctx ends; the round that is under way is finished, for a while.
 func (a *Analyzer) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	pause := min(idlePause, a.cfg.Quiet/4)
-	group.Go(func() error { a.repeat(ctx, "judge", pause, pause, a.judgeRecent); return nil })
-	group.Go(func() error { a.repeat(ctx, "catch up", catchUpEvery, catchUpEvery, a.catchUp); return nil })
+	if a.cfg.Slice.Of == 0 {
+		group.Go(func() error { a.repeat(ctx, "share the work", heartbeatEvery, a.share); return nil })
+		defer a.leave(ctx)
+	}
+	pause := min(idlePause/2, a.cfg.Quiet/4)
+	group.Go(func() error { a.repeat(ctx, "judge", pause, a.judgeFresh); return nil })
+	group.Go(func() error { a.repeat(ctx, "catch up", catchUpEvery(&a.cfg), a.catchUp); return nil })
 	// The first verdicts after a start need a normal as well.
-	group.Go(func() error { a.repeat(ctx, "learn", time.Second, time.Second, a.learn); return nil })
+	group.Go(func() error { a.repeat(ctx, "learn", time.Second, a.learn); return nil })
 	return group.Wait()
 }
 
-// repeat runs step again and again: at once while it has more to do, else after a pause, which doubles
-// up to pauseMax. Errors are logged and tried again, less and less eagerly.
-func (a *Analyzer) repeat(ctx context.Context, what string, pause, pauseMax time.Duration, step func(context.Context) (more bool, err error)) {
+// repeat runs step again and again: at once while it has more to do, else after a pause. Errors are logged and
+// tried again, less and less eagerly.
+func (a *Analyzer) repeat(ctx context.Context, what string, pause time.Duration, step func(context.Context) (more bool, err error)) {
 	wait, onError := time.Duration(0), time.Second
 	for {
 		select {
@@ -142,137 +169,18 @@ func (a *Analyzer) repeat(ctx context.Context, what string, pause, pauseMax time
 			wait, onError = 0, time.Second
 		default:
 			wait, onError = pause, time.Second
-			pause = min(2*pause, pauseMax)
 		}
 	}
 }
 
-// judgeRecent judges what has settled of late.
-func (a *Analyzer) judgeRecent(ctx context.Context) (more bool, err error) {
-	now, err := a.store.ServerTime(ctx)
-	if err != nil {
-		return false, err
+// slow are the operations of which it is known what is too slow.
+func (a *Analyzer) slow() (list []storage.SlowOperation) {
+	if a.cfg.Scope == storage.Failing {
+		return nil
 	}
-	due, err := a.store.Settled(ctx, a.query(now.Add(-a.recent()), time.Time{}))
-	if err != nil {
-		return false, err
-	}
-	lag := 0.0
-	if len(due) > 0 {
-		lag = max(0, (now.Sub(due[0].LastIngest) - a.cfg.Quiet).Seconds())
-	}
-	a.metrics.lag.Set(lag)
-	a.metrics.backlog.Set(float64(len(due)))
-	if err := a.judge(ctx, due); err != nil {
-		return false, err
-	}
-	a.lastRound.Store(time.Now().UnixNano())
-	return len(due) == settledMax, nil
-}
-
-// recent is how far back the live round looks: behind it, everything has had the time to settle.
-func (a *Analyzer) recent() time.Duration { return a.cfg.WaitMax + a.cfg.Quiet + visibleWithin }
-
-func (a *Analyzer) query(from, to time.Time) storage.SettleQuery {
-	q := storage.SettleQuery{From: from, To: to, Quiet: a.cfg.Quiet, WaitMax: a.cfg.WaitMax, Limit: settledMax}
 	a.known.now().Slow(slowMost, func(service, name string, overNs int64) {
-		q.Slow = append(q.Slow, storage.SlowOperation{Service: service, Name: name, OverNs: overNs})
+		list = append(list, storage.SlowOperation{Service: service, Name: name, OverNs: overNs})
 	})
-	return q
-}
-
-// catchUp goes through what the live round no longer looks at, step by step, and records how far it
-// has come: no further than where nothing is due any more.
-func (a *Analyzer) catchUp(ctx context.Context) (more bool, err error) {
-	now, err := a.store.ServerTime(ctx)
-	if err != nil {
-		return false, err
-	}
-	from, err := a.store.ScannedTo(ctx)
-	if err != nil {
-		return false, err
-	}
-	end := now.Add(-a.recent())
-	to := from.Add(catchUpStep)
-	if to.After(end) {
-		to = end
-	}
-	if !to.After(from) {
-		return false, nil
-	}
-	due, err := a.store.Settled(ctx, a.query(from, to))
-	if err != nil {
-		return false, err
-	}
-	if len(due) > 0 {
-		return true, a.judge(ctx, due)
-	}
-	return to.Before(end), a.store.SetScannedTo(ctx, to)
-}
-
-// judge judges traces and stores the verdicts, batch by batch.
-func (a *Analyzer) judge(ctx context.Context, due []storage.SettledTrace) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(a.cfg.Workers)
-	for len(due) > 0 {
-		n, rows := 0, uint64(0)
-		for n < len(due) && (n == 0 || rows+due[n].Rows <= batchSpansMax) {
-			rows += due[n].Rows
-			n++
-		}
-		batch := due[:n]
-		due = due[n:]
-		group.Go(func() error { return a.judgeBatch(ctx, batch) })
-	}
-	return group.Wait()
-}
-
-func (a *Analyzer) judgeBatch(ctx context.Context, batch []storage.SettledTrace) error {
-	block := a.blocks.Get().(*spans.Block)
-	defer a.blocks.Put(block)
-	block.Reset()
-	ids := make([]spans.TraceID, len(batch))
-	of := make(map[spans.TraceID]int, len(batch))
-	for i := range batch {
-		ids[i] = batch[i].TraceID
-		of[ids[i]] = i
-	}
-	if err := a.store.ReadTraces(ctx, storage.TraceQuery{IDs: ids, SpansMax: a.cfg.SpansMax, Keep: trace.Reads}, block); err != nil {
-		return err
-	}
-	judged := make([]storage.JudgedTrace, 0, len(batch))
-	builder := trace.NewBuilder(block)
-	groups := trace.Group(block)
-	a.known.witness(arrivals(groups, batch, of), func(rows []uint32) *trace.Forest { return builder.Build(rows, learnSpans) })
-	judger := blame.NewJudger(blame.Config{Owner: a.owner, Normal: a.known.now(), OnlyTrouble: true})
-	for _, g := range groups {
-		i, ok := of[g.ID]
-		if !ok {
-			continue
-		}
-		j := storage.JudgedTrace{SettledTrace: batch[i]}
-		j.Version++
-		forest := builder.Build(g.Rows, a.cfg.SpansMax)
-		forest.LeftOut += max(0, int(batch[i].Rows)-len(g.Rows)) // stored, and not read
-		j.Verdicts = judger.Judge(forest)
-		for k := range j.Verdicts {
-			j.Verdicts[k].Version = j.Version
-			a.metrics.verdicts.WithLabelValues(string(j.Verdicts[k].Symptom)).Inc()
-		}
-		judged = append(judged, j)
-	}
-	a.metrics.traces.Add(float64(len(judged)))
-	return a.store.WriteJudged(ctx, judged)
-}
-
-// arrivals are the traces of a batch that were not judged before.
-func arrivals(groups []trace.Rows, batch []storage.SettledTrace, of map[spans.TraceID]int) []arrival {
-	list := make([]arrival, 0, len(groups))
-	for _, g := range groups {
-		if i, ok := of[g.ID]; ok && batch[i].Version == 0 {
-			list = append(list, arrival{id: g.ID, at: batch[i].FirstIngest, rows: g.Rows})
-		}
-	}
 	return list
 }
 
@@ -306,7 +214,11 @@ type metrics struct {
 	traces, errors prometheus.Counter
 	verdicts       *prometheus.CounterVec
 	lag, backlog   prometheus.Gauge
+	lookedTo       prometheus.Gauge
+	slices         prometheus.Gauge
 	leftOut        prometheus.Gauge
+	seconds        *prometheus.CounterVec
+	spans          prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -319,7 +231,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		lag:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "whosehop_analyzer_lag_seconds", Help: "How long the oldest trace that is due has been."}),
 		backlog: prometheus.NewGauge(prometheus.GaugeOpts{Name: "whosehop_analyzer_backlog_traces", Help: "Traces that were due at the last look."}),
 	}
+	m.lookedTo = prometheus.NewGauge(prometheus.GaugeOpts{Name: "whosehop_analyzer_looked_through_to_seconds", Help: "Until when everything that was stored has been looked through twice, in Unix seconds."})
+	m.slices = prometheus.NewGauge(prometheus.GaugeOpts{Name: "whosehop_analyzer_slices", Help: "Among how many analyzers the traces are divided."})
+	m.spans = prometheus.NewCounter(prometheus.CounterOpts{Name: "whosehop_analyzer_spans_read_total", Help: "Spans read to be judged."})
+	m.seconds = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "whosehop_analyzer_seconds_total", Help: "Where the time goes, all workers added up."}, []string{"stage"})
 	m.leftOut = prometheus.NewGauge(prometheus.GaugeOpts{Name: "whosehop_analyzer_baseline_left_out", Help: "What the baseline had no room for since it was last read."})
-	reg.MustRegister(m.traces, m.errors, m.verdicts, m.lag, m.backlog, m.leftOut)
+	reg.MustRegister(m.traces, m.errors, m.verdicts, m.lag, m.backlog, m.lookedTo, m.slices, m.leftOut, m.spans, m.seconds)
 	return m
+}
+
+// took adds what has passed since began to a stage's time.
+func (m *metrics) took(stage string, began time.Time) {
+	m.seconds.WithLabelValues(stage).Add(time.Since(began).Seconds())
 }

@@ -58,7 +58,7 @@ func nobody(string, string, func(string) (string, bool)) string { return "team-x
 // run starts an analyzer and returns what stops it.
 func run(t *testing.T, store analyzer.Store) (a *analyzer.Analyzer, stop func()) {
 	t.Helper()
-	cfg := analyzer.Config{Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Workers: 2, SpansMax: 1000}
+	cfg := analyzer.Config{Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Workers: 2, SpansMax: 1000, Scope: storage.Slow, BytesMax: 64 << 20}
 	a, err := analyzer.New(cfg, store, nobody, slog.New(slog.NewTextHandler(t.Output(), nil)), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func TestNothingIsSkippedOrDoubledOverRestarts(t *testing.T) {
 	if err := conn.Exec(t.Context(), "INSERT INTO otel_traces (Timestamp, TraceId, SpanId, ServiceName, SpanKind, StatusCode, IngestTime) VALUES (now64(9), '010000000000000000000000000000ff', '0000000000000001', 'old', 'Server', 'Error', now64(3) - INTERVAL 3 HOUR)"); err != nil {
 		t.Fatal(err)
 	}
-	if err := db.SetScannedTo(t.Context(), time.Now().Add(-4*time.Hour)); err != nil {
+	if err := db.SetScannedTo(t.Context(), storage.Slice{Of: 1}, time.Now().Add(-4*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	want["ff"] = row{1, 1, 1}
@@ -247,7 +247,7 @@ shop SERVER POST /buy 0..920ms 200
     pay SERVER POST /charge 6..910ms 200
 `
 	insert(t, db, block(t, slow, 99), "slow")
-	other, err := analyzer.New(analyzer.Config{Quiet: time.Second, WaitMax: 2 * time.Second, Workers: 1, SpansMax: 1000}, db, nobody, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	other, err := analyzer.New(analyzer.Config{Quiet: time.Second, WaitMax: 2 * time.Second, Workers: 1, SpansMax: 1000, BytesMax: 64 << 20}, db, nobody, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

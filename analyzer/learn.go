@@ -161,6 +161,6 @@ func (a *Analyzer) reload(ctx context.Context) error {
 
 // Follow keeps to what analyzers elsewhere learn, until ctx ends: for a process that judges on demand only.
 func (a *Analyzer) Follow(ctx context.Context) error {
-	a.repeat(ctx, "read the baseline", followEvery, followEvery, func(ctx context.Context) (bool, error) { return false, a.reload(ctx) })
+	a.repeat(ctx, "read the baseline", followEvery, func(ctx context.Context) (bool, error) { return false, a.reload(ctx) })
 	return nil
 }

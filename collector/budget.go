@@ -5,8 +5,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-
-	"github.com/whosehop/whosehop/storage/spans"
 )
 
 // budget bounds the bytes of requests that were read and of blocks that are not stored.
@@ -44,25 +42,6 @@ func (m *meteredReader) Read(p []byte) (int, error) {
 	m.taken += int64(n)
 	return n, err
 }
-
-// blockBytes is the size of a block's columns, without the room that they have to grow.
-func blockBytes(b *spans.Block) int64 {
-	const perSpan, perEvent, perLink = 16 + 8 + 8 + 8 + 8 + 1 + 1 + 4 + 3*4 + 2*4 + 2*4, 8 + 4, 16 + 8 + 4 + 4
-	n := perSpan*b.Len() + perEvent*len(b.Events.TimeNs) + perLink*len(b.Links.TraceIDs)
-	n += 4 * (len(b.Resources.DroppedAttrs) + len(b.Scopes.DroppedAttrs))
-	for _, t := range []*spans.Text{
-		&b.Names, &b.TraceStates, &b.StatusMessages, &b.Events.Names, &b.Links.TraceStates,
-		&b.Resources.Services, &b.Resources.SchemaURLs, &b.Scopes.Names, &b.Scopes.Versions, &b.Scopes.SchemaURLs,
-	} {
-		n += textBytes(t)
-	}
-	for _, a := range []*spans.Attrs{&b.Attrs, &b.Events.Attrs, &b.Links.Attrs, &b.Resources.Attrs, &b.Scopes.Attrs} {
-		n += 4*len(a.Ends) + textBytes(&a.Keys) + textBytes(&a.Values)
-	}
-	return int64(n)
-}
-
-func textBytes(t *spans.Text) int { return len(t.Bytes) + 4*len(t.Ends) }
 
 // connectionsMax bounds the connections of one port; more wait to be accepted.
 const connectionsMax = 4096

@@ -163,7 +163,7 @@ func (c *committer) add(decode func(*spans.Block) (otlp.Rejected, error)) (b *ba
 			b, err = nil, fmt.Errorf("decode a request: %v", fault)
 		}
 	}()
-	rows, bytes := b.block.Len(), blockBytes(b.block)
+	rows, bytes := b.block.Len(), b.block.Bytes()
 	if rejected, err = decode(b.block); err != nil {
 		return nil, otlp.Rejected{}, err
 	}
@@ -175,7 +175,7 @@ func (c *committer) add(decode func(*spans.Block) (otlp.Rejected, error)) (b *ba
 	if rows == 0 {
 		c.startLinger(b)
 	}
-	grown := blockBytes(b.block) - bytes
+	grown := b.block.Bytes() - bytes
 	b.bytes += grown
 	c.budget.force(grown)
 	c.sealIfDue()

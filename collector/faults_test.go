@@ -340,7 +340,7 @@ func TestRequestsWithoutSpansHoldNothing(t *testing.T) {
 	}
 	c.committer.mu.Lock()
 	defer c.committer.mu.Unlock()
-	if n := blockBytes(c.committer.open.block); n != 0 {
+	if n := c.committer.open.block.Bytes(); n != 0 {
 		t.Errorf("%d bytes are held", n)
 	}
 }

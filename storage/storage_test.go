@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -237,7 +238,7 @@ func TestMigrateTwiceAndAtOnce(t *testing.T) {
 			})
 		}
 		group.Wait()
-		want := map[bool]uint64{true: 2, false: 1}[keep.Spans > 0] // otel_traces; what is seen by the minute always does
+		want := map[bool]uint64{true: 3, false: 2}[keep.Spans > 0] // otel_traces; what is seen by the minute always does, and who runs
 		if n := queryCount(t, conn, ttl, "% TTL %"); n != want {
 			t.Errorf("%d tables expire under %+v, want %d", n, keep, want)
 		}
@@ -263,29 +264,49 @@ func TestErrorsSayWhetherToRetry(t *testing.T) {
 	}
 }
 
-func TestSettledAndJudged(t *testing.T) {
+func TestTouchedAndJudged(t *testing.T) {
 	db := clickhousetest.DB(t)
 	if err := clickhousetest.Insert(t.Context(), db, fullBlock(), 1); err != nil {
 		t.Fatal(err)
 	}
-	settled := func(quiet time.Duration) []storage.SettledTrace {
+	now := time.Now()
+	touched := func(q storage.TouchQuery) (list []storage.TouchedTrace) {
 		t.Helper()
-		list, err := db.Settled(t.Context(), storage.SettleQuery{From: time.Now().Add(-time.Hour), Quiet: quiet, WaitMax: time.Hour, Limit: 10})
-		if err != nil {
+		if err := db.Touched(t.Context(), q, func(seen *storage.TouchedTrace) { list = append(list, *seen) }); err != nil {
 			t.Fatal(err)
 		}
 		return list
 	}
-	if list := settled(time.Hour); len(list) != 0 {
-		t.Fatalf("a trace settled before it was quiet: %v", list)
+	lately := storage.TouchQuery{From: now.Add(-time.Minute), To: now.Add(time.Minute), Scope: storage.Slow}
+	list := touched(lately)
+	if len(list) != 1 || list[0].Rows != 2 || !list[0].Suspect || list[0].StartNs != fullBlock().StartNs[0] || list[0].FirstMs != list[0].LastMs {
+		t.Fatalf("touched %+v", list)
 	}
-	list := settled(0)
-	if len(list) != 1 || list[0].Rows != 2 || list[0].Version != 0 {
-		t.Fatalf("settled %+v", list)
+	for name, q := range map[string]storage.TouchQuery{
+		"before": {From: now.Add(-time.Hour), To: now.Add(-time.Minute)},
+		// What lies around a window counts, but only of traces that got a span within it.
+		"around": {From: now.Add(-time.Hour), To: now.Add(-time.Minute), Around: 2 * time.Minute},
+		"of the other half": {From: lately.From, To: lately.To, Slice: storage.Slice{
+			Of: 2, Index: 1 - sliceOf(t, db, list[0].ID, 2),
+		}},
+	} {
+		if list := touched(q); len(list) != 0 {
+			t.Errorf("%s: %+v", name, list)
+		}
 	}
-	judge := func(of storage.SettledTrace) {
-		t.Helper()
-		of.Version++
+	byStart := time.Unix(0, list[0].StartNs)
+	for name, q := range map[string]storage.TouchQuery{
+		"by start":     {From: byStart.Add(-time.Minute), To: byStart.Add(time.Minute), ByStart: true},
+		"of this half": {From: lately.From, To: lately.To, Slice: storage.Slice{Of: 2, Index: sliceOf(t, db, list[0].ID, 2)}},
+	} {
+		if list := touched(q); len(list) != 1 {
+			t.Errorf("%s: %+v", name, list)
+		}
+	}
+	of := storage.SettledTrace{
+		TraceID: list[0].ID, Version: 1, Rows: 2, FirstIngest: time.UnixMilli(list[0].FirstMs).UTC(), LastIngest: time.UnixMilli(list[0].LastMs).UTC(),
+	}
+	for range 2 {
 		v := verdict.Verdict{
 			TraceID: fmt.Sprintf("%x", of.TraceID[:]), Version: of.Version, Symptom: verdict.SymptomError, Entry: verdict.Entry{Service: "checkout"},
 			Shares: []verdict.Share{{Site: verdict.Site{Kind: verdict.SiteService, Service: "payments"}, Owner: "team-a", Weight: 1}},
@@ -293,20 +314,133 @@ func TestSettledAndJudged(t *testing.T) {
 		if err := db.WriteJudged(t.Context(), []storage.JudgedTrace{{SettledTrace: of, Verdicts: []verdict.Verdict{v}}}); err != nil {
 			t.Fatal(err)
 		}
+		var states []storage.JudgedState
+		if err := db.Judged(t.Context(), []spans.TraceID{{1}, of.TraceID}, func(s *storage.JudgedState) { states = append(states, *s) }); err != nil {
+			t.Fatal(err)
+		}
+		if len(states) != 1 || states[0].Version != int64(of.Version) || states[0].Rows != int64(of.Rows) || states[0].LastMs != of.LastIngest.UnixMilli() ||
+			states[0].FirstMs != of.FirstIngest.UnixMilli() || time.Since(time.UnixMilli(states[0].JudgedMs)).Abs() > time.Minute {
+			t.Fatalf("judged %+v of %+v", states, of)
+		}
+		of.Version, of.Rows, of.LastIngest = 2, 3, of.LastIngest.Add(time.Second)
 	}
-	judge(list[0])
-	if list := settled(0); len(list) != 0 {
-		t.Fatalf("settled again without new spans: %+v", list)
-	}
-	late := fullBlock()
-	late.SpanIDs[0][0] = 9
-	late.TruncateSpans(1)
-	if err := clickhousetest.Insert(t.Context(), db, late, 2); err != nil {
+}
+
+func sliceOf(t *testing.T, db *storage.DB, id spans.TraceID, of int) int {
+	t.Helper()
+	n, err := db.Count(t.Context(), fmt.Sprintf("SELECT toUInt64(cityHash64('%x') %% %d)", id[:], of))
+	if err != nil {
 		t.Fatal(err)
 	}
-	list = settled(0)
-	if len(list) != 1 || list[0].Rows != 3 || list[0].Version != 1 {
-		t.Fatalf("after a late span: %+v", list)
+	return int(n)
+}
+
+// TestSlowEntriesAreSuspect: only entries and consumers, and only of operations of which it is known what is too slow.
+func TestSlowEntriesAreSuspect(t *testing.T) {
+	db := clickhousetest.DB(t)
+	b := fullBlock()
+	for i := range b.Statuses {
+		b.Statuses[i] = spans.StatusOK
+	}
+	b.Attrs, b.Events, b.EventEnds = spans.Attrs{Ends: []uint32{0, 0}}, spans.Events{}, []uint32{0, 0}
+	b.ParentIDs[0], b.ParentIDs[1] = spans.SpanID{}, b.SpanIDs[0]
+	if err := clickhousetest.Insert(t.Context(), db, b, 1); err != nil {
+		t.Fatal(err)
+	}
+	took := func(i int) int64 { return b.EndNs[i] - b.StartNs[i] }
+	slow := func(i int, overNs int64) storage.SlowOperation {
+		return storage.SlowOperation{Service: string(b.Service(i)), Name: b.Names.Str(i), OverNs: overNs}
+	}
+	never := storage.SlowOperation{Service: "it's", Name: `a \ name`, OverNs: 0}
+	for name, tc := range map[string]struct {
+		scope storage.Scope
+		slow  []storage.SlowOperation
+		want  bool
+	}{
+		"nothing known":     {scope: storage.Slow},
+		"longer than known": {scope: storage.Slow, slow: []storage.SlowOperation{never, slow(0, took(0)-1)}, want: true},
+		"as known":          {scope: storage.Slow, slow: []storage.SlowOperation{never, slow(0, took(0))}},
+		"a callee":          {scope: storage.Slow, slow: []storage.SlowOperation{slow(1, took(1)-1)}},
+		"not asked for":     {scope: storage.Failing, slow: []storage.SlowOperation{slow(0, took(0)-1)}},
+		"all":               {scope: storage.All, want: true},
+	} {
+		var got []storage.TouchedTrace
+		q := storage.TouchQuery{From: time.Now().Add(-time.Minute), Scope: tc.scope, Slow: tc.slow}
+		if err := db.Touched(t.Context(), q, func(seen *storage.TouchedTrace) { got = append(got, *seen) }); err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != 1 || got[0].Suspect != tc.want {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func TestProgressOverDivisions(t *testing.T) {
+	db := clickhousetest.DB(t)
+	at := func(minute int) time.Time { return time.Date(2026, 7, 1, 12, minute, 0, 0, time.UTC) }
+	scanned := func(index, of int) time.Time {
+		t.Helper()
+		to, err := db.ScannedTo(t.Context(), storage.Slice{Index: index, Of: of})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return to
+	}
+	set := func(index, of, minute int) {
+		t.Helper()
+		if err := db.SetScannedTo(t.Context(), storage.Slice{Index: index, Of: of}, at(minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if since := time.Since(scanned(0, 1)); since.Abs() > time.Minute {
+		t.Errorf("an empty table is looked through from %s ago", since)
+	}
+	set(0, 1, 10)
+	set(0, 2, 30)
+	for _, tc := range []struct{ index, of, want int }{
+		{0, 1, 10},
+		{0, 2, 30},
+		{1, 2, 10}, // the other half has not begun: one alone had come so far
+		{0, 3, 10},
+	} {
+		if got := scanned(tc.index, tc.of); !got.Equal(at(tc.want)) {
+			t.Errorf("%d/%d goes on at %s, want minute %d", tc.index, tc.of, got, tc.want)
+		}
+	}
+	set(1, 2, 20)
+	if got := scanned(0, 1); !got.Equal(at(20)) {
+		t.Errorf("one alone goes on at %s, where both halves had come", got)
+	}
+}
+
+func TestMembersComeAndGo(t *testing.T) {
+	db := clickhousetest.DB(t)
+	members := func(within time.Duration) []string {
+		t.Helper()
+		names, err := db.Members(t.Context(), within)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	for _, name := range []string{"b", "a", "b"} {
+		if err := db.Heartbeat(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := members(time.Minute); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("there are %v", got)
+	}
+	time.Sleep(2 * time.Millisecond) // the last word counts, by the millisecond
+	if err := db.Leave(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if got := members(time.Minute); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("after one left there are %v", got)
+	}
+	time.Sleep(50 * time.Millisecond)
+	if got := members(20 * time.Millisecond); len(got) != 0 {
+		t.Errorf("after a silence there are %v", got)
 	}
 }
 

@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -15,24 +15,6 @@ import (
 	"github.com/whosehop/whosehop/verdict"
 )
 
-// SettleQuery asks for the traces that are due to be judged.
-type SettleQuery struct {
-	// From and To bound the ingest time of what is looked at; a zero To means now.
-	From, To time.Time
-	// Quiet is how long a trace must have got no span, WaitMax how long it is waited for at most.
-	Quiet, WaitMax time.Duration
-	// Slow are the operations of which it is known what is too slow: an entry or a consumer that takes
-	// longer is suspect as well.
-	Slow  []SlowOperation
-	Limit int
-}
-
-// SlowOperation is an operation, and what it hardly ever takes longer than.
-type SlowOperation struct {
-	Service, Name string
-	OverNs        int64
-}
-
 // SettledTrace is a trace that is due, and what is stored of it.
 type SettledTrace struct {
 	TraceID                 spans.TraceID
@@ -40,60 +22,6 @@ type SettledTrace struct {
 	FirstIngest, LastIngest time.Time
 	// Version is the newest version of its verdict, 0 for none.
 	Version uint32
-}
-
-// settledSQL finds traces with a suspect span in the window, or with an earlier verdict and new
-// spans, whose stored spans are not those of the newest verdict. Times are ClickHouse's own.
-const settledSQL = `
-WITH touched AS (SELECT TraceId, max(Suspect OR (ParentSpanId = '' OR SpanKind = 'Consumer')
-		AND Duration > transform(concat(ServiceName, '\0', SpanName), ?, ?, toUInt64(18446744073709551615))) AS Suspect FROM otel_traces WHERE IngestTime >= ? AND IngestTime < ? AND TraceId != '' GROUP BY TraceId),
-candidates AS (
-	SELECT TraceId FROM touched WHERE Suspect
-	UNION DISTINCT
-	SELECT TraceId FROM verdicts WHERE TraceId IN (SELECT TraceId FROM touched))
-SELECT t.TraceId, t.Spans, t.First, t.Last, v.Version
-FROM (
-	SELECT TraceId, count() AS Spans, min(IngestTime) AS First, max(IngestTime) AS Last
-	FROM otel_traces WHERE TraceId IN candidates GROUP BY TraceId) AS t
-LEFT JOIN (
-	SELECT TraceId, max(verdicts.Version) AS Version, argMax(SpanRows, verdicts.Version) AS SpanRows,
-		argMax(LastIngest, verdicts.Version) AS LastIngest, argMax(JudgedAt, verdicts.Version) AS JudgedAt
-	FROM verdicts WHERE TraceId IN candidates GROUP BY TraceId) AS v ON t.TraceId = v.TraceId
-WHERE (v.Version = 0 OR v.SpanRows != t.Spans OR v.LastIngest != t.Last)
-	AND (t.Last <= now64(3) - toIntervalMillisecond(?) OR greatest(t.First, v.JudgedAt) <= now64(3) - toIntervalMillisecond(?))
-ORDER BY t.Last, t.TraceId
-LIMIT ?`
-
-// Settled lists traces that are due to be judged, those that are due longest first.
-func (db *DB) Settled(ctx context.Context, q SettleQuery) ([]SettledTrace, error) {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	to := q.To
-	if to.IsZero() {
-		to = time.Now().Add(24 * time.Hour) // ClickHouse's clock may be ahead of ours
-	}
-	names, over := []string{""}, []uint64{math.MaxUint64} // an operation without a service and a name is none
-	for _, slow := range q.Slow {
-		names, over = append(names, slow.Service+"\x00"+slow.Name), append(over, uint64(max(0, slow.OverNs)))
-	}
-	rows, err := db.conn.Query(ctx, settledSQL, names, over, stamp(q.From), stamp(to), q.Quiet.Milliseconds(), q.WaitMax.Milliseconds(), q.Limit)
-	if err != nil {
-		return nil, wrap("list settled traces", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var list []SettledTrace
-	for rows.Next() {
-		var t SettledTrace
-		var id string
-		if err := rows.Scan(&id, &t.Rows, &t.FirstIngest, &t.LastIngest, &t.Version); err != nil {
-			return nil, wrap("list settled traces", err)
-		}
-		if t.TraceID = native.ReadTraceID([]byte(id)); t.TraceID == (spans.TraceID{}) {
-			continue // written by somebody else, and not a trace id
-		}
-		list = append(list, t)
-	}
-	return list, wrap("list settled traces", rows.Err())
 }
 
 // stamp is a time as the comparison with a DateTime64(3) column takes it.
@@ -112,17 +40,6 @@ func (db *DB) ServerTime(ctx context.Context) (now time.Time, err error) {
 	return now, wrap("ask for the time", db.conn.QueryRow(ctx, "SELECT now64(3)").Scan(&now))
 }
 
-// ScannedTo is the ingest time before which everything has been judged; without a record of it, the
-// earliest ingest time there is.
-func (db *DB) ScannedTo(ctx context.Context) (at time.Time, err error) {
-	var recorded uint64
-	err = db.conn.QueryRow(ctx, "SELECT count(), max(ScannedTo) FROM analyzer_progress WHERE Name = 'analyzer'").Scan(&recorded, &at)
-	if err == nil && recorded == 0 {
-		err = db.conn.QueryRow(ctx, "SELECT if(count() = 0, now64(3), min(IngestTime)) FROM otel_traces").Scan(&at)
-	}
-	return at, wrap("read how far the analyzer has come", err)
-}
-
 // LearntTo is the ingest time before which everything has been learnt from, zero where that is not known.
 func (db *DB) LearntTo(ctx context.Context) (at time.Time, err error) {
 	var recorded uint64
@@ -139,12 +56,6 @@ func (db *DB) SetLearntTo(ctx context.Context, at time.Time) error {
 		db.conn.Exec(ctx, "INSERT INTO analyzer_progress (Name, ScannedTo) VALUES ('baseline', ?)", stamp(at)))
 }
 
-// SetScannedTo records how far the analyzer has come.
-func (db *DB) SetScannedTo(ctx context.Context, at time.Time) error {
-	return wrap("record how far the analyzer has come",
-		db.conn.Exec(ctx, "INSERT INTO analyzer_progress (Name, ScannedTo) VALUES ('analyzer', ?)", stamp(at)))
-}
-
 // TraceQuery asks for spans of traces.
 type TraceQuery struct {
 	IDs []spans.TraceID
@@ -152,11 +63,18 @@ type TraceQuery struct {
 	From, To time.Time
 	// SpansMax is how many spans of a trace are read at most: its earliest. 0 reads all, in no order.
 	SpansMax int
+	// BytesMax is what the block may hold before reading ends with ErrTooLarge; 0 bounds nothing.
+	BytesMax int64
 	// Keep says which span attributes are read; nil reads all.
 	Keep func(key string) bool
+	// Gentle leaves ClickHouse to others who ask at the same time.
+	Gentle bool
 	// Whole reads all that the spans came with, and not only what their judgement needs.
 	Whole bool
 }
+
+// ErrTooLarge says that spans were not read because they would take more memory than they may.
+var ErrTooLarge = errors.New("the spans take more memory than they may")
 
 // ReadTraces appends spans to b. Whoever wrote the rows, old spellings of kinds and statuses are understood.
 func (db *DB) ReadTraces(ctx context.Context, q TraceQuery, b *spans.Block) error {
@@ -184,13 +102,22 @@ func (db *DB) ReadTraces(ctx context.Context, q TraceQuery, b *spans.Block) erro
 	if q.SpansMax > 0 {
 		text += " ORDER BY TraceId, Timestamp, SpanId, SpanKind LIMIT " + strconv.Itoa(q.SpansMax) + " BY TraceId"
 	}
-	ids := &native.IDs{Column: "id", Rows: len(q.IDs)}
-	for i := range q.IDs {
-		ids.Values = hex.AppendEncode(append(ids.Values, 2*uint8(len(q.IDs[i]))), q.IDs[i][:])
+	var settings []native.Setting
+	if q.Gentle {
+		settings = gentle
 	}
 	before := b.Len()
 	d.Into(b)
-	err := db.with(ctx, func(c *native.Conn) error { return c.Select(ctx, text, ids, d.Columns(), d.Done) })
+	done := func(rows int) error {
+		if err := d.Done(rows); err != nil {
+			return err
+		}
+		if q.BytesMax > 0 && b.Bytes() > q.BytesMax {
+			return ErrTooLarge
+		}
+		return nil
+	}
+	err := db.with(ctx, func(c *native.Conn) error { return c.Select(ctx, text, idsOf(q.IDs), d.Columns(), done, settings...) })
 	if err != nil {
 		b.TruncateSpans(before)
 	}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/whosehop/whosehop/analyzer"
 	"github.com/whosehop/whosehop/collector"
+	"github.com/whosehop/whosehop/storage"
 )
 
 // Settings are the one configuration: `collector.grpc` in the file is --collector-grpc and
@@ -63,11 +64,14 @@ type collectorSettings struct {
 }
 
 type analyzerSettings struct {
-	Quiet    time.Duration `help:"How long a trace must have got no span before it is judged." default:"5s"`
-	WaitMax  time.Duration `help:"How long a trace that gets no quiet is waited for." default:"60s"`
-	Workers  int           `help:"How many batches are judged at once." default:"2"`
-	SpansMax int           `help:"How many spans of one trace are looked at." default:"100000"`
-	Health   string        `help:"Health and metrics of the analyzer role." default:"127.0.0.1:13134" placeholder:"ADDR"`
+	Quiet          time.Duration `help:"How long a trace must have got no span before it is judged." default:"5s"`
+	WaitMax        time.Duration `help:"How long a trace that gets no quiet is waited for." default:"60s"`
+	Scope          string        `help:"Which traces are judged: failing; slow, which is those and what takes longer than normal; or all." default:"slow"`
+	Shard          shard         `help:"The part of all traces that this analyzer judges, as 0/2 is the first of two; if not given, all analyzers that run share the work." placeholder:"I/N"`
+	Workers        int           `help:"How many batches are judged at once." default:"2"`
+	SpansMax       int           `help:"How many spans of one trace are looked at." default:"100000"`
+	MemoryBytesMax size          `help:"What spans that are being judged may take." default:"256MiB"`
+	Health         string        `help:"Health and metrics of the analyzer role." default:"127.0.0.1:13134" placeholder:"ADDR"`
 }
 
 type querySettings struct {
@@ -122,6 +126,34 @@ func (s size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
+// shard is a part of all traces: 0/2 is the first of two, and an empty one is what the analyzers divide themselves.
+type shard storage.Slice
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *shard) UnmarshalText(text []byte) error {
+	*s = shard{}
+	if len(text) == 0 {
+		return nil
+	}
+	index, of, ok := strings.Cut(string(text), "/")
+	i, err1 := strconv.Atoi(index)
+	n, err2 := strconv.Atoi(of)
+	if !ok || err1 != nil || err2 != nil || n < 1 || i < 0 || i >= n {
+		return fmt.Errorf("%q is no part: write 0/2 and 1/2 for two halves", text)
+	}
+	*s = shard{Index: i, Of: n}
+	return nil
+}
+
+func (s shard) String() string {
+	if s.Of == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", s.Index, s.Of)
+}
+
+var scopes = map[string]storage.Scope{"failing": storage.Failing, "slow": storage.Slow, "all": storage.All}
+
 // listenAddress puts an address without a host on loopback: nothing leaves the machine unasked.
 func listenAddress(address string) string {
 	if strings.HasPrefix(address, ":") {
@@ -148,7 +180,10 @@ func (s *Settings) collectorConfig() collector.Config {
 
 func (s *Settings) analyzerConfig() analyzer.Config {
 	a := &s.Analyze
-	return analyzer.Config{Quiet: a.Quiet, WaitMax: a.WaitMax, Workers: a.Workers, SpansMax: a.SpansMax}
+	return analyzer.Config{
+		Quiet: a.Quiet, WaitMax: a.WaitMax, Workers: a.Workers, SpansMax: a.SpansMax,
+		Scope: scopes[a.Scope], BytesMax: int64(a.MemoryBytesMax), Slice: storage.Slice(a.Shard),
+	}
 }
 
 // roles says which parts of the settings a command uses.
@@ -169,6 +204,9 @@ func (s *Settings) validate(r roles) error {
 		}
 	}
 	if r.analyze {
+		if _, ok := scopes[s.Analyze.Scope]; !ok {
+			return fmt.Errorf("analyzer.scope: %q is none of failing, slow and all", s.Analyze.Scope)
+		}
 		cfg := s.analyzerConfig()
 		if err := cfg.Validate(); err != nil {
 			return err

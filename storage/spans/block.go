@@ -130,6 +130,25 @@ func (b *Block) LinkRange(i int) (from, to int) {
 	return from, int(b.LinkEnds[i])
 }
 
+// Bytes is the size of the columns, without the room that they have to grow.
+func (b *Block) Bytes() int64 {
+	const perSpan, perEvent, perLink = 16 + 8 + 8 + 8 + 8 + 1 + 1 + 4 + 3*4 + 2*4 + 2*4, 8 + 4, 16 + 8 + 4 + 4
+	n := perSpan*b.Len() + 8*len(b.IngestMs) + perEvent*len(b.Events.TimeNs) + perLink*len(b.Links.TraceIDs)
+	n += 4 * (len(b.Resources.DroppedAttrs) + len(b.Scopes.DroppedAttrs))
+	for _, t := range []*Text{
+		&b.Names, &b.TraceStates, &b.StatusMessages, &b.Events.Names, &b.Links.TraceStates,
+		&b.Resources.Services, &b.Resources.SchemaURLs, &b.Scopes.Names, &b.Scopes.Versions, &b.Scopes.SchemaURLs,
+	} {
+		n += t.bytes()
+	}
+	for _, a := range []*Attrs{&b.Attrs, &b.Events.Attrs, &b.Links.Attrs, &b.Resources.Attrs, &b.Scopes.Attrs} {
+		n += 4*len(a.Ends) + a.Keys.bytes() + a.Values.bytes()
+	}
+	return int64(n)
+}
+
+func (t *Text) bytes() int { return len(t.Bytes) + 4*len(t.Ends) }
+
 // Service is the service.name of span i's resource.
 func (b *Block) Service(i int) []byte { return b.Resources.Services.At(int(b.ResourceOf[i])) }
 

@@ -29,9 +29,8 @@ func Words(t testing.TB, frames []byte, column string) []string {
 	columns, rows := number(), number()
 	for range columns {
 		name, kind := text(), text()
-		_, readErr := reader.Bool()
 		var data proto.ColAuto
-		if err = errors.Join(err, readErr, data.Infer(proto.ColumnType(kind))); err != nil {
+		if err = errors.Join(err, data.Infer(proto.ColumnType(kind))); err != nil {
 			break
 		}
 		if state, ok := data.Data.(proto.StateDecoder); ok {

@@ -1,0 +1,182 @@
+package analyzer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/whosehop/whosehop/analyzer/blame"
+	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/spans"
+)
+
+const (
+	// batchRange is how much time one read looks through at most, unless a single trace needs more.
+	batchRange = 2 * time.Minute
+	// visibleSlack is looked back beyond the first span that is known of a trace: others may have become visible
+	// after it that were stored before.
+	visibleSlack = 5 * time.Second
+	// lookBackMax bounds how far before its first known span the others are looked for, when the trace says that it
+	// began long ago.
+	lookBackMax = time.Hour
+)
+
+// judging is how traces are judged.
+type judging struct {
+	workers int
+	gentle  bool // to others who ask ClickHouse
+	yield   bool // to fresh traces
+	// done is told what each trace was judged on; it is not called by two at once.
+	done func(*storage.JudgedTrace)
+}
+
+// from is when the first span of a trace may have been stored.
+func (k *tracked) from() int64 {
+	return max(min(k.firstMs, k.startNs/1e6)-visibleSlack.Milliseconds(), k.firstMs-lookBackMax.Milliseconds())
+}
+
+func sortByTime(due []tracked) {
+	slices.SortFunc(due, func(a, b tracked) int { return int(a.from() - b.from()) })
+}
+
+// judge judges traces, which are sorted by time, and stores the verdicts, batch by batch.
+func (a *Analyzer) judge(ctx context.Context, due []tracked, how judging) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(how.workers)
+	var mu sync.Mutex
+	for len(due) > 0 && ctx.Err() == nil {
+		n, rows := 0, int64(0)
+		for n < len(due) && (n == 0 || rows+due[n].rows <= a.cfg.batchSpans() && due[n].from()-due[0].from() <= batchRange.Milliseconds()) {
+			rows += due[n].rows
+			n++
+		}
+		batch := due[:n]
+		due = due[n:]
+		for how.yield && a.behind.Load() && ctx.Err() == nil {
+			time.Sleep(50 * time.Millisecond)
+		}
+		group.Go(func() error {
+			judged, err := a.judgeBatch(ctx, batch, how.gentle, 0)
+			mu.Lock()
+			defer mu.Unlock()
+			for i := range judged {
+				if j := &judged[i]; how.done != nil && err == nil {
+					how.done(j)
+				}
+			}
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// judgeBatch reads traces, judges them and stores the verdicts. Traces that take more memory than there is are
+// judged in smaller batches; one that does by itself, on fewer spans: spansMax, if that is not 0.
+func (a *Analyzer) judgeBatch(ctx context.Context, batch []tracked, gentle bool, spansMax int) ([]storage.JudgedTrace, error) {
+	block := a.blocks.Get().(*spans.Block)
+	block.Reset()
+	q := storage.TraceQuery{
+		IDs: make([]spans.TraceID, len(batch)), From: time.UnixMilli(batch[0].from()), Keep: trace.Reads, Gentle: gentle,
+		SpansMax: spansMax, BytesMax: a.cfg.batchBytes(),
+	}
+	for i := range batch {
+		q.IDs[i] = batch[i].id
+		if spansMax == 0 && batch[i].rows > int64(a.cfg.SpansMax) {
+			q.SpansMax = a.cfg.SpansMax
+		}
+	}
+	began := time.Now()
+	err := a.store.ReadTraces(ctx, q, block)
+	a.metrics.took("read", began)
+	switch {
+	case errors.Is(err, storage.ErrTooLarge) && len(batch) > 1:
+		a.blocks.Put(block)
+		half := len(batch) / 2
+		first, err := a.judgeBatch(ctx, batch[:half], gentle, spansMax)
+		if err != nil {
+			return nil, err
+		}
+		second, err := a.judgeBatch(ctx, batch[half:], gentle, spansMax)
+		return append(first, second...), err
+	case errors.Is(err, storage.ErrTooLarge) && spansMax != 1:
+		a.blocks.Put(block)
+		fewer := cmp.Or(q.SpansMax, int(min(batch[0].rows, int64(a.cfg.SpansMax)))) / 2
+		return a.judgeBatch(ctx, batch, gentle, max(1, fewer))
+	case err != nil:
+		return nil, err
+	}
+	defer a.blocks.Put(block)
+	a.metrics.spans.Add(float64(block.Len()))
+	began = time.Now()
+	judged := a.judgeBlock(block, batch, cmp.Or(q.SpansMax, a.cfg.SpansMax))
+	a.metrics.took("engine", began)
+	began = time.Now()
+	err = a.store.WriteJudged(ctx, judged)
+	a.metrics.took("write", began)
+	a.metrics.traces.Add(float64(len(judged)))
+	return judged, err
+}
+
+// judgeBlock judges what has been read of a batch: no more than spansMax spans of each trace.
+func (a *Analyzer) judgeBlock(block *spans.Block, batch []tracked, spansMax int) []storage.JudgedTrace {
+	of := make(map[spans.TraceID]int, len(batch))
+	for i := range batch {
+		of[batch[i].id] = i
+	}
+	judged := make([]storage.JudgedTrace, 0, len(batch))
+	builder := trace.NewBuilder(block)
+	groups := trace.Group(block)
+	a.known.witness(arrivals(groups, batch, of), func(rows []uint32) *trace.Forest { return builder.Build(rows, learnSpans) })
+	judger := blame.NewJudger(blame.Config{Owner: a.owner, Normal: a.known.now(), OnlyTrouble: true})
+	for _, g := range groups {
+		i, ok := of[g.ID]
+		if !ok {
+			continue
+		}
+		j := storage.JudgedTrace{SettledTrace: settled(block, g.Rows, &batch[i], spansMax)}
+		forest := builder.Build(g.Rows, spansMax)
+		forest.LeftOut += int(j.Rows) - len(g.Rows) // stored, and not read
+		j.Verdicts = judger.Judge(forest)
+		for k := range j.Verdicts {
+			j.Verdicts[k].Version = j.Version
+			a.metrics.verdicts.WithLabelValues(string(j.Verdicts[k].Symptom)).Inc()
+		}
+		judged = append(judged, j)
+	}
+	return judged
+}
+
+// settled is what a trace is judged on.
+func settled(b *spans.Block, rows []uint32, k *tracked, spansMax int) storage.SettledTrace {
+	first, last, stored := b.IngestMs[rows[0]], b.IngestMs[rows[0]], int64(len(rows))
+	for _, r := range rows {
+		first, last = min(first, b.IngestMs[r]), max(last, b.IngestMs[r])
+	}
+	if len(rows) >= spansMax { // more may be stored than was read
+		last, stored = max(last, k.lastMs), max(stored, k.rows)
+	}
+	if k.judgedFirstMs > 0 {
+		first = k.judgedFirstMs // all versions lie in one partition
+	}
+	return storage.SettledTrace{
+		TraceID: k.id, Version: uint32(k.version) + 1, Rows: uint64(stored),
+		FirstIngest: time.UnixMilli(first).UTC(), LastIngest: time.UnixMilli(last).UTC(),
+	}
+}
+
+// arrivals are the traces of a batch that were not judged before.
+func arrivals(groups []trace.Rows, batch []tracked, of map[spans.TraceID]int) []arrival {
+	list := make([]arrival, 0, len(groups))
+	for _, g := range groups {
+		if i, ok := of[g.ID]; ok && batch[i].version == 0 {
+			list = append(list, arrival{id: g.ID, at: time.UnixMilli(batch[i].firstMs), rows: g.Rows})
+		}
+	}
+	return list
+}

@@ -1,0 +1,103 @@
+package analyzer
+
+import (
+	"context"
+	"time"
+
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/spans"
+)
+
+// Fresh traces are followed as they are stored: each round asks which traces got spans since the last one, and
+// judges those that have settled. What a round cannot see, it leaves to the second look (window.go): spans that
+// become visible long after they were stored, and late ones of traces that are forgotten by then.
+
+// live is what the rounds hand on to each other.
+type live struct {
+	tracker *tracker
+	slice   storage.Slice
+	to      time.Time // everything that was stored before has been seen, as far as it was visible
+}
+
+const (
+	// visibleSoon is how long a span nearly always takes at most from its ingest time to being seen.
+	visibleSoon = time.Second
+	// visibleWithin is how long it may take.
+	visibleWithin = 2 * time.Minute
+	// behindAfter is how late fresh traces may be judged before the second look waits for them.
+	behindAfter = time.Second
+)
+
+// recent is how far back fresh traces go: behind it, everything has had the time to settle.
+func (c *Config) recent() time.Duration { return c.WaitMax + c.Quiet + visibleWithin }
+
+func (a *Analyzer) judgeFresh(ctx context.Context) (more bool, err error) {
+	slice := a.slice()
+	if slice.Of == 0 {
+		return false, nil
+	}
+	now, err := a.store.ServerTime(ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := a.see(ctx, now, slice); err != nil {
+		a.live.to = time.Time{} // some of it may have been seen: begin anew
+		return false, err
+	}
+	due := a.live.tracker.due(now.UnixMilli())
+	lag := 0.0
+	for i := range due {
+		settled := min(due[i].lastMs+a.cfg.Quiet.Milliseconds(), max(due[i].firstMs, due[i].judgedMs)+a.cfg.WaitMax.Milliseconds())
+		lag = max(lag, float64(now.UnixMilli()-settled)/1000)
+	}
+	a.metrics.lag.Set(lag)
+	a.metrics.backlog.Set(float64(len(due)))
+	a.behind.Store(lag > behindAfter.Seconds())
+	if err := a.judge(ctx, due, judging{workers: a.cfg.Workers, done: func(j *storage.JudgedTrace) {
+		a.live.tracker.judged(stateOf(j))
+	}}); err != nil {
+		return false, err
+	}
+	a.lastRound.Store(time.Now().UnixNano())
+	return false, nil
+}
+
+// see brings the tracker up to date.
+func (a *Analyzer) see(ctx context.Context, now time.Time, slice storage.Slice) error {
+	l := &a.live
+	end := now.Add(-min(visibleSoon, a.cfg.Quiet/2))
+	fresh := l.to.IsZero() || slice != l.slice
+	if fresh {
+		l.tracker.forgetAll()
+		l.slice, l.to = slice, now.Add(-a.cfg.recent())
+	}
+	if !end.After(l.to) {
+		return nil
+	}
+	// Traces that began before anything that the tracker knows may have a verdict.
+	before := now.UnixMilli() - l.tracker.keepMs
+	var old []spans.TraceID
+	began := time.Now()
+	err := a.store.Touched(ctx, storage.TouchQuery{From: l.to, To: end, Scope: a.cfg.Scope, Slow: a.slow(), Slice: slice}, func(seen *storage.TouchedTrace) {
+		if k := l.tracker.touch(seen); k != nil && k.version == 0 && (fresh || k.startNs/1e6 < before) {
+			old = append(old, k.id)
+		}
+	})
+	a.metrics.took("select", began)
+	if err != nil {
+		return err
+	}
+	if err := a.store.Judged(ctx, old, l.tracker.judged); err != nil {
+		return err
+	}
+	l.to = end
+	return nil
+}
+
+// stateOf is what will be known of a trace that has been judged.
+func stateOf(j *storage.JudgedTrace) *storage.JudgedState {
+	last := j.LastIngest.UnixMilli()
+	return &storage.JudgedState{
+		ID: j.TraceID, Version: int64(j.Version), Rows: int64(j.Rows), FirstMs: j.FirstIngest.UnixMilli(), LastMs: last, JudgedMs: last,
+	}
+}

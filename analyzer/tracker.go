@@ -1,0 +1,109 @@
+package analyzer
+
+import (
+	"time"
+
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/spans"
+)
+
+// tracker knows of the traces that got spans of late: all of them, for a healthy one may still fail. Whatever it
+// forgets, or never saw, is found again when the window that it came in is looked through a second time.
+//
+// Times are those of ClickHouse's clock, in milliseconds. It is not safe for concurrent use.
+type tracker struct {
+	quietMs, waitMs, keepMs int64
+	most                    int
+
+	of     map[spans.TraceID]int32
+	traces []tracked
+	free   []int32
+}
+
+// tracked is a trace; a zero one is free.
+type tracked struct {
+	id              spans.TraceID
+	rows            int64
+	firstMs, lastMs int64 // when its spans were stored
+	startNs         int64
+	suspect         bool
+	// What the newest verdict was judged on, as far as is known.
+	version, judgedFirstMs, judgedLastMs, judgedMs int64
+}
+
+// forgetAfter is how much longer a trace is known of than it is waited for.
+const forgetAfter = 30 * time.Second
+
+func newTracker(cfg *Config) *tracker {
+	return &tracker{
+		quietMs: cfg.Quiet.Milliseconds(), waitMs: cfg.WaitMax.Milliseconds(), keepMs: (cfg.WaitMax + cfg.Quiet + forgetAfter).Milliseconds(),
+		most: trackedMax, of: make(map[spans.TraceID]int32),
+	}
+}
+
+// trackedMax bounds the tracker's memory, at some 200 bytes a trace.
+const trackedMax = 500_000
+
+// touch adds what was seen of a trace; seeing the same twice does no harm. When there is no room, healthy traces are
+// left to the second look.
+func (t *tracker) touch(seen *storage.TouchedTrace) *tracked {
+	at, ok := t.of[seen.ID]
+	if !ok {
+		switch {
+		case len(t.free) > 0:
+			at = t.free[len(t.free)-1]
+			t.free = t.free[:len(t.free)-1]
+		case len(t.traces) < t.most || seen.Suspect:
+			at = int32(len(t.traces))
+			t.traces = append(t.traces, tracked{})
+		default:
+			return nil
+		}
+		t.of[seen.ID] = at
+		t.traces[at] = tracked{id: seen.ID, firstMs: seen.FirstMs, lastMs: seen.LastMs, startNs: seen.StartNs}
+	}
+	k := &t.traces[at]
+	k.rows += seen.Rows
+	k.firstMs, k.lastMs, k.startNs = min(k.firstMs, seen.FirstMs), max(k.lastMs, seen.LastMs), min(k.startNs, seen.StartNs)
+	k.suspect = k.suspect || seen.Suspect
+	return k
+}
+
+// judged says what a trace was judged on.
+func (t *tracker) judged(s *storage.JudgedState) {
+	if at, ok := t.of[s.ID]; ok {
+		k := &t.traces[at]
+		k.version, k.judgedLastMs, k.judgedMs = max(k.version, s.Version), max(k.judgedLastMs, s.LastMs), max(k.judgedMs, s.JudgedMs)
+		k.judgedFirstMs, k.firstMs = s.FirstMs, min(k.firstMs, s.FirstMs)
+	}
+}
+
+// due are the traces that are to be judged now: those with a symptom, or a verdict, and spans that are not judged,
+// that have got no span for the quiet period or were waited for long enough. The earliest come first. It forgets
+// what is long over.
+func (t *tracker) due(nowMs int64) []tracked {
+	var list []tracked
+	for i := range t.traces {
+		k := &t.traces[i]
+		if k.id == (spans.TraceID{}) {
+			continue
+		}
+		wanted := (k.suspect || k.version > 0) && k.lastMs > k.judgedLastMs
+		switch {
+		case wanted && (k.lastMs <= nowMs-t.quietMs || max(k.firstMs, k.judgedMs) <= nowMs-t.waitMs):
+			list = append(list, *k)
+		case !wanted && k.lastMs <= nowMs-t.keepMs:
+			delete(t.of, k.id)
+			*k = tracked{}
+			t.free = append(t.free, int32(i))
+		}
+	}
+	sortByTime(list)
+	return list
+}
+
+// forgetAll begins anew.
+func (t *tracker) forgetAll() {
+	clear(t.of)
+	t.traces, t.free = t.traces[:0], t.free[:0]
+}

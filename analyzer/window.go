@@ -1,0 +1,111 @@
+package analyzer
+
+import (
+	"context"
+	"time"
+
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/spans"
+)
+
+// Everything that was stored is looked through a second time once it has had the time to settle, window by window:
+// what is not judged, or not on all its spans, is judged then. That finds late spans, and what was stored while no
+// analyzer ran.
+
+// catchUpStep is how much of the past is looked through at once.
+const catchUpStep = 10 * time.Minute
+
+// catchUpEvery is how often the second look goes on. Each looks around its window for other spans of the same
+// traces, as far as they are waited for: in windows shorter than that, most would be looked at many times.
+func catchUpEvery(c *Config) time.Duration { return c.WaitMax + c.Quiet }
+
+// catchUp looks through the next window, and records how far it has come.
+func (a *Analyzer) catchUp(ctx context.Context) (more bool, err error) {
+	slice := a.slice()
+	if slice.Of == 0 {
+		return false, nil
+	}
+	now, err := a.store.ServerTime(ctx)
+	if err != nil {
+		return false, err
+	}
+	from, err := a.store.ScannedTo(ctx, slice)
+	if err != nil {
+		return false, err
+	}
+	a.metrics.lookedTo.Set(float64(from.UnixMilli()) / 1000)
+	end := now.Add(-a.cfg.recent())
+	to := from.Add(catchUpStep)
+	if to.After(end) {
+		to = end
+	}
+	if !to.After(from) {
+		return false, nil
+	}
+	w := window{from: from, to: to, slice: slice, around: a.cfg.WaitMax + a.cfg.Quiet}
+	if err := a.judgeWindow(ctx, &w, now, judging{workers: 1, gentle: true, yield: true}); err != nil {
+		return false, err
+	}
+	return to.Before(end), a.store.SetScannedTo(ctx, slice, to)
+}
+
+// window is a time of which all traces are to be judged.
+type window struct {
+	from, to time.Time
+	byStart  bool
+	around   time.Duration
+	slice    storage.Slice
+	// again judges what has an up-to-date verdict, too.
+	again bool
+}
+
+// judgeWindow judges the traces of a window that are not judged on all that is stored of them. Those that still get
+// spans are left to the judgement of fresh ones.
+func (a *Analyzer) judgeWindow(ctx context.Context, w *window, now time.Time, how judging) error {
+	var list []tracked
+	var ids []spans.TraceID
+	began := time.Now()
+	err := a.store.Touched(ctx, storage.TouchQuery{
+		From: w.from, To: w.to, ByStart: w.byStart, Around: w.around, Scope: a.cfg.Scope, Slow: a.slow(), Slice: w.slice, Gentle: how.gentle,
+	}, func(t *storage.TouchedTrace) {
+		list = append(list, tracked{id: t.ID, rows: t.Rows, firstMs: t.FirstMs, lastMs: t.LastMs, startNs: t.StartNs, suspect: t.Suspect})
+		ids = append(ids, t.ID)
+	})
+	a.metrics.took("select", began)
+	if err != nil {
+		return err
+	}
+	began = time.Now()
+	states := make(map[spans.TraceID]storage.JudgedState)
+	if err := a.store.Judged(ctx, ids, func(s *storage.JudgedState) { states[s.ID] = *s }); err != nil {
+		return err
+	}
+	a.metrics.took("select", began)
+	due := list[:0]
+	for _, k := range list {
+		s, judged := states[k.id]
+		if a.due(w, now, &k, &s, judged) {
+			if judged {
+				k.version, k.judgedFirstMs, k.firstMs = s.Version, s.FirstMs, min(k.firstMs, s.FirstMs)
+			}
+			due = append(due, k)
+		}
+	}
+	sortByTime(due)
+	return a.judge(ctx, due, how)
+}
+
+func (a *Analyzer) due(w *window, now time.Time, k *tracked, s *storage.JudgedState, judged bool) bool {
+	fresh := k.lastMs > now.Add(-a.cfg.Quiet).UnixMilli() && max(k.firstMs, s.JudgedMs) > now.Add(-a.cfg.WaitMax).UnixMilli()
+	switch {
+	case fresh:
+		return false
+	case !judged:
+		return k.suspect
+	case w.again:
+		return true
+	}
+	// What was judged on spans from before what is looked at here cannot be counted here.
+	comparable := w.byStart || s.FirstMs >= w.from.Add(-w.around).UnixMilli()
+	return k.lastMs > s.LastMs || comparable && k.rows != s.Rows
+}

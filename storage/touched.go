@@ -1,0 +1,241 @@
+package storage
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/whosehop/whosehop/storage/native"
+	"github.com/whosehop/whosehop/storage/spans"
+)
+
+// Scope is which traces are worth a judgement.
+type Scope uint8
+
+// The scopes: traces with a failing span; those and the slow ones; all.
+const (
+	Failing Scope = iota
+	Slow
+	All
+)
+
+// Slice is a part of all traces, by the hash of their ids: part Index of Of.
+type Slice struct{ Index, Of int }
+
+// TouchQuery asks which traces got spans, and what is known of them without reading them.
+type TouchQuery struct {
+	// From and To bound the time in which a trace must have got a span: when it was stored, or with ByStart when it
+	// began.
+	From, To time.Time
+	ByStart  bool
+	// Around is how much time before and behind is looked at as well, for spans of the same traces.
+	Around time.Duration
+	Scope  Scope
+	// Slow are the operations of which it is known what is too slow: an entry or a consumer that takes longer is
+	// suspect as well, unless the scope is Failing.
+	Slow  []SlowOperation
+	Slice Slice
+	// Gentle leaves ClickHouse to others who ask at the same time.
+	Gentle bool
+}
+
+// SlowOperation is an operation, and what it hardly ever takes longer than.
+type SlowOperation struct {
+	Service, Name string
+	OverNs        int64
+}
+
+// TouchedTrace is what was found of a trace in the time that was looked at. First and Last are when spans
+// were stored.
+type TouchedTrace struct {
+	ID              spans.TraceID
+	Rows            int64
+	FirstMs, LastMs int64
+	StartNs         int64 // of the earliest span
+	Suspect         bool
+}
+
+// gentle lets statements that others wait for go first.
+var gentle = []native.Setting{{Key: "max_threads", Value: "1"}, {Key: "priority", Value: "5"}}
+
+// Touched calls add for every trace. What add is given is used again.
+func (db *DB) Touched(ctx context.Context, q TouchQuery, add func(*TouchedTrace)) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	column := "IngestTime"
+	if q.ByStart {
+		column = "Timestamp"
+	}
+	var where strings.Builder
+	fmt.Fprintf(&where, "%s >= '%s' AND TraceId != ''", column, stamp(q.From.Add(-q.Around)))
+	if !q.To.IsZero() {
+		fmt.Fprintf(&where, " AND %s < '%s'", column, stamp(q.To.Add(q.Around)))
+	}
+	if q.Slice.Of > 1 {
+		fmt.Fprintf(&where, " AND cityHash64(TraceId) %% %d = %d", q.Slice.Of, q.Slice.Index)
+	}
+	having := ""
+	if q.Around > 0 {
+		having = fmt.Sprintf(" HAVING countIf(%s >= '%s' AND %s < '%s') > 0", column, stamp(q.From), column, stamp(q.To))
+	}
+	var ids []spans.TraceID
+	var rows, first, last, start []int64
+	var suspect []bool
+	columns := []native.Column{
+		native.TraceIDColumn("id", &ids), native.Int64Column("rows", &rows), native.Int64Column("first", &first),
+		native.Int64Column("last", &last), native.Int64Column("start", &start), native.BoolColumn("suspect", &suspect),
+	}
+	body := "SELECT TraceId AS id, toInt64(count()) AS rows, toUnixTimestamp64Milli(min(IngestTime)) AS first, toUnixTimestamp64Milli(max(IngestTime)) AS last, " +
+		"toUnixTimestamp64Nano(min(Timestamp)) AS start, toUInt8(max(" + suspectSQL(&q) + ")) AS suspect FROM otel_traces WHERE " + where.String() +
+		" GROUP BY TraceId" + having
+	var settings []native.Setting
+	if q.Gentle {
+		settings = gentle
+	}
+	var t TouchedTrace
+	err := db.with(ctx, func(c *native.Conn) error {
+		return c.Select(ctx, body, nil, columns, func(n int) error {
+			for i := range n {
+				if ids[i] == (spans.TraceID{}) {
+					continue // written by somebody else, and not a trace id
+				}
+				t = TouchedTrace{ID: ids[i], Rows: rows[i], FirstMs: first[i], LastMs: last[i], StartNs: start[i], Suspect: suspect[i]}
+				add(&t)
+			}
+			return nil
+		}, settings...)
+	})
+	return wrap("look for traces", err)
+}
+
+// suspectSQL is the condition on a span that makes its trace worth a judgement.
+func suspectSQL(q *TouchQuery) string {
+	if q.Scope == All {
+		return "1"
+	}
+	if q.Scope == Failing || len(q.Slow) == 0 {
+		return "Suspect"
+	}
+	least := q.Slow[0].OverNs
+	var names, over strings.Builder
+	for i, s := range q.Slow {
+		if i > 0 {
+			names.WriteByte(',')
+			over.WriteByte(',')
+		}
+		names.WriteString(quoteText(s.Service + "\x00" + s.Name))
+		fmt.Fprint(&over, max(0, s.OverNs))
+		least = min(least, s.OverNs)
+	}
+	// The cheap conditions first: hardly any span gets to the last.
+	return fmt.Sprintf("Suspect OR (Duration > %d AND (ParentSpanId = '' OR SpanKind IN ('Consumer', 'SPAN_KIND_CONSUMER')) AND "+
+		"Duration > transform(concat(ServiceName, '\\0', SpanName), [%s], [%s], toUInt64(18446744073709551615)))", max(0, least), names.String(), over.String())
+}
+
+// JudgedState is what the newest verdict of a trace was judged on.
+type JudgedState struct {
+	ID              spans.TraceID
+	Version, Rows   int64
+	FirstMs, LastMs int64
+	JudgedMs        int64
+}
+
+// Judged calls add for each of the traces that have a verdict.
+func (db *DB) Judged(ctx context.Context, ids []spans.TraceID, add func(*JudgedState)) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	var found []spans.TraceID
+	var version, rows, first, last, at []int64
+	columns := []native.Column{
+		native.TraceIDColumn("trace", &found), native.Int64Column("version", &version), native.Int64Column("rows", &rows),
+		native.Int64Column("first", &first), native.Int64Column("last", &last), native.Int64Column("at", &at),
+	}
+	const body = `SELECT TraceId AS trace, toInt64(max(Version)) AS version, toInt64(argMax(SpanRows, (Version, JudgedAt))) AS rows,
+		toUnixTimestamp64Milli(argMax(FirstIngest, (Version, JudgedAt))) AS first, toUnixTimestamp64Milli(argMax(LastIngest, (Version, JudgedAt))) AS last,
+		toUnixTimestamp64Milli(max(JudgedAt)) AS at FROM verdicts WHERE TraceId IN ids GROUP BY TraceId`
+	var s JudgedState
+	err := db.with(ctx, func(c *native.Conn) error {
+		return c.Select(ctx, body, idsOf(ids), columns, func(n int) error {
+			for i := range n {
+				s = JudgedState{ID: found[i], Version: version[i], Rows: rows[i], FirstMs: first[i], LastMs: last[i], JudgedMs: at[i]}
+				add(&s)
+			}
+			return nil
+		})
+	})
+	return wrap("look for verdicts", err)
+}
+
+// idsOf makes the table of trace ids that comes with a question.
+func idsOf(ids []spans.TraceID) *native.IDs {
+	table := &native.IDs{Column: "id", Rows: len(ids)}
+	for i := range ids {
+		table.Values = hex.AppendEncode(append(table.Values, 2*uint8(len(ids[i]))), ids[i][:])
+	}
+	return table
+}
+
+func quoteText(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`, "\x00", `\0`).Replace(s) + "'"
+}
+
+// progressName is the name of the record of how far a slice of all traces was judged.
+func progressName(s Slice) string { return fmt.Sprintf("judged %d/%d", s.Index, s.Of) }
+
+// ScannedTo is the ingest time before which all of a slice has been judged: by who judged the same slice before,
+// or by others among whom all traces were divided. Without any record it is the earliest ingest time there is.
+func (db *DB) ScannedTo(ctx context.Context, slice Slice) (at time.Time, err error) {
+	rows, err := db.conn.Query(ctx, "SELECT Name, max(ScannedTo) FROM analyzer_progress WHERE startsWith(Name, 'judged ') GROUP BY Name")
+	if err != nil {
+		return at, wrap("read how far the analyzer has come", err)
+	}
+	defer func() { _ = rows.Close() }()
+	type division struct {
+		slices int
+		least  time.Time
+	}
+	all := make(map[int]division)
+	for rows.Next() {
+		var name string
+		var to time.Time
+		if err := rows.Scan(&name, &to); err != nil {
+			return at, wrap("read how far the analyzer has come", err)
+		}
+		var s Slice
+		if _, err := fmt.Sscanf(name, "judged %d/%d", &s.Index, &s.Of); err != nil {
+			continue
+		}
+		if s == slice {
+			at = to
+		}
+		d := all[s.Of]
+		if d.slices == 0 || to.Before(d.least) {
+			d.least = to
+		}
+		d.slices++
+		all[s.Of] = d
+	}
+	if err := rows.Err(); err != nil {
+		return at, wrap("read how far the analyzer has come", err)
+	}
+	for of, d := range all {
+		if d.slices == of && d.least.After(at) {
+			at = d.least
+		}
+	}
+	if at.IsZero() {
+		err = db.conn.QueryRow(ctx, "SELECT if(count() = 0, now64(3), min(IngestTime)) FROM otel_traces").Scan(&at)
+	}
+	return at, wrap("read how far the analyzer has come", err)
+}
+
+// SetScannedTo records how far a slice has been judged.
+func (db *DB) SetScannedTo(ctx context.Context, slice Slice, at time.Time) error {
+	return wrap("record how far the analyzer has come",
+		db.conn.Exec(ctx, "INSERT INTO analyzer_progress (Name, ScannedTo) VALUES (?, ?)", progressName(slice), stamp(at)))
+}
