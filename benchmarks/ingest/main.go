@@ -72,7 +72,7 @@ func main() {
 		if !ok {
 			log.Fatalf("shape %q is not known", name)
 		}
-		payload := load.New(s.spans)
+		payload := load.New(load.Config{SpansPerRequest: s.spans})
 		results := make(map[string][]measured)
 		for round := range *rounds {
 			for i := range contenders { // who begins changes

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -22,10 +21,10 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/whosehop/whosehop/benchmarks/load"
-	"github.com/whosehop/whosehop/otlp"
+	"github.com/whosehop/whosehop/benchmarks/process"
+	"github.com/whosehop/whosehop/benchmarks/store"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/native"
-	"github.com/whosehop/whosehop/storage/server"
 	"github.com/whosehop/whosehop/storage/spans"
 )
 
@@ -36,32 +35,17 @@ func run(ctx context.Context, o *options, contender string, payload *load.Payloa
 		return m, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	engine, err := server.Start(ctx, server.Config{Dir: dir, Engine: o.engine, MemoryBytesMax: 8 << 30}, slog.New(slog.DiscardHandler))
+	engine, err := store.Start(ctx, dir, o.engine)
 	if err != nil {
 		return m, err
 	}
-	defer func() { _ = engine.Stop(ctx) }()
+	defer engine.Stop(ctx)
 	database := "whosehop"
 	if strings.HasPrefix(contender, "peer") {
 		database = "peer"
 	}
-	dsn, err := url.Parse(engine.DSN())
-	if err != nil {
-		return m, err
-	}
-	dsn.Path = database
-	options, err := clickhouse.ParseDSN(dsn.String())
-	if err != nil {
-		return m, err
-	}
-	options.Auth.Database = "default"
-	conn, err := clickhouse.Open(options)
-	if err != nil {
-		return m, err
-	}
-	defer func() { _ = conn.Close() }()
 	if contender == "blocks" {
-		return runBlocks(ctx, dsn.String(), engine.PID(), conn, payload, o.spans)
+		return runBlocks(ctx, engine, payload, o.spans)
 	}
 	grpcPort, err := freePort()
 	if err != nil {
@@ -71,10 +55,14 @@ func run(ctx context.Context, o *options, contender string, payload *load.Payloa
 	var cmd *exec.Cmd
 	if database == "peer" {
 		cmd = exec.CommandContext(ctx, o.peer, "--config", filepath.Join(o.peerConfig, strings.TrimPrefix(contender, "peer-")+".yaml"))
+		dsn, err := url.Parse(engine.DSN(database))
+		if err != nil {
+			return m, err
+		}
 		password, _ := dsn.User.Password()
 		cmd.Env = append(os.Environ(), "PEER_GRPC="+address, "PEER_CLICKHOUSE=clickhouse://"+dsn.Host, "PEER_USER="+dsn.User.Username(), "PEER_PASSWORD="+password)
 	} else {
-		cmd = exec.CommandContext(ctx, o.whosehop, "collector", "--storage-dsn", dsn.String(), "--collector-grpc", address, "--collector-http", "127.0.0.1:0",
+		cmd = exec.CommandContext(ctx, o.whosehop, "collector", "--storage-dsn", engine.DSN(database), "--collector-grpc", address, "--collector-http", "127.0.0.1:0",
 			"--collector-health", "127.0.0.1:0", "--collector-spool-dir", filepath.Join(dir, "spool"))
 	}
 	var said bytes.Buffer
@@ -90,11 +78,11 @@ func run(ctx context.Context, o *options, contender string, payload *load.Payloa
 	if err := await(ctx, address); err != nil {
 		return m, fmt.Errorf("%w: %s", err, said.String())
 	}
-	pipeline, err := measure(cmd.Process.Pid)
+	pipeline, err := process.Measure(cmd.Process.Pid)
 	if err != nil {
 		return m, err
 	}
-	store, err := measure(engine.PID())
+	clickHouse, err := process.Measure(engine.PID())
 	if err != nil {
 		return m, err
 	}
@@ -103,31 +91,31 @@ func run(ctx context.Context, o *options, contender string, payload *load.Payloa
 	if err != nil {
 		return m, fmt.Errorf("%w: %s", err, said.String())
 	}
-	if err := awaitRows(ctx, conn, database, sent); err != nil {
+	if err := awaitRows(ctx, engine.Conn, database, sent); err != nil {
 		return m, fmt.Errorf("%w: %s", err, said.String())
 	}
 	m.rate = float64(sent) / time.Since(begin).Seconds()
-	if m.pipelineMB, err = pipeline.peakMB(); err != nil {
+	if m.pipelineMB, err = pipeline.PeakMB(); err != nil {
 		return m, err
 	}
-	if m.engineMB, err = store.peakMB(); err != nil {
+	if m.engineMB, err = clickHouse.PeakMB(); err != nil {
 		return m, err
 	}
 	m.ackMedian, m.ackP99 = acks.quantile(.5), acks.quantile(.99)
 	m.refused = refused
-	if err := m.settle(ctx, conn, database, sent, store); err != nil {
+	if err := m.settle(ctx, engine, database, sent, clickHouse); err != nil {
 		return m, fmt.Errorf("%w: %s", err, said.String())
 	}
-	used, err := pipeline.cpu()
+	used, err := pipeline.CPU()
 	m.pipelineCPU = perSpan(used, sent)
 	return m, err
 }
 
 // runBlocks inserts ready-made blocks: what whosehop's collector would send, made before it is measured, and
 // packed with LZ4 on the way, as a driver does.
-func runBlocks(ctx context.Context, dsn string, enginePID int, conn clickhouse.Conn, payload *load.Payload, total int) (m measured, err error) {
+func runBlocks(ctx context.Context, engine *store.Store, payload *load.Payload, total int) (m measured, err error) {
 	const rows, inFlight = 65_000, 2
-	db, err := storage.Open(ctx, dsn, slog.New(slog.DiscardHandler))
+	db, err := engine.Open(ctx, "whosehop")
 	if err != nil {
 		return m, err
 	}
@@ -137,19 +125,14 @@ func runBlocks(ctx context.Context, dsn string, enginePID int, conn clickhouse.C
 	}
 	var blocks []native.Packed
 	var block spans.Block
-	var buffer []byte
+	source := payload.Source()
 	encoder := new(native.Encoder)
 	sent := 0
-	for request := 0; sent < total; {
-		block.Reset()
-		for block.Len() < rows {
-			buffer = payload.Fresh(buffer, request)
-			request++
-			if _, err := otlp.Decode(buffer, &block); err != nil {
-				return m, err
-			}
+	for sent < total {
+		if err := source.Fill(&block, rows); err != nil {
+			return m, err
 		}
-		p := native.Packed{ID: uint64(request), At: time.Now()}
+		p := native.Packed{ID: uint64(source.Taken()), At: time.Now()}
 		encoder.Encode(&block, &p)
 		if p.Frames, err = io.ReadAll(compress.NewReader(bytes.NewReader(p.Frames))); err != nil && !errors.Is(err, io.EOF) {
 			return m, err
@@ -157,11 +140,11 @@ func runBlocks(ctx context.Context, dsn string, enginePID int, conn clickhouse.C
 		blocks = append(blocks, p)
 		sent += p.Rows
 	}
-	self, err := measure(os.Getpid())
+	self, err := process.Measure(os.Getpid())
 	if err != nil {
 		return m, err
 	}
-	engine, err := measure(enginePID)
+	clickHouse, err := process.Measure(engine.PID())
 	if err != nil {
 		return m, err
 	}
@@ -200,39 +183,39 @@ func runBlocks(ctx context.Context, dsn string, enginePID int, conn clickhouse.C
 		}
 	}
 	m.rate = float64(sent) / time.Since(begin).Seconds()
-	used, err := self.cpu()
+	used, err := self.CPU()
 	if err != nil {
 		return m, err
 	}
 	m.pipelineCPU = perSpan(used, sent)
-	if m.engineMB, err = engine.peakMB(); err != nil {
+	if m.engineMB, err = clickHouse.PeakMB(); err != nil {
 		return m, err
 	}
-	return m, m.settle(ctx, conn, "whosehop", sent, engine)
+	return m, m.settle(ctx, engine, "whosehop", sent, clickHouse)
 }
 
 // settle waits until nothing is merged any more, holds what is stored against what was sent, and then asks
 // for the bytes after all is merged.
-func (m *measured) settle(ctx context.Context, conn clickhouse.Conn, database string, sent int, engine *process) error {
+func (m *measured) settle(ctx context.Context, engine *store.Store, database string, sent int, clickHouse *process.Process) error {
 	var checked time.Duration // what looking at the rows took of ClickHouse
 	var rows, distinct uint64
 	for deadline := time.Now().Add(stalledMax); ; {
-		if err := awaitQuiet(ctx, conn, database); err != nil {
+		if _, err := engine.AwaitQuiet(ctx, database); err != nil {
 			return err
 		}
-		used, err := engine.cpu()
+		used, err := clickHouse.CPU()
 		if err != nil {
 			return err
 		}
 		m.engineCPU = perSpan(used-checked, sent)
-		if err := conn.QueryRow(ctx, "SELECT count(), uniqExact(TraceId, SpanId) FROM "+database+".otel_traces").Scan(&rows, &distinct); err != nil {
+		if err := engine.Conn.QueryRow(ctx, "SELECT count(), uniqExact(TraceId, SpanId) FROM "+database+".otel_traces").Scan(&rows, &distinct); err != nil {
 			return err
 		}
 		if distinct >= uint64(sent) || time.Now().After(deadline) {
 			break
 		}
 		// The rest is still on its way: some were stored twice, so that awaitRows was content too early.
-		after, err := engine.cpu()
+		after, err := clickHouse.CPU()
 		if err != nil {
 			return err
 		}
@@ -244,53 +227,24 @@ func (m *measured) settle(ctx context.Context, conn clickhouse.Conn, database st
 	if distinct != uint64(sent) || m.twice != 0 && database == "whosehop" {
 		return fmt.Errorf("%d rows are stored, of %d different spans, where %d were sent", rows, distinct, sent)
 	}
-	return m.merge(ctx, conn, database, rows)
-}
-
-// awaitQuiet returns when for five seconds nothing was merged and there were no new parts.
-func awaitQuiet(ctx context.Context, conn clickhouse.Conn, database string) error {
-	const quietFor = 10 // polls of half a second
-	var parts, merges uint64
-	for quiet := 0; quiet < quietFor; quiet++ {
-		var now uint64
-		if err := conn.QueryRow(ctx, "SELECT (SELECT count() FROM system.merges), count() FROM system.parts WHERE active AND database = ?", database).Scan(&merges, &now); err != nil {
-			return err
-		}
-		if merges > 0 || now != parts {
-			quiet, parts = 0, now
-		}
-		time.Sleep(500 * time.Millisecond)
-	}
-	return nil
+	return m.merge(ctx, engine, database, rows)
 }
 
 // merge merges all that there is and sees how much that is.
-func (m *measured) merge(ctx context.Context, conn clickhouse.Conn, database string, stored uint64) error {
-	var mergedRows uint64
-	if err := conn.QueryRow(ctx, "SELECT sum(value) FROM system.events WHERE event = 'MergedRows'").Scan(&mergedRows); err != nil {
+func (m *measured) merge(ctx context.Context, engine *store.Store, database string, stored uint64) error {
+	var mergedRows, bytes uint64
+	if err := engine.Conn.QueryRow(ctx, "SELECT sum(value) FROM system.events WHERE event = 'MergedRows'").Scan(&mergedRows); err != nil {
 		return err
 	}
 	m.merged = float64(mergedRows) / float64(stored)
-	rows, err := conn.Query(ctx, "SELECT name FROM system.tables WHERE database = ? AND engine LIKE '%MergeTree'", database)
-	if err != nil {
+	if err := engine.MergeAll(ctx, database); err != nil {
 		return err
 	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var table string
-		if err := rows.Scan(&table); err != nil {
-			return err
-		}
-		if err := conn.Exec(clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"max_execution_time": 600})), "OPTIMIZE TABLE "+database+"."+table+" FINAL"); err != nil {
-			return err
-		}
-	}
-	var bytes uint64
-	if err := conn.QueryRow(ctx, "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = ?", database).Scan(&bytes); err != nil {
+	if err := engine.Conn.QueryRow(ctx, "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = ?", database).Scan(&bytes); err != nil {
 		return err
 	}
 	m.bytes = float64(bytes) / float64(stored)
-	return rows.Err()
+	return nil
 }
 
 // stalledMax is longer than the exporter waits for an answer and then until it tries again.
@@ -312,6 +266,10 @@ func awaitRows(ctx context.Context, conn clickhouse.Conn, database string, want 
 		}
 	}
 	return fmt.Errorf("only %d rows are stored of %d spans", n, want)
+}
+
+func perSpan(used time.Duration, spans int) float64 {
+	return float64(used.Nanoseconds()) / 1000 / float64(spans)
 }
 
 func freePort() (int, error) {

@@ -63,7 +63,7 @@ func TestWhatIsRefusedIsSentAgainWhenTheRefusalSays(t *testing.T) {
 		}
 		return []byte{0x0a, 0}, nil // an empty partial success is a full one
 	})
-	sent, acks, refused, err := send(t.Context(), address, load.New(8), shape{8, 1}, 20)
+	sent, acks, refused, err := send(t.Context(), address, load.New(load.Config{SpansPerRequest: 8}), shape{8, 1}, 20)
 	if err != nil || sent != 24 || refused != 2 || len(acks.times) != 3 {
 		t.Fatalf("sent %d, refused %d, %d acknowledged, %v", sent, refused, len(acks.times), err)
 	}
@@ -77,7 +77,7 @@ func TestSpansThatAreLeftOutAreAnError(t *testing.T) {
 		"partial success": func(int) ([]byte, error) { return []byte{0x0a, 2, 0x08, 1}, nil },
 		"bad request":     func(int) ([]byte, error) { return nil, status.Error(codes.InvalidArgument, "bad") },
 	} {
-		if _, _, _, err := send(t.Context(), serve(t, answer), load.New(8), shape{8, 1}, 8); err == nil {
+		if _, _, _, err := send(t.Context(), serve(t, answer), load.New(load.Config{SpansPerRequest: 8}), shape{8, 1}, 8); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

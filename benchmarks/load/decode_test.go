@@ -19,7 +19,7 @@ func fill(b *testing.B, block *spans.Block, requests [][]byte) {
 }
 
 func requests() (list [][]byte) {
-	p := New(512)
+	p := New(Config{SpansPerRequest: 512})
 	for i := range 96 {
 		list = append(list, p.Fresh(nil, i))
 	}

@@ -1,9 +1,10 @@
-// Package load makes OTLP trace requests as real services send them: 8 services, 25 spans a trace, about
-// 12 attributes a span, one trace in fifty failing, some 530 bytes a span. They are serialised once; each
-// time that one is taken its ids and times are made fresh.
+// Package load makes OTLP trace requests as real services send them: 8 services, about 12 attributes a span, some
+// 530 bytes a span; if nothing else is said 25 spans a trace and one trace in fifty failing. They are serialised
+// once; each time that one is taken its ids and times are made fresh.
 package load
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -16,16 +17,25 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
+// Config says what requests are like. What is 0 has the value that is said.
+type Config struct {
+	SpansPerRequest int
+	SpansPerTrace   int // 25, and no fewer
+	FailingEvery    int // one trace in so many fails: 50
+	// Whole leaves no span of a trace out: each service's last request of a round through the payload is smaller.
+	Whole bool
+}
+
 const (
-	// SpansPerTrace is how many spans each trace has.
-	SpansPerTrace = 25
-	traces        = 8192
+	spansPerChain = 24
+	chainHops     = 6
+	spansPerRound = 8192 * 25 // as many as Whole keeps; without it a hundredth is left out
 )
 
 // Payload is requests of one size. It is safe for concurrent use.
 type Payload struct {
-	templates       []template
-	spansPerRequest int
+	templates      []template
+	traces, failed int
 }
 
 // template is a serialised request and where in it the parts lie that are made fresh.
@@ -38,35 +48,51 @@ type template struct {
 }
 
 // New makes a payload; one request is of one service, as an SDK sends it.
-func New(spansPerRequest int) *Payload {
-	p := &Payload{spansPerRequest: spansPerRequest}
+func New(cfg Config) *Payload {
+	cfg.SpansPerTrace = cmp.Or(cfg.SpansPerTrace, 25)
+	cfg.FailingEvery = cmp.Or(cfg.FailingEvery, 50)
+	if cfg.SpansPerTrace < 1+spansPerChain {
+		panic(fmt.Sprintf("traces of %d spans", cfg.SpansPerTrace))
+	}
+	p := &Payload{traces: spansPerRound / cfg.SpansPerTrace}
 	random := rand.New(rand.NewPCG(7, 11))
 	queues := make([]*request, len(services))
 	for i := range services {
 		queues[i] = newRequest(random, i)
 	}
-	for t := range traces {
-		for _, s := range plan(random, t) {
+	for t := range p.traces {
+		failed := t%cfg.FailingEvery == 0
+		if failed {
+			p.failed++
+		}
+		for _, s := range plan(random, t, cfg.SpansPerTrace, failed) {
 			q := queues[s.service]
 			q.add(random, &s)
-			if q.scope.Spans().Len() == spansPerRequest {
+			if q.scope.Spans().Len() == cfg.SpansPerRequest {
 				p.templates = append(p.templates, q.template())
 				queues[s.service] = newRequest(random, s.service)
 			}
 		}
 	}
+	for _, q := range queues {
+		if cfg.Whole && q.scope.Spans().Len() > 0 {
+			p.templates = append(p.templates, q.template())
+		}
+	}
 	return p
 }
 
-// Len is how many different requests there are, ids and times aside.
+// Len is how many different requests there are, ids and times aside: one round.
 func (p *Payload) Len() int { return len(p.templates) }
 
-// SpansPerRequest is what New was given.
-func (p *Payload) SpansPerRequest() int { return p.spansPerRequest }
+// Traces is how many traces there are in a round, and how many of them fail.
+func (p *Payload) Traces() (all, failed int) { return p.traces, p.failed }
 
 // Fresh writes request i into dst[:0]. Requests of one round through the payload belong to the same
 // traces; those of different rounds have nothing in common.
-func (p *Payload) Fresh(dst []byte, i int) []byte {
+func (p *Payload) Fresh(dst []byte, i int) []byte { return p.fresh(dst, i, time.Now()) }
+
+func (p *Payload) fresh(dst []byte, i int, sent time.Time) []byte {
 	t := &p.templates[i%len(p.templates)]
 	round := uint64(i / len(p.templates))
 	mixA, mixB := mix(round*2+1), mix(round*2+2)
@@ -78,7 +104,7 @@ func (p *Payload) Fresh(dst []byte, i int) []byte {
 	for _, at := range t.spanIDs {
 		binary.LittleEndian.PutUint64(dst[at:], binary.LittleEndian.Uint64(dst[at:])^mixB)
 	}
-	now := uint64(time.Now().UnixNano())
+	now := uint64(sent.UnixNano())
 	for _, at := range t.times {
 		binary.LittleEndian.PutUint64(dst[at:], now-binary.LittleEndian.Uint64(dst[at:]))
 	}
@@ -116,9 +142,10 @@ type planned struct {
 	database, client bool
 }
 
-// plan lays out one trace: the frontend calls six services, each with a client and a server span, and some
-// work or a query of its own.
-func plan(random *rand.Rand, number int) []planned {
+// plan lays out one trace: the frontend calls chains of six services at once, each call with a client and a server
+// span, and some work or a query of its own. Where the trace fails one chain does, from its last query up. A
+// last chain may be cut short.
+func plan(random *rand.Rand, number, size int, failed bool) []planned {
 	var trace [16]byte
 	binary.LittleEndian.PutUint64(trace[:], random.Uint64())
 	binary.LittleEndian.PutUint64(trace[8:], random.Uint64())
@@ -126,27 +153,29 @@ func plan(random *rand.Rand, number int) []planned {
 		binary.LittleEndian.PutUint64(b[:], random.Uint64())
 		return b
 	}
-	failed := number%50 == 0
 	begin := uint64(200_000_000 + random.IntN(1_800_000_000))
 	length := uint64(20_000_000 + random.IntN(150_000_000))
 	root := planned{service: 0, kind: ptrace.SpanKindServer, trace: trace, id: id(), start: begin, end: begin - length, failed: failed, operation: random.IntN(5), client: false}
 	root.name = operations[root.operation]
 	all := []planned{root}
-	caller := root
-	for k := 1; k <= 6; k++ {
-		callee := 1 + (k+number)%(len(services)-1)
-		start := caller.start - uint64(random.IntN(3_000_000))
-		took := (caller.start - caller.end) * uint64(50+random.IntN(40)) / 100
-		operation := random.IntN(4)
-		rpc := fmt.Sprintf("shop.%s.v1/%s", services[callee], methods[operation])
-		call := planned{service: caller.service, kind: ptrace.SpanKindClient, name: rpc, peer: callee, trace: trace, id: id(), parent: caller.id, start: start, end: start - took, failed: failed, operation: operation, client: true}
-		serve := planned{service: callee, kind: ptrace.SpanKindServer, name: rpc, peer: caller.service, trace: trace, id: id(), parent: call.id, start: start - took/20, end: start - took + took/20, failed: failed, operation: operation, client: true}
-		query := planned{service: callee, kind: ptrace.SpanKindClient, name: queries[operation], peer: callee, trace: trace, id: id(), parent: serve.id, start: serve.start - took/10, end: serve.start - took/2, failed: failed && k == 6, operation: operation, database: true}
-		work := planned{service: callee, kind: ptrace.SpanKindInternal, name: inner[operation], trace: trace, id: id(), parent: serve.id, start: serve.start - took/2, end: serve.end + took/20, operation: operation}
-		all = append(all, call, serve, query, work)
-		caller = serve
+	failing := number % ((size - 1) / spansPerChain)
+	for chain := 0; len(all) < size; chain++ {
+		caller, failed := root, failed && chain == failing
+		for k := 1; k <= chainHops; k++ {
+			callee := 1 + (k+number+chain)%(len(services)-1)
+			start := caller.start - uint64(random.IntN(3_000_000))
+			took := (caller.start - caller.end) * uint64(50+random.IntN(40)) / 100
+			operation := random.IntN(4)
+			rpc := fmt.Sprintf("shop.%s.v1/%s", services[callee], methods[operation])
+			call := planned{service: caller.service, kind: ptrace.SpanKindClient, name: rpc, peer: callee, trace: trace, id: id(), parent: caller.id, start: start, end: start - took, failed: failed, operation: operation, client: true}
+			serve := planned{service: callee, kind: ptrace.SpanKindServer, name: rpc, peer: caller.service, trace: trace, id: id(), parent: call.id, start: start - took/20, end: start - took + took/20, failed: failed, operation: operation, client: true}
+			query := planned{service: callee, kind: ptrace.SpanKindClient, name: queries[operation], peer: callee, trace: trace, id: id(), parent: serve.id, start: serve.start - took/10, end: serve.start - took/2, failed: failed && k == chainHops, operation: operation, database: true}
+			work := planned{service: callee, kind: ptrace.SpanKindInternal, name: inner[operation], trace: trace, id: id(), parent: serve.id, start: serve.start - took/2, end: serve.end + took/20, operation: operation}
+			all = append(all, call, serve, query, work)
+			caller = serve
+		}
 	}
-	return all
+	return all[:size]
 }
 
 var (

@@ -5,46 +5,36 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"flag"
 	"fmt"
 	"log"
-	"log/slog"
 	"math"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/whosehop/whosehop/benchmarks/exporter"
 	"github.com/whosehop/whosehop/benchmarks/load"
-	"github.com/whosehop/whosehop/otlp"
+	"github.com/whosehop/whosehop/benchmarks/store"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/native"
 	"github.com/whosehop/whosehop/storage/server"
 	"github.com/whosehop/whosehop/storage/spans"
 )
 
-// exporterSchema is what the exporter v0.161 makes, without a TTL.
-//
-//go:embed exporter.sql
-var exporterSchema string
-
 const day = 24 * time.Hour
 
 // staging gives spans the time of ingestion that they would have had, two minutes late at most: the table itself
 // takes the time at which it gets them.
-var staging = []string{
-	"CREATE DATABASE staging",
-	"CREATE TABLE staging.otel_traces ENGINE = Null EMPTY AS SELECT * FROM whosehop.otel_traces",
-	`CREATE MATERIALIZED VIEW staging.at_its_time TO whosehop.otel_traces AS
-		SELECT * REPLACE (toDateTime64(toStartOfInterval(Timestamp, INTERVAL 2 MINUTE) + INTERVAL 2 MINUTE, 3) AS IngestTime,
-			toDate(toStartOfInterval(Timestamp, INTERVAL 2 MINUTE) + INTERVAL 2 MINUTE) AS IngestDate) FROM staging.otel_traces`,
-}
+const staging = `CREATE DATABASE staging;
+CREATE TABLE staging.otel_traces ENGINE = Null EMPTY AS SELECT * FROM whosehop.otel_traces;
+CREATE MATERIALIZED VIEW staging.at_its_time TO whosehop.otel_traces AS
+	SELECT * REPLACE (toDateTime64(toStartOfInterval(Timestamp, INTERVAL 2 MINUTE) + INTERVAL 2 MINUTE, 3) AS IngestTime,
+		toDate(toStartOfInterval(Timestamp, INTERVAL 2 MINUTE) + INTERVAL 2 MINUTE) AS IngestDate) FROM staging.otel_traces`
 
 func main() {
 	if server.IsChild(os.Args) {
@@ -74,17 +64,12 @@ func run(ctx context.Context, engine, dir string, total, times, cold int) error 
 		defer func() { _ = os.RemoveAll(temporary) }()
 		dir = temporary
 	}
-	s, err := server.Start(ctx, server.Config{Dir: dir, Engine: engine, MemoryBytesMax: 10 << 30}, slog.New(slog.DiscardHandler))
+	s, err := store.Start(ctx, dir, engine)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = s.Stop(ctx) }()
-	dsn, err := url.Parse(s.DSN())
-	if err != nil {
-		return err
-	}
-	dsn.Path = "whosehop"
-	db, err := storage.Open(ctx, dsn.String(), slog.New(slog.DiscardHandler))
+	defer s.Stop(ctx)
+	db, err := s.Open(ctx, "whosehop")
 	if err != nil {
 		return err
 	}
@@ -92,34 +77,20 @@ func run(ctx context.Context, engine, dir string, total, times, cold int) error 
 	if err := db.Migrate(ctx, storage.Retention{}); err != nil {
 		return err
 	}
-	options, err := clickhouse.ParseDSN(dsn.String())
-	if err != nil {
-		return err
-	}
-	options.ReadTimeout = time.Hour
-	options.Settings = clickhouse.Settings{"max_execution_time": 3600}
-	conn, err := clickhouse.Open(options)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
 	if !filled {
-		if err := fillBoth(ctx, dsn, conn, total); err != nil {
+		if err := fillBoth(ctx, s, total); err != nil {
 			return err
 		}
 	}
-	return measure(ctx, conn, times, cold)
+	return measure(ctx, s, times, cold)
 }
 
-func fillBoth(ctx context.Context, dsn *url.URL, conn driver.Conn, total int) error {
+func fillBoth(ctx context.Context, s *store.Store, total int) error {
 	began := time.Now()
-	for _, statement := range staging {
-		if err := conn.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("%.60s: %w", statement, err)
-		}
+	if err := s.Run(ctx, staging); err != nil {
+		return err
 	}
-	dsn.Path = "staging"
-	door, err := storage.Open(ctx, dsn.String(), slog.New(slog.DiscardHandler))
+	door, err := s.Open(ctx, "staging")
 	if err != nil {
 		return err
 	}
@@ -128,32 +99,23 @@ func fillBoth(ctx context.Context, dsn *url.URL, conn driver.Conn, total int) er
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "whosehop's table is filled after %s\n", time.Since(began).Round(time.Second))
-	for statement := range strings.SplitSeq(exporterSchema, ";\n") {
-		if strings.TrimSpace(statement) != "" {
-			if err := conn.Exec(ctx, statement); err != nil {
-				return fmt.Errorf("%.60s: %w", statement, err)
-			}
-		}
+	if err := exporter.Fill(ctx, s); err != nil {
+		return err
 	}
 	fmt.Fprintf(os.Stderr, "the exporter's table is filled after %s\n", time.Since(began).Round(time.Second))
-	return settle(ctx, conn)
+	_, err = s.AwaitQuiet(ctx, "peer")
+	return err
 }
 
 // fill stores spans whose times are spread over the day before now, in the order of time.
 func fill(ctx context.Context, db *storage.DB, total int) error {
-	payload := load.New(512)
+	source := load.New(load.Config{SpansPerRequest: 512}).Source()
 	var block spans.Block
-	var buffer []byte
 	encoder := new(native.Encoder)
 	var p native.Packed
-	for sent, request := 0, 0; sent < total; {
-		block.Reset()
-		for block.Len() < 65_536 {
-			buffer = payload.Fresh(buffer, request)
-			request++
-			if _, err := otlp.Decode(buffer, &block); err != nil {
-				return err
-			}
+	for sent := 0; sent < total; {
+		if err := source.Fill(&block, 65_536); err != nil {
+			return err
 		}
 		back := int64(day) - int64(float64(day)*float64(sent)/float64(total))
 		spread := int64(float64(day) * 65_536 / float64(total))
@@ -162,7 +124,7 @@ func fill(ctx context.Context, db *storage.DB, total int) error {
 			block.StartNs[i] -= shift
 			block.EndNs[i] -= shift
 		}
-		p.ID, p.At = uint64(request), time.Now()
+		p.ID, p.At = uint64(source.Taken()), time.Now()
 		encoder.Encode(&block, &p)
 		if err := db.InsertBlock(ctx, &p, false); err != nil {
 			return err
@@ -176,24 +138,11 @@ func fill(ctx context.Context, db *storage.DB, total int) error {
 	return nil
 }
 
-func settle(ctx context.Context, conn driver.Conn) error {
-	for quiet := 0; quiet < 10; quiet++ {
-		var merges uint64
-		if err := conn.QueryRow(ctx, "SELECT count() FROM system.merges").Scan(&merges); err != nil {
-			return err
-		}
-		if merges > 0 {
-			quiet = 0
-		}
-		time.Sleep(500 * time.Millisecond)
-	}
-	return nil
-}
-
 // read is one read, as each table is asked for it.
 type read struct{ name, ours, theirs string }
 
-func measure(ctx context.Context, conn driver.Conn, times, cold int) error {
+func measure(ctx context.Context, s *store.Store, times, cold int) error {
+	conn := s.Conn
 	for _, table := range []string{"whosehop", "peer"} {
 		var rows, bytes, parts uint64
 		if err := conn.QueryRow(ctx, "SELECT sum(rows), sum(bytes_on_disk), count() FROM system.parts WHERE active AND database = ? AND table = 'otel_traces'", table).Scan(&rows, &bytes, &parts); err != nil {
@@ -203,20 +152,7 @@ func measure(ctx context.Context, conn driver.Conn, times, cold int) error {
 	}
 	const columns = "Timestamp, TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, ResourceAttributes, SpanAttributes, Duration, StatusCode, StatusMessage, Events.Name, Events.Attributes"
 	ids := func(where string) ([]string, error) {
-		rows, err := conn.Query(ctx, "SELECT DISTINCT TraceId FROM otel_traces WHERE "+where+" LIMIT 1000")
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = rows.Close() }()
-		var list []string
-		for rows.Next() {
-			var id string
-			if err := rows.Scan(&id); err != nil {
-				return nil, err
-			}
-			list = append(list, "'"+id+"'")
-		}
-		return list, rows.Err()
+		return s.Strings(ctx, "SELECT DISTINCT concat('''', TraceId, '''') FROM whosehop.otel_traces WHERE "+where+" LIMIT 1000")
 	}
 	fresh, err := ids("StatusCode = 'Error' AND Timestamp > now() - INTERVAL 1 HOUR AND Timestamp < now() - INTERVAL 10 MINUTE")
 	if err != nil {

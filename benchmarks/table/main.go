@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"log"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,10 +14,10 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/whosehop/whosehop/benchmarks/load"
-	"github.com/whosehop/whosehop/otlp"
+	"github.com/whosehop/whosehop/benchmarks/process"
+	"github.com/whosehop/whosehop/benchmarks/store"
 	"github.com/whosehop/whosehop/storage/native"
 	"github.com/whosehop/whosehop/storage/server"
 	"github.com/whosehop/whosehop/storage/spans"
@@ -34,7 +33,7 @@ func main() {
 	columns := flag.Bool("columns", false, "print bytes by column")
 	table := flag.String("table", "otel_traces", "the table to insert into")
 	flag.Parse()
-	payload := load.New(512)
+	payload := load.New(load.Config{SpansPerRequest: 512})
 	fmt.Printf("%-28s %9s %9s %9s %8s %7s %7s\n", "variant", "encode us", "insert us", "merge us", "B/span", "parts", "wire B")
 	for _, file := range flag.Args() {
 		if err := run(file, *engine, *table, payload, *total, *rows, *columns); err != nil {
@@ -54,27 +53,17 @@ func run(file, engine, table string, payload *load.Payload, total, rows int, col
 		return err
 	}
 	defer os.RemoveAll(dir)
-	s, err := server.Start(ctx, server.Config{Dir: dir, Engine: engine, MemoryBytesMax: 8 << 30}, slog.New(slog.DiscardHandler))
+	s, err := store.Start(ctx, dir, engine)
 	if err != nil {
 		return err
 	}
 	defer s.Stop(ctx)
-	options, err := clickhouse.ParseDSN(s.DSN())
-	if err != nil {
+	if err := s.Run(ctx, string(ddl)); err != nil {
 		return err
 	}
-	options.Auth.Database = "default"
-	conn, err := clickhouse.Open(options)
+	options, err := clickhouse.ParseDSN(s.DSN("default"))
 	if err != nil {
 		return err
-	}
-	defer conn.Close()
-	for _, statement := range strings.Split(string(ddl), ";\n") {
-		if strings.TrimSpace(statement) != "" {
-			if err := conn.Exec(ctx, statement); err != nil {
-				return fmt.Errorf("%s: %w", strings.TrimSpace(statement)[:min(60, len(strings.TrimSpace(statement)))], err)
-			}
-		}
 	}
 	c, err := native.Dial(ctx, native.Options{Address: options.Addr[0], Database: options.Auth.Database, User: options.Auth.Username, Password: options.Auth.Password, DialTimeout: time.Second})
 	if err != nil {
@@ -82,20 +71,18 @@ func run(file, engine, table string, payload *load.Payload, total, rows int, col
 	}
 	defer c.Close()
 	var block spans.Block
-	var buffer []byte
+	source := payload.Source()
 	encoder := new(native.Encoder)
 	var p native.Packed
-	request, sent, wire := 0, 0, 0
+	sent, wire := 0, 0
 	var encode time.Duration
-	before := cpu(s.PID())
+	clickHouse, err := process.Measure(s.PID())
+	if err != nil {
+		return err
+	}
 	for sent < total {
-		block.Reset()
-		for block.Len() < rows {
-			buffer = payload.Fresh(buffer, request)
-			request++
-			if _, err := otlp.Decode(buffer, &block); err != nil {
-				return err
-			}
+		if err := source.Fill(&block, rows); err != nil {
+			return err
 		}
 		start := time.Now()
 		p.ID, p.At = uint64(sent), time.Now()
@@ -107,31 +94,42 @@ func run(file, engine, table string, payload *load.Payload, total, rows int, col
 		}
 		sent += block.Len()
 	}
-	inserted := cpu(s.PID())
-	parts := settle(ctx, conn)
-	merged := cpu(s.PID())
-	for _, name := range tables(ctx, conn) {
-		if err := conn.Exec(ctx, "OPTIMIZE TABLE "+name+" FINAL"); err != nil {
-			return err
-		}
-	}
-	settle(ctx, conn)
-	var bytes, count uint64
-	if err := conn.QueryRow(ctx, "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase()").Scan(&bytes); err != nil {
+	inserted, err := clickHouse.CPU()
+	if err != nil {
 		return err
 	}
-	if err := conn.QueryRow(ctx, "SELECT count() FROM "+table).Scan(&count); err != nil {
+	parts, err := s.AwaitQuiet(ctx, "default")
+	if err != nil {
+		return err
+	}
+	merged, err := clickHouse.CPU()
+	if err != nil {
+		return err
+	}
+	if err := s.MergeAll(ctx, "default"); err != nil {
+		return err
+	}
+	if _, err := s.AwaitQuiet(ctx, "default"); err != nil {
+		return err
+	}
+	var bytes, count uint64
+	if err := s.Conn.QueryRow(ctx, "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase()").Scan(&bytes); err != nil {
+		return err
+	}
+	if err := s.Conn.QueryRow(ctx, "SELECT count() FROM "+table).Scan(&count); err != nil {
 		return err
 	}
 	per := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(sent) }
-	fmt.Printf("%-28s %9.2f %9.2f %9.2f %8.1f %7d %7.1f", filepath.Base(file), per(encode), per(inserted-before), per(merged-inserted), float64(bytes)/float64(sent), parts, float64(wire)/float64(sent))
+	fmt.Printf("%-28s %9.2f %9.2f %9.2f %8.1f %7d %7.1f", filepath.Base(file), per(encode), per(inserted), per(merged-inserted), float64(bytes)/float64(sent), parts, float64(wire)/float64(sent))
 	if count != uint64(sent) {
 		fmt.Printf("   %d rows of %d", count, sent)
 	}
-	reads(ctx, conn, s.PID())
+	if err := reads(ctx, s, clickHouse); err != nil {
+		return err
+	}
 	fmt.Println()
 	if columns {
-		rows, err := conn.Query(ctx, "SELECT concat(table, '.', name), sum(data_compressed_bytes), sum(data_uncompressed_bytes) FROM system.columns WHERE database = currentDatabase() GROUP BY 1 ORDER BY 2 DESC LIMIT 25")
+		rows, err := s.Conn.Query(ctx, "SELECT concat(table, '.', name), sum(data_compressed_bytes), sum(data_uncompressed_bytes) FROM system.columns WHERE database = currentDatabase() GROUP BY 1 ORDER BY 2 DESC LIMIT 25")
 		if err != nil {
 			return err
 		}
@@ -143,7 +141,7 @@ func run(file, engine, table string, payload *load.Payload, total, rows int, col
 			}
 			fmt.Printf("    %-50s %7.2f %8.1f\n", name, float64(packed)/float64(sent), float64(raw)/float64(sent))
 		}
-		rows, err = conn.Query(ctx, "SELECT name, sum(data_compressed_bytes) FROM system.data_skipping_indices WHERE database = currentDatabase() GROUP BY 1 UNION ALL SELECT concat('projection ', name), sum(bytes_on_disk) FROM system.projection_parts WHERE database = currentDatabase() AND active GROUP BY 1")
+		rows, err = s.Conn.Query(ctx, "SELECT name, sum(data_compressed_bytes) FROM system.data_skipping_indices WHERE database = currentDatabase() GROUP BY 1 UNION ALL SELECT concat('projection ', name), sum(bytes_on_disk) FROM system.projection_parts WHERE database = currentDatabase() AND active GROUP BY 1")
 		if err != nil {
 			return err
 		}
@@ -159,69 +157,33 @@ func run(file, engine, table string, payload *load.Payload, total, rows int, col
 	return nil
 }
 
-func reads(ctx context.Context, conn driver.Conn, pid int) {
-	rows, err := conn.Query(ctx, "SELECT DISTINCT TraceId FROM otel_traces WHERE cityHash64(TraceId) % 97 = 0 LIMIT 1000")
+func reads(ctx context.Context, s *store.Store, clickHouse *process.Process) error {
+	ids, err := s.Strings(ctx, "SELECT DISTINCT TraceId FROM otel_traces WHERE cityHash64(TraceId) % 97 = 0 LIMIT 1000")
 	if err != nil {
-		return
-	}
-	var ids []string
-	for rows.Next() {
-		var id string
-		_ = rows.Scan(&id)
-		ids = append(ids, "'"+id+"'")
+		return err
 	}
 	for _, n := range []int{1, 1000} {
-		list := strings.Join(ids[:min(n, len(ids))], ",")
+		list := "'" + strings.Join(ids[:min(n, len(ids))], "','") + "'"
 		best, bestCPU := time.Hour, time.Hour
 		for range 5 {
-			start, from := time.Now(), cpu(pid)
-			if err := conn.Exec(ctx, "SELECT TraceId, SpanId, SpanName, SpanAttributes FROM otel_traces WHERE TraceId IN ("+list+") FORMAT Null"); err != nil {
-				fmt.Print(err)
+			from, err := clickHouse.CPU()
+			if err != nil {
+				return err
+			}
+			start := time.Now()
+			if err := s.Conn.Exec(ctx, "SELECT TraceId, SpanId, SpanName, SpanAttributes FROM otel_traces WHERE TraceId IN ("+list+") FORMAT Null"); err != nil {
+				return err
 			}
 			best = min(best, time.Since(start))
-			bestCPU = min(bestCPU, cpu(pid)-from)
+			to, err := clickHouse.CPU()
+			if err != nil {
+				return err
+			}
+			bestCPU = min(bestCPU, to-from)
 		}
 		fmt.Printf("  %d traces %dms/%dms", n, best.Milliseconds(), bestCPU.Milliseconds())
 	}
-}
-
-func tables(ctx context.Context, conn driver.Conn) (names []string) {
-	rows, err := conn.Query(ctx, "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'")
-	if err != nil {
-		return nil
-	}
-	for rows.Next() {
-		var name string
-		_ = rows.Scan(&name)
-		names = append(names, name)
-	}
-	return names
-}
-
-func settle(ctx context.Context, conn driver.Conn) (parts uint64) {
-	for quiet := 0; quiet < 6; {
-		var merges, now uint64
-		_ = conn.QueryRow(ctx, "SELECT count() FROM system.merges").Scan(&merges)
-		_ = conn.QueryRow(ctx, "SELECT count() FROM system.parts WHERE active AND database = currentDatabase()").Scan(&now)
-		if quiet++; merges > 0 || now != parts {
-			quiet = 0
-		}
-		parts = now
-		time.Sleep(500 * time.Millisecond)
-	}
-	return parts
-}
-
-// cpu is what a process has used, from its clock ticks of 10 ms.
-func cpu(pid int) time.Duration {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	user, _ := strconv.Atoi(fields[11])
-	system, _ := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond
+	return nil
 }
 
 func settings(n int) (list []native.Setting) {

@@ -1,4 +1,5 @@
-package main
+// Package process measures what a process uses.
+package process
 
 import (
 	"bytes"
@@ -9,26 +10,27 @@ import (
 	"time"
 )
 
-// process is one whose CPU and memory are measured from measure on. One that has ended is an error: its
+// Process is one whose CPU and memory are measured from Measure on. One that has ended is an error: its
 // successor would begin at nothing.
-type process struct {
+type Process struct {
 	pid    int
 	before time.Duration
 }
 
-func measure(pid int) (*process, error) {
+// Measure begins to measure a process.
+func Measure(pid int) (*Process, error) {
 	// Begins a new peak of resident memory.
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil {
 		return nil, err
 	}
-	p := &process{pid: pid}
+	p := &Process{pid: pid}
 	var err error
-	p.before, err = p.cpu()
+	p.before, err = p.CPU()
 	return p, err
 }
 
-// cpu is what all its threads have used, in clock ticks of 10 ms.
-func (p *process) cpu() (time.Duration, error) {
+// CPU is what all its threads have used, in clock ticks of 10 ms.
+func (p *Process) CPU() (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
 	if err != nil {
 		return 0, err
@@ -45,8 +47,8 @@ func (p *process) cpu() (time.Duration, error) {
 	return time.Duration(user+system)*10*time.Millisecond - p.before, err
 }
 
-// peakMB is the most resident memory that it has had.
-func (p *process) peakMB() (float64, error) {
+// PeakMB is the most resident memory that it has had.
+func (p *Process) PeakMB() (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
 	if err != nil {
 		return 0, err
@@ -58,8 +60,4 @@ func (p *process) peakMB() (float64, error) {
 		return 0, fmt.Errorf("peak memory of process %d: %w", p.pid, err)
 	}
 	return float64(n) / 1024, nil
-}
-
-func perSpan(used time.Duration, spans int) float64 {
-	return float64(used.Nanoseconds()) / 1000 / float64(spans)
 }
