@@ -19,7 +19,7 @@ export CGO_ENABLED := 0
 .DEFAULT_GOAL := help
 PEER := $(TOOLS)/peer-0.161.0
 
-.PHONY: help build engine demo test lint fmt generate checkgenerate fuzz testdeps bench-engine bench-accuracy bench-confidence bench-ingest bench-reads crash-test
+.PHONY: help build engine demo test lint fmt generate checkgenerate fuzz testdeps bench-engine bench-accuracy bench-confidence bench-ingest bench-reads bench-analyzer crash-test
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ bench-ingest: engine build $(PEER) ## what storing a span costs, beside an OpenT
 
 bench-reads: engine ## the span table's two reads, beside the exporter's table (ARGS="-spans N")
 	cd benchmarks && go run ./reads -engine ../$(ENGINE) $(ARGS)
+
+bench-analyzer: engine build ## judging a history, beside reading it by a trace store's API (ARGS="-spans N -cases 25-2")
+	cd benchmarks && go run ./analyzer -whosehop $(BIN)/whosehop -engine ../$(ENGINE) $(ARGS)
 
 # The OpenTelemetry Collector that is measured beside: a module of its own, large, built once.
 $(PEER): benchmarks/peer/go.sum benchmarks/peer/main.go
