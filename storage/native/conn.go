@@ -383,7 +383,7 @@ func (c *Conn) packet() (proto.ServerCode, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read the answer: %w", err)
 	}
-	code := proto.ServerCode(n)
+	code := proto.ServerCode(min(n, 0xff)) // of one byte: what is more is none
 	if code != proto.ServerCodeException {
 		return code, nil
 	}

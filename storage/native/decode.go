@@ -1,6 +1,7 @@
 package native
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -33,6 +34,8 @@ type Decoder struct {
 	eventEnds    []uint32
 	eventNames   words
 	linkEnds     []uint32
+	ends         []uint32
+	rare         extras
 	resourceOf   map[string]uint32
 	scopeOf      map[string]uint32
 	key          []byte
@@ -152,7 +155,8 @@ func (d *Decoder) Done(rows int) error {
 // complete gives row i of what has been read its resource, its scope, and what few spans have.
 func (d *Decoder) complete(i int) error {
 	b, at := d.b, d.from+i
-	var x extras
+	x := &d.rare // a variable would be allocated for each span, as it goes into json
+	*x = extras{}
 	if text := d.extras.At(i); len(text) > 0 {
 		if err := x.read(text); err != nil {
 			return fmt.Errorf("the extras of span %x: %w", b.SpanIDs[at], err)
@@ -165,7 +169,7 @@ func (d *Decoder) complete(i int) error {
 	} else {
 		b.ResourceOf = append(b.ResourceOf, d.resource(i, x.ResourceDroppedAttributes))
 	}
-	b.ScopeOf = append(b.ScopeOf, d.scope(i, &x))
+	b.ScopeOf = append(b.ScopeOf, d.scope(i, x))
 	return nil
 }
 
@@ -265,11 +269,10 @@ func readSpanID(text []byte) (id spans.SpanID) {
 }
 
 func (d *Decoder) readNames(s *stream, rows int) error {
-	err := d.names.column(s, rows)
-	for i := range d.names.rows {
-		d.b.Names.AppendBytes(d.names.at(i))
+	if err := d.names.column(s, rows); err != nil {
+		return err
 	}
-	return err
+	return d.names.spread(&d.b.Names)
 }
 
 func (d *Decoder) readKinds(s *stream, rows int) error {
@@ -335,24 +338,21 @@ func (d *Decoder) readEventNames(s *stream, rows int) error {
 	if err := d.eventNames.version(s); err != nil {
 		return err
 	}
-	_, n, err := s.ends(d.eventEnds, rows)
+	n, err := d.endsAgain(s, d.eventEnds, rows)
 	if err != nil {
 		return err
 	}
 	if err := d.eventNames.read(s, n); err != nil {
 		return err
 	}
-	for i := range d.eventNames.rows {
-		d.b.Events.Names.AppendBytes(d.eventNames.at(i))
-	}
-	return nil
+	return d.eventNames.spread(&d.b.Events.Names)
 }
 
 func (d *Decoder) readEventAttrs(s *stream, rows int) error {
 	if err := d.attrs.keys.version(s); err != nil {
 		return err
 	}
-	_, n, err := s.ends(d.eventEnds, rows)
+	n, err := d.endsAgain(s, d.eventEnds, rows)
 	if err != nil {
 		return err
 	}
@@ -361,20 +361,31 @@ func (d *Decoder) readEventAttrs(s *stream, rows int) error {
 
 func (d *Decoder) readLinkTraces(s *stream, rows int) error {
 	before := uint32(len(d.b.Links.TraceIDs))
-	return d.links(s, rows, func(n int) error {
-		for _, end := range d.linkEnds {
-			d.b.LinkEnds = append(d.b.LinkEnds, before+end)
-		}
-		return readIDs(s, &d.b.Links.TraceIDs, n, ReadTraceID)
-	})
+	ends, n, err := s.ends(d.linkEnds, rows)
+	if d.linkEnds = ends; err != nil {
+		return err
+	}
+	for _, end := range ends {
+		d.b.LinkEnds = append(d.b.LinkEnds, before+end)
+	}
+	return readIDs(s, &d.b.Links.TraceIDs, n, ReadTraceID)
 }
 
-func (d *Decoder) links(s *stream, rows int, read func(n int) error) (err error) {
-	var n int
-	if d.linkEnds, n, err = s.ends(d.linkEnds, rows); err != nil {
+func (d *Decoder) links(s *stream, rows int, read func(n int) error) error {
+	n, err := d.endsAgain(s, d.linkEnds, rows)
+	if err != nil {
 		return err
 	}
 	return read(n)
+}
+
+// endsAgain reads the ends of a column that lies beside another: a span has as many names of events as times.
+func (d *Decoder) endsAgain(s *stream, first []uint32, rows int) (n int, err error) {
+	d.ends, n, err = s.ends(d.ends, rows)
+	if err == nil && !slices.Equal(d.ends, first) {
+		err = fmt.Errorf("%w: columns of one table have rows of different lengths", errBroken)
+	}
+	return n, err
 }
 
 func (d *Decoder) readLinkAttrs(s *stream, rows int) error {
@@ -434,6 +445,9 @@ func (a *attrsReader) read(s *stream, rows int, into *spans.Attrs, keep func(str
 				return err
 			}
 			if w := a.keys.rows[pair]; a.keep[w] {
+				if full(&into.Keys) || full(&into.Values) {
+					return errFull
+				}
 				into.Keys.AppendBytes(a.keys.texts.At(int(w)))
 				into.Values.AppendBytes(value)
 			}
@@ -522,21 +536,22 @@ func (x *extras) apply(b *spans.Block, at int) {
 
 // scopeAttrs adds the attributes in the order in which they are written.
 func (x *extras) scopeAttrs(into *spans.Attrs) {
-	if len(x.ScopeAttributes) > 0 {
-		d := json.NewDecoder(strings.NewReader(string(x.ScopeAttributes)))
-		for texts := 0; ; {
-			token, err := d.Token()
-			if err != nil {
-				break
-			}
-			if text, ok := token.(string); ok {
-				if texts++; texts%2 == 1 {
-					into.Keys.Append(text)
-				} else {
-					into.Values.Append(text)
-				}
-			}
-		}
+	defer into.EndRow()
+	d := json.NewDecoder(bytes.NewReader(x.ScopeAttributes))
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return
 	}
-	into.EndRow()
+	for d.More() {
+		key, err := d.Token()
+		var value json.RawMessage
+		if err != nil || d.Decode(&value) != nil {
+			return
+		}
+		var text string
+		if json.Unmarshal(value, &text) != nil {
+			text = string(value) // not ours: what is no text stays as it is written
+		}
+		name, _ := key.(string)
+		into.Pair(name, text)
+	}
 }

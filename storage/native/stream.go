@@ -41,6 +41,10 @@ func from(r io.Reader) *stream {
 const (
 	frameMax = 256 << 20
 	textMax  = 1 << 30
+	// columnMax is what the texts of a column may hold together before another one comes: their ends have 32 bits.
+	columnMax = 2 << 30
+	// lz4Most is how many bytes LZ4 makes of one at most: a frame must have come before memory is taken for it.
+	lz4Most = 255
 )
 
 var errBroken = errors.New("the answer is not what the protocol says")
@@ -55,7 +59,7 @@ func unpacked(s *stream) *stream {
 		method := head[frameChecksum]
 		size := int(binary.LittleEndian.Uint32(head[frameChecksum+1:]))
 		raw := int(binary.LittleEndian.Uint32(head[frameChecksum+5:]))
-		if size < frameHeader-frameChecksum || size > frameMax || raw > frameMax || method != methodLZ4 {
+		if size < frameHeader-frameChecksum || size > frameMax || raw > frameMax || raw > lz4Most*size || method != methodLZ4 {
 			return buf, fmt.Errorf("%w: a frame of method %#x, %d bytes for %d", errBroken, method, size, raw)
 		}
 		frame, err := s.take(frameChecksum + size)
@@ -69,7 +73,7 @@ func unpacked(s *stream) *stream {
 		at := len(buf)
 		buf = slices.Grow(buf, raw)[:at+raw]
 		if n, err := lz4.UncompressBlock(frame[frameHeader:], buf[at:]); err != nil || n != raw {
-			return buf[:at], fmt.Errorf("%w: a frame of %d bytes holds %d: %w", errBroken, raw, n, err)
+			return buf[:at], errors.Join(err, fmt.Errorf("%w: a frame of %d bytes holds %d", errBroken, raw, n))
 		}
 		return buf, nil
 	}}
@@ -164,10 +168,18 @@ func (s *stream) texts(dst *spans.Text, rows int) error {
 		if err != nil {
 			return err
 		}
+		if full(dst) {
+			return errFull
+		}
 		dst.AppendBytes(b)
 	}
 	return nil
 }
+
+var errFull = fmt.Errorf("a column of more than %d bytes", columnMax)
+
+// full says whether a column has no room for another text.
+func full(t *spans.Text) bool { return len(t.Bytes) > columnMax }
 
 // numbers appends rows of a fixed width to dst.
 func numbers[T any](s *stream, dst []T, rows, width int, number func([]byte) T) ([]T, error) {
@@ -196,8 +208,14 @@ func (s *stream) uint32s(dst []uint32, rows int) ([]uint32, error) {
 
 // ends reads where the rows of an array end, counted from 0 for the block, and gives how many elements there are.
 func (s *stream) ends(dst []uint32, rows int) (ends []uint32, elements int, err error) {
-	from := uint32(0)
-	ends, err = numbers(s, dst[:0], rows, 8, func(b []byte) uint32 { return binary.LittleEndian.Uint32(b) })
+	from, high := uint32(0), uint32(0)
+	ends, err = numbers(s, dst[:0], rows, 8, func(b []byte) uint32 {
+		high |= binary.LittleEndian.Uint32(b[4:])
+		return binary.LittleEndian.Uint32(b)
+	})
+	if high != 0 {
+		return ends, 0, fmt.Errorf("%w: an array of more than 32 bits", errBroken)
+	}
 	for _, end := range ends {
 		if end < from {
 			return ends, 0, fmt.Errorf("%w: an array ends before it begins", errBroken)
@@ -257,6 +275,17 @@ func (d *words) read(s *stream, rows int) error {
 		}
 	}
 	return err
+}
+
+// spread appends the text of each row.
+func (d *words) spread(dst *spans.Text) error {
+	for i := range d.rows {
+		if full(dst) {
+			return errFull
+		}
+		dst.AppendBytes(d.at(i))
+	}
+	return nil
 }
 
 // version reads what stands before all rows of a LowCardinality column.
