@@ -91,6 +91,7 @@ fuzz: ## fuzz every decoder for FUZZTIME each
 	go test -run '^$$' -fuzz 'FuzzDecode$$' -fuzztime $(FUZZTIME) ./otlp
 	go test -run '^$$' -fuzz 'FuzzJSON$$' -fuzztime $(FUZZTIME) ./otlp
 	go test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) ./collector/spool
+	go test -run '^$$' -fuzz FuzzSelect -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./storage/native
 	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./analyzer/tracefile
 	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./ownership
 	go test -run '^$$' -fuzz FuzzJudge -fuzztime $(FUZZTIME) ./analyzer/blame
