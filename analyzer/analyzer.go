@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/whosehop/whosehop/analyzer/blame"
@@ -243,4 +244,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 // took adds what has passed since began to a stage's time.
 func (m *metrics) took(stage string, began time.Time) {
 	m.seconds.WithLabelValues(stage).Add(time.Since(began).Seconds())
+}
+
+var stages = []string{"select", "read", "engine", "write"}
+
+// stages gives the seconds that each stage has taken.
+func (m *metrics) stages() map[string]float64 {
+	all := make(map[string]float64, len(stages))
+	for _, s := range stages {
+		var value dto.Metric
+		if m.seconds.WithLabelValues(s).Write(&value) == nil {
+			all[s] = value.GetCounter().GetValue()
+		}
+	}
+	return all
 }

@@ -32,6 +32,7 @@ type judging struct {
 	workers int
 	gentle  bool // to others who ask ClickHouse
 	yield   bool // to fresh traces
+	fresh   bool // there may be more of the traces than is known
 	// done is told what each trace was judged on; it is not called by two at once.
 	done func(*storage.JudgedTrace)
 }
@@ -62,7 +63,7 @@ func (a *Analyzer) judge(ctx context.Context, due []tracked, how judging) error 
 			time.Sleep(50 * time.Millisecond)
 		}
 		group.Go(func() error {
-			judged, err := a.judgeBatch(ctx, batch, how.gentle, 0)
+			judged, err := a.judgeBatch(ctx, batch, &how, 0)
 			mu.Lock()
 			defer mu.Unlock()
 			for i := range judged {
@@ -78,18 +79,23 @@ func (a *Analyzer) judge(ctx context.Context, due []tracked, how judging) error 
 
 // judgeBatch reads traces, judges them and stores the verdicts. Traces that take more memory than there is are
 // judged in smaller batches; one that does by itself, on fewer spans: spansMax, if that is not 0.
-func (a *Analyzer) judgeBatch(ctx context.Context, batch []tracked, gentle bool, spansMax int) ([]storage.JudgedTrace, error) {
+func (a *Analyzer) judgeBatch(ctx context.Context, batch []tracked, how *judging, spansMax int) ([]storage.JudgedTrace, error) {
 	block := a.blocks.Get().(*spans.Block)
 	block.Reset()
 	q := storage.TraceQuery{
-		IDs: make([]spans.TraceID, len(batch)), From: time.UnixMilli(batch[0].from()), Keep: trace.Reads, Gentle: gentle,
+		IDs: make([]spans.TraceID, len(batch)), From: time.UnixMilli(batch[0].from()), Keep: trace.Reads, Gentle: how.gentle,
 		SpansMax: spansMax, BytesMax: a.cfg.batchBytes(),
 	}
+	to := int64(0)
 	for i := range batch {
 		q.IDs[i] = batch[i].id
+		to = max(to, batch[i].lastMs)
 		if spansMax == 0 && batch[i].rows > int64(a.cfg.SpansMax) {
 			q.SpansMax = a.cfg.SpansMax
 		}
+	}
+	if !how.fresh {
+		q.To = time.UnixMilli(to + 1)
 	}
 	began := time.Now()
 	err := a.store.ReadTraces(ctx, q, block)
@@ -98,16 +104,16 @@ func (a *Analyzer) judgeBatch(ctx context.Context, batch []tracked, gentle bool,
 	case errors.Is(err, storage.ErrTooLarge) && len(batch) > 1:
 		a.blocks.Put(block)
 		half := len(batch) / 2
-		first, err := a.judgeBatch(ctx, batch[:half], gentle, spansMax)
+		first, err := a.judgeBatch(ctx, batch[:half], how, spansMax)
 		if err != nil {
 			return nil, err
 		}
-		second, err := a.judgeBatch(ctx, batch[half:], gentle, spansMax)
+		second, err := a.judgeBatch(ctx, batch[half:], how, spansMax)
 		return append(first, second...), err
 	case errors.Is(err, storage.ErrTooLarge) && spansMax != 1:
 		a.blocks.Put(block)
 		fewer := cmp.Or(q.SpansMax, int(min(batch[0].rows, int64(a.cfg.SpansMax)))) / 2
-		return a.judgeBatch(ctx, batch, gentle, max(1, fewer))
+		return a.judgeBatch(ctx, batch, how, max(1, fewer))
 	case err != nil:
 		return nil, err
 	}

@@ -53,7 +53,7 @@ func (a *Analyzer) judgeFresh(ctx context.Context) (more bool, err error) {
 	a.metrics.lag.Set(lag)
 	a.metrics.backlog.Set(float64(len(due)))
 	a.behind.Store(lag > behindAfter.Seconds())
-	if err := a.judge(ctx, due, judging{workers: a.cfg.Workers, done: func(j *storage.JudgedTrace) {
+	if err := a.judge(ctx, due, judging{workers: a.cfg.Workers, fresh: true, done: func(j *storage.JudgedTrace) {
 		a.live.tracker.judged(stateOf(j))
 	}}); err != nil {
 		return false, err

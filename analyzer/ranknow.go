@@ -34,9 +34,13 @@ func (a *Analyzer) RankNow(ctx context.Context, from, to time.Time, entry string
 	return ranker.Suspects(limit), nil
 }
 
-// sample gives a sample of the traces of a time to use, which must not keep them.
 func (a *Analyzer) sample(ctx context.Context, from, to time.Time, entry string, use func(*trace.Forest)) error {
-	ids, err := a.store.SampleTraces(ctx, from, to, entry, rankTraces)
+	return a.sampleOf(ctx, from, to, entry, rankTraces, use)
+}
+
+// sampleOf gives a sample of the traces of a time to use, which must not keep them.
+func (a *Analyzer) sampleOf(ctx context.Context, from, to time.Time, entry string, most int, use func(*trace.Forest)) error {
+	ids, err := a.store.SampleTraces(ctx, from, to, entry, most)
 	if err != nil {
 		return err
 	}

@@ -57,28 +57,41 @@ type window struct {
 	slice    storage.Slice
 	// again judges what has an up-to-date verdict, too.
 	again bool
+	// entry keeps the traces that came in there; empty keeps all.
+	entry string
+	// first says that no window comes before, in which traces could have begun.
+	first bool
 }
 
 // judgeWindow judges the traces of a window that are not judged on all that is stored of them. Those that still get
 // spans are left to the judgement of fresh ones.
 func (a *Analyzer) judgeWindow(ctx context.Context, w *window, now time.Time, how judging) error {
+	due, err := a.dueIn(ctx, w, now, how)
+	if err != nil {
+		return err
+	}
+	return a.judge(ctx, due, how)
+}
+
+// dueIn lists the traces of a window that are to be judged, by time.
+func (a *Analyzer) dueIn(ctx context.Context, w *window, now time.Time, how judging) ([]tracked, error) {
 	var list []tracked
 	var ids []spans.TraceID
 	began := time.Now()
 	err := a.store.Touched(ctx, storage.TouchQuery{
-		From: w.from, To: w.to, ByStart: w.byStart, Around: w.around, Scope: a.cfg.Scope, Slow: a.slow(), Slice: w.slice, Gentle: how.gentle,
+		From: w.from, To: w.to, ByStart: w.byStart, Around: w.around, Scope: a.cfg.Scope, Slow: a.slow(), Slice: w.slice, Entry: w.entry, Gentle: how.gentle,
 	}, func(t *storage.TouchedTrace) {
 		list = append(list, tracked{id: t.ID, rows: t.Rows, firstMs: t.FirstMs, lastMs: t.LastMs, startNs: t.StartNs, suspect: t.Suspect})
 		ids = append(ids, t.ID)
 	})
 	a.metrics.took("select", began)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	began = time.Now()
 	states := make(map[spans.TraceID]storage.JudgedState)
 	if err := a.store.Judged(ctx, ids, func(s *storage.JudgedState) { states[s.ID] = *s }); err != nil {
-		return err
+		return nil, err
 	}
 	a.metrics.took("select", began)
 	due := list[:0]
@@ -92,13 +105,13 @@ func (a *Analyzer) judgeWindow(ctx context.Context, w *window, now time.Time, ho
 		}
 	}
 	sortByTime(due)
-	return a.judge(ctx, due, how)
+	return due, nil
 }
 
 func (a *Analyzer) due(w *window, now time.Time, k *tracked, s *storage.JudgedState, judged bool) bool {
 	fresh := k.lastMs > now.Add(-a.cfg.Quiet).UnixMilli() && max(k.firstMs, s.JudgedMs) > now.Add(-a.cfg.WaitMax).UnixMilli()
 	switch {
-	case fresh:
+	case fresh, w.byStart && !w.first && k.startNs < w.from.UnixNano(): // the window before has it
 		return false
 	case !judged:
 		return k.suspect

@@ -18,7 +18,7 @@ var insertSettings = []native.Setting{
 	{Key: "min_insert_block_size_bytes", Value: "0"},
 	{Key: "insert_deduplicate", Value: "1"},
 	{Key: "deduplicate_blocks_in_dependent_materialized_views", Value: "1"},
-	{Key: "materialize_skip_indexes_on_insert", Value: "0"},
+	{Key: "exclude_materialize_skip_indexes_on_insert", Value: "idx_span_attr_key,idx_span_attr_value", Optional: true},
 }
 
 // InsertBlock stores a block, all of it or nothing. again says that this was tried before, and that it is not

@@ -35,7 +35,9 @@ type TouchQuery struct {
 	Scope  Scope
 	// Slow are the operations of which it is known what is too slow: an entry or a consumer that takes longer is
 	// suspect as well, unless the scope is Failing.
-	Slow  []SlowOperation
+	Slow []SlowOperation
+	// Entry keeps the traces with a root span of that operation, given as its name or as service and name.
+	Entry string
 	Slice Slice
 	// Gentle leaves ClickHouse to others who ask at the same time.
 	Gentle bool
@@ -76,9 +78,13 @@ func (db *DB) Touched(ctx context.Context, q TouchQuery, add func(*TouchedTrace)
 	if q.Slice.Of > 1 {
 		fmt.Fprintf(&where, " AND cityHash64(TraceId) %% %d = %d", q.Slice.Of, q.Slice.Index)
 	}
-	having := ""
+	having := " HAVING 1"
 	if q.Around > 0 {
-		having = fmt.Sprintf(" HAVING countIf(%s >= '%s' AND %s < '%s') > 0", column, stamp(q.From), column, stamp(q.To))
+		having += fmt.Sprintf(" AND countIf(%s >= '%s' AND %s < '%s') > 0", column, stamp(q.From), column, stamp(q.To))
+	}
+	if q.Entry != "" {
+		name := quoteText(q.Entry)
+		having += fmt.Sprintf(" AND countIf(ParentSpanId = '' AND (SpanName = %s OR concat(ServiceName, ' ', SpanName) = %s)) > 0", name, name)
 	}
 	var ids []spans.TraceID
 	var rows, first, last, start []int64
@@ -238,4 +244,45 @@ func (db *DB) ScannedTo(ctx context.Context, slice Slice) (at time.Time, err err
 func (db *DB) SetScannedTo(ctx context.Context, slice Slice, at time.Time) error {
 	return wrap("record how far the analyzer has come",
 		db.conn.Exec(ctx, "INSERT INTO analyzer_progress (Name, ScannedTo) VALUES (?, ?)", progressName(slice), stamp(at)))
+}
+
+// MinuteCount is how many spans began in a minute.
+type MinuteCount struct {
+	At    time.Time
+	Spans int64
+}
+
+// SpansPerMinute counts the spans that began in [from, to), for the minutes in which any did.
+func (db *DB) SpansPerMinute(ctx context.Context, from, to time.Time) (list []MinuteCount, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	rows, err := db.conn.Query(ctx, "SELECT toDateTime(toStartOfMinute(Timestamp), 'UTC') AS At, toInt64(count()) FROM otel_traces WHERE Timestamp >= ? AND Timestamp < ? GROUP BY At ORDER BY At", nanos(from), nanos(to))
+	if err != nil {
+		return nil, wrap("count spans", err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var m MinuteCount
+		if err := rows.Scan(&m.At, &m.Spans); err != nil {
+			return nil, wrap("count spans", err)
+		}
+		list = append(list, m)
+	}
+	return list, wrap("count spans", rows.Err())
+}
+
+// HistoryTo is how far a history came when it was last broken off; zero for one that is not known.
+func (db *DB) HistoryTo(ctx context.Context, job string) (at time.Time, err error) {
+	var known uint64
+	err = db.conn.QueryRow(ctx, "SELECT count(), argMax(ScannedTo, UpdatedAt) FROM analyzer_progress WHERE Name = ?", job).Scan(&known, &at)
+	if known == 0 {
+		at = time.Time{}
+	}
+	return at, wrap("read how far the history has come", err)
+}
+
+// SetHistoryTo records how far a history has come.
+func (db *DB) SetHistoryTo(ctx context.Context, job string, at time.Time) error {
+	return wrap("record how far the history has come",
+		db.conn.Exec(ctx, "INSERT INTO analyzer_progress (Name, ScannedTo) VALUES (?, ?)", job, stamp(at)))
 }

@@ -101,8 +101,13 @@ func (c *blameCmd) print(s *streams, verdicts []verdict.Verdict) error {
 
 // wantsColor: a terminal that was not asked to stay plain (no-color.org).
 func wantsColor(w io.Writer) bool {
+	return os.Getenv("NO_COLOR") == "" && isTerminal(w)
+}
+
+// isTerminal says whether lines can be written over.
+func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+	if !ok || os.Getenv("TERM") == "dumb" {
 		return false
 	}
 	info, err := f.Stat()

@@ -48,6 +48,7 @@ type cli struct {
 	Up        upCmd        `cmd:"" help:"Run everything on one machine, with a ClickHouse of its own if none is named."`
 	Collector collectorCmd `cmd:"" help:"Run the collector: OTLP in, ClickHouse out."`
 	Analyzer  analyzerCmd  `cmd:"" help:"Run an analyzer: settled traces in, verdicts out."`
+	Analyze   analyzeCmd   `cmd:"" help:"Judge the past, or judge it again."`
 	Query     queryCmd     `cmd:"" help:"Run the query server: web pages, REST and gRPC."`
 	Blame     blameCmd     `cmd:"" help:"Say whose hop broke a request, from the server or from a file."`
 	Rank      rankCmd      `cmd:"" help:"Say what is breaking requests, and whose it is."`

@@ -10,7 +10,7 @@
 --   by row. Merging is most of what a span costs, so it waits for many parts (min_parts_to_merge_at_once).
 -- - LZ4 where values repeat from row to row, ZSTD where they do not (ids, times, attributes).
 -- - Small parts are compact. Filters over attributes are built when parts are merged, and not before: the
---   collector's inserts leave them out (materialize_skip_indexes_on_insert).
+--   collector's inserts leave them out (exclude_materialize_skip_indexes_on_insert).
 -- - by_trace finds all spans of many traces; a bloom filter finds a thousand of them everywhere.
 CREATE TABLE IF NOT EXISTS otel_traces
 (

@@ -138,8 +138,11 @@ func isLocal(conn net.Conn) bool {
 	return ok && address.IP.IsLoopback()
 }
 
-// Setting is a setting of one statement.
-type Setting struct{ Key, Value string }
+// Setting is a setting of one statement. A server that does not know it refuses the statement, unless it is optional.
+type Setting struct {
+	Key, Value string
+	Optional   bool
+}
 
 // Insert runs an INSERT that takes columns as they lie in frames.
 func (c *Conn) Insert(ctx context.Context, table string, columns []string, frames []byte, settings ...Setting) error {
@@ -176,7 +179,7 @@ func (c *Conn) query(body string, compression proto.Compression, settings []Sett
 	}
 	query.Settings = append(c.settings[:0], proto.Setting{Key: "send_profile_events", Value: "0"})
 	for _, s := range settings {
-		query.Settings = append(query.Settings, proto.Setting{Key: s.Key, Value: s.Value, Important: true})
+		query.Settings = append(query.Settings, proto.Setting{Key: s.Key, Value: s.Value, Important: !s.Optional})
 	}
 	c.settings = query.Settings
 	query.EncodeAware(&c.out, revision)

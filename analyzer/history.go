@@ -1,0 +1,198 @@
+package analyzer
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/whosehop/whosehop/analyzer/baseline"
+	"github.com/whosehop/whosehop/analyzer/blame"
+	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// HistoryStore is what judging the past needs beyond what an analyzer does.
+type HistoryStore interface {
+	SpansPerMinute(ctx context.Context, from, to time.Time) ([]storage.MinuteCount, error)
+	HistoryTo(ctx context.Context, job string) (time.Time, error)
+	SetHistoryTo(ctx context.Context, job string, at time.Time) error
+}
+
+// History is a judgement of all traces that began in [From, To), of those that have an up-to-date verdict as well.
+type History struct {
+	From, To time.Time
+	// Entry keeps the traces that came in there: an operation, or a service and an operation. Empty keeps all.
+	Entry string
+}
+
+// HistoryProgress is how far a history has come.
+type HistoryProgress struct {
+	// Spans is how many spans have been dealt with in this run, of those that were still to come when it began.
+	Spans, SpansTotal int64
+	// Resumed is where an earlier run had come to, zero if there was none.
+	Resumed time.Time
+	// To is when the traces began that have been dealt with.
+	To time.Time
+}
+
+// HistoryResult is what a run did, and where the time went: the seconds of all workers added up, by stage.
+type HistoryResult struct {
+	Spans, Traces, Verdicts int64
+	Seconds                 map[string]float64
+}
+
+const (
+	// historySpans are looked through at once: what is known of their traces is held in memory.
+	historySpans = 4_000_000
+	// historySample is how many traces normal is learnt from where nothing is known.
+	historySample = 2000
+)
+
+// job names a history: the same question under the same rules goes on where it was broken off.
+func (h *History) job(cfg *Config) string {
+	f := fnv.New64a()
+	_, _ = fmt.Fprintf(f, "%d %d %q %d %s", h.From.UnixNano(), h.To.UnixNano(), h.Entry, cfg.Scope, verdict.Rules)
+	return fmt.Sprintf("history %016x", f.Sum64())
+}
+
+// JudgeHistory judges the past, window by window, and goes on where an earlier run was broken off.
+func (a *Analyzer) JudgeHistory(ctx context.Context, store HistoryStore, h History, progress func(HistoryProgress)) (*HistoryResult, error) {
+	job := h.job(&a.cfg)
+	done, err := store.HistoryTo(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	p := HistoryProgress{To: h.From}
+	if done.After(h.From) && done.Before(h.To) {
+		p.Resumed, p.To = done, done
+	}
+	minutes, err := store.SpansPerMinute(ctx, p.To, h.To)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range minutes {
+		p.SpansTotal += m.Spans
+	}
+	progress(p)
+	if err := a.knowSomething(ctx, &h); err != nil {
+		return nil, err
+	}
+	result := &HistoryResult{}
+	for windows := split(p.To, h.To, minutes); len(windows) > 0; {
+		n := 1 // the slices of one time
+		for n < len(windows) && windows[n].from.Equal(windows[0].from) {
+			n++
+		}
+		if err := a.judgeSlices(ctx, windows[:n], &h, result); err != nil {
+			return result, err
+		}
+		p.To = windows[n-1].to
+		for _, w := range windows[:n] {
+			p.Spans += w.spans
+		}
+		windows = windows[n:]
+		if err := store.SetHistoryTo(ctx, job, p.To); err != nil {
+			return result, err
+		}
+		progress(p)
+	}
+	result.Spans, result.Seconds = p.Spans, a.metrics.stages()
+	return result, nil
+}
+
+// part is a window, and how many spans it has.
+type part struct {
+	window
+	spans int64
+}
+
+// split divides a time into windows of no more than historySpans spans; where a minute has more, into slices of its
+// traces.
+func split(from, to time.Time, minutes []storage.MinuteCount) (windows []part) {
+	for i := 0; i < len(minutes); {
+		n, spans := i, int64(0)
+		for n < len(minutes) && (n == i || spans+minutes[n].Spans <= historySpans) {
+			spans += minutes[n].Spans
+			n++
+		}
+		end := to
+		if n < len(minutes) {
+			end = minutes[n].At
+		}
+		slices := int((spans + historySpans - 1) / historySpans)
+		for s := range slices {
+			windows = append(windows, part{spans: spans / int64(slices), window: window{
+				from: from, to: end, byStart: true, again: true, slice: storage.Slice{Index: s, Of: slices},
+			}})
+		}
+		from, i = end, n
+	}
+	return windows
+}
+
+// judgeSlices judges windows; while one is judged, the next is looked through.
+func (a *Analyzer) judgeSlices(ctx context.Context, windows []part, h *History, result *HistoryResult) error {
+	group, ctx := errgroup.WithContext(ctx)
+	ready := make(chan []tracked)
+	now, err := a.store.ServerTime(ctx)
+	if err != nil {
+		return err
+	}
+	how := judging{workers: a.cfg.Workers, gentle: true, done: func(j *storage.JudgedTrace) {
+		result.Traces++
+		for i := range j.Verdicts {
+			if j.Verdicts[i].Symptom != verdict.SymptomNone {
+				result.Verdicts++
+			}
+		}
+	}}
+	group.Go(func() error {
+		defer close(ready)
+		for i := range windows {
+			w := windows[i].window
+			w.around, w.entry = a.cfg.WaitMax+a.cfg.Quiet, h.Entry
+			w.first = w.from.Equal(h.From)
+			due, err := a.dueIn(ctx, &w, now, how)
+			if err != nil {
+				return err
+			}
+			select {
+			case ready <- due:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	group.Go(func() error {
+		for due := range ready {
+			if err := a.judge(ctx, due, how); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// knowSomething reads what is normal; on first contact it is learnt from a sample of what is to be judged.
+func (a *Analyzer) knowSomething(ctx context.Context, h *History) error {
+	if err := a.reload(ctx); err != nil {
+		return err
+	}
+	if !a.known.learntTo().IsZero() {
+		return nil
+	}
+	learnt := new(baseline.Baseline)
+	judger := blame.NewJudger(blame.Config{Normal: learnt, OnlyTrouble: true})
+	err := a.sampleOf(ctx, h.From, h.To, h.Entry, historySample, func(f *trace.Forest) { learnFrom(learnt, f, judger.Judge(f)) })
+	if err != nil {
+		return err
+	}
+	a.known.replace(learnt, h.To)
+	return nil
+}
