@@ -83,7 +83,7 @@ type Store interface {
 	Members(ctx context.Context, within time.Duration) ([]string, error)
 	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
 	WriteJudged(ctx context.Context, judged []storage.JudgedTrace) error
-	IngestedTraces(ctx context.Context, from, to time.Time, limit int) (ids []spans.TraceID, standFor int, err error)
+	IngestedTraces(ctx context.Context, from, to time.Time, before time.Duration, limit int) (ids []spans.TraceID, standFor int, err error)
 	LearntTo(ctx context.Context) (time.Time, error)
 	SetLearntTo(ctx context.Context, at time.Time) error
 	WriteBaseline(ctx context.Context, cells []storage.BaselineCell, at time.Time, token string) error
@@ -246,7 +246,7 @@ func (m *metrics) took(stage string, began time.Time) {
 	m.seconds.WithLabelValues(stage).Add(time.Since(began).Seconds())
 }
 
-var stages = []string{"select", "read", "engine", "write"}
+var stages = []string{"plan", "learn", "select", "read", "engine", "write"}
 
 // stages gives the seconds that each stage has taken.
 func (m *metrics) stages() map[string]float64 {

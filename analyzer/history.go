@@ -48,8 +48,11 @@ type HistoryResult struct {
 const (
 	// historySpans are looked through at once: what is known of their traces is held in memory.
 	historySpans = 4_000_000
-	// historySample is how many traces normal is learnt from where nothing is known.
-	historySample = 2000
+	// Where nothing is known, normal is learnt from so many samples, spread over the time, of so many traces of a part
+	// with so many spans.
+	samples      = 4
+	sampleTraces = 500
+	sampleSpans  = 100_000
 )
 
 // job names a history: the same question under the same rules goes on where it was broken off.
@@ -70,7 +73,9 @@ func (a *Analyzer) JudgeHistory(ctx context.Context, store HistoryStore, h Histo
 	if done.After(h.From) && done.Before(h.To) {
 		p.Resumed, p.To = done, done
 	}
+	began := time.Now()
 	minutes, err := store.SpansPerMinute(ctx, p.To, h.To)
+	a.metrics.took("plan", began)
 	if err != nil {
 		return nil, err
 	}
@@ -78,9 +83,11 @@ func (a *Analyzer) JudgeHistory(ctx context.Context, store HistoryStore, h Histo
 		p.SpansTotal += m.Spans
 	}
 	progress(p)
-	if err := a.knowSomething(ctx, &h); err != nil {
+	began = time.Now()
+	if err := a.knowSomething(ctx, &h, minutes); err != nil {
 		return nil, err
 	}
+	a.metrics.took("learn", began)
 	result := &HistoryResult{}
 	for windows := split(p.To, h.To, minutes); len(windows) > 0; {
 		n := 1 // the slices of one time
@@ -180,7 +187,7 @@ func (a *Analyzer) judgeSlices(ctx context.Context, windows []part, h *History, 
 }
 
 // knowSomething reads what is normal; on first contact it is learnt from a sample of what is to be judged.
-func (a *Analyzer) knowSomething(ctx context.Context, h *History) error {
+func (a *Analyzer) knowSomething(ctx context.Context, h *History, minutes []storage.MinuteCount) error {
 	if err := a.reload(ctx); err != nil {
 		return err
 	}
@@ -189,9 +196,23 @@ func (a *Analyzer) knowSomething(ctx context.Context, h *History) error {
 	}
 	learnt := new(baseline.Baseline)
 	judger := blame.NewJudger(blame.Config{Normal: learnt, OnlyTrouble: true})
-	err := a.sampleOf(ctx, h.From, h.To, h.Entry, historySample, func(f *trace.Forest) { learnFrom(learnt, f, judger.Judge(f)) })
-	if err != nil {
-		return err
+	for i := range samples {
+		if len(minutes) == 0 {
+			break
+		}
+		m := minutes[i*len(minutes)/samples]
+		from := m.At
+		if from.Before(h.From) {
+			from = h.From
+		}
+		to := from.Add(min(time.Minute, time.Minute*sampleSpans/time.Duration(m.Spans)))
+		if to.After(h.To) {
+			to = h.To
+		}
+		err := a.sampleOf(ctx, from, to, h.Entry, sampleTraces, func(f *trace.Forest) { learnFrom(learnt, f, judger.Judge(f)) })
+		if err != nil {
+			return err
+		}
 	}
 	a.known.replace(learnt, h.To)
 	return nil

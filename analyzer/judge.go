@@ -37,13 +37,16 @@ type judging struct {
 	done func(*storage.JudgedTrace)
 }
 
-// from is when the first span of a trace may have been stored.
-func (k *tracked) from() int64 {
+// from is when the first span of a trace may have been stored. Of one that has settled, all that is stored has been seen.
+func (k *tracked) from(fresh bool) int64 {
+	if !fresh {
+		return k.firstMs
+	}
 	return max(min(k.firstMs, k.startNs/1e6)-visibleSlack.Milliseconds(), k.firstMs-lookBackMax.Milliseconds())
 }
 
-func sortByTime(due []tracked) {
-	slices.SortFunc(due, func(a, b tracked) int { return int(a.from() - b.from()) })
+func sortByTime(due []tracked, fresh bool) {
+	slices.SortFunc(due, func(a, b tracked) int { return cmp.Compare(a.from(fresh), b.from(fresh)) })
 }
 
 // judge judges traces, which are sorted by time, and stores the verdicts, batch by batch.
@@ -53,7 +56,7 @@ func (a *Analyzer) judge(ctx context.Context, due []tracked, how judging) error 
 	var mu sync.Mutex
 	for len(due) > 0 && ctx.Err() == nil {
 		n, rows := 0, int64(0)
-		for n < len(due) && (n == 0 || rows+due[n].rows <= a.cfg.batchSpans() && due[n].from()-due[0].from() <= batchRange.Milliseconds()) {
+		for n < len(due) && (n == 0 || rows+due[n].rows <= a.cfg.batchSpans() && due[n].from(how.fresh)-due[0].from(how.fresh) <= batchRange.Milliseconds()) {
 			rows += due[n].rows
 			n++
 		}
@@ -83,7 +86,7 @@ func (a *Analyzer) judgeBatch(ctx context.Context, batch []tracked, how *judging
 	block := a.blocks.Get().(*spans.Block)
 	block.Reset()
 	q := storage.TraceQuery{
-		IDs: make([]spans.TraceID, len(batch)), From: time.UnixMilli(batch[0].from()), Keep: trace.Reads, Gentle: how.gentle,
+		IDs: make([]spans.TraceID, len(batch)), From: time.UnixMilli(batch[0].from(how.fresh)), Keep: trace.Reads, Gentle: how.gentle,
 		SpansMax: spansMax, BytesMax: a.cfg.batchBytes(),
 	}
 	to := int64(0)

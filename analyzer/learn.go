@@ -9,7 +9,6 @@ import (
 	"github.com/whosehop/whosehop/analyzer/blame"
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/storage"
-	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
 )
 
@@ -89,7 +88,7 @@ func (a *Analyzer) learn(ctx context.Context) (more bool, err error) {
 // learnWindow learns from a sample of what was ingested in a window. What is slow counts as seen, not as
 // normal; of what failed only how failures spread is learnt.
 func (a *Analyzer) learnWindow(ctx context.Context, from, to time.Time) (*baseline.Baseline, error) {
-	ids, standFor, err := a.store.IngestedTraces(ctx, from, to, learnTraces)
+	ids, standFor, err := a.store.IngestedTraces(ctx, from, to, a.cfg.recent(), learnTraces)
 	if err != nil {
 		return nil, err
 	}
@@ -97,21 +96,13 @@ func (a *Analyzer) learnWindow(ctx context.Context, from, to time.Time) (*baseli
 	learnt.StandFor(standFor)
 	learnt.Knowing(a.known.now())
 	judger := blame.NewJudger(blame.Config{Normal: a.known.now(), OnlyTrouble: true})
-	block := a.blocks.Get().(*spans.Block)
-	defer a.blocks.Put(block)
-	const perRead = 50
-	for len(ids) > 0 {
-		n := min(perRead, len(ids))
-		block.Reset()
-		if err := a.store.ReadTraces(ctx, storage.TraceQuery{IDs: ids[:n], SpansMax: learnSpans, Keep: trace.Reads}, block); err != nil {
-			return nil, err
-		}
-		ids = ids[n:]
-		builder := trace.NewBuilder(block)
-		for _, g := range trace.Group(block) {
-			f := builder.Build(g.Rows, learnSpans)
-			learnFrom(learnt, f, judger.Judge(f))
-		}
+	q := storage.TraceQuery{From: from, SpansMax: learnSpans}
+	err = a.readSome(ctx, q, ids, func(builder *trace.Builder, rows []uint32) {
+		f := builder.Build(rows, learnSpans)
+		learnFrom(learnt, f, judger.Judge(f))
+	})
+	if err != nil {
+		return nil, err
 	}
 	learnt.CameInAt(to.UnixNano())
 	return learnt, nil

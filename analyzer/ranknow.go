@@ -2,6 +2,7 @@ package analyzer
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/whosehop/whosehop/analyzer/blame"
@@ -15,8 +16,7 @@ import (
 const (
 	// rankTraces are looked at of the window, and as many of the time before it.
 	rankTraces = 1000
-	// rankRead is how many of them are read at once, rankSpansMax how many spans of each.
-	rankRead     = 50
+	// rankSpansMax is how many spans of each are read.
 	rankSpansMax = 2000
 )
 
@@ -44,17 +44,34 @@ func (a *Analyzer) sampleOf(ctx context.Context, from, to time.Time, entry strin
 	if err != nil {
 		return err
 	}
+	// What a trace did later than that, or by a clock that is further off, is not worth the search in a sample.
+	const before, behind = time.Second, 10 * time.Second
+	q := storage.TraceQuery{From: from.Add(-before), To: to.Add(behind), ByStart: true, SpansMax: rankSpansMax}
+	return a.readSome(ctx, q, ids, func(builder *trace.Builder, rows []uint32) { use(builder.Build(rows, rankSpansMax)) })
+}
+
+// readSome reads traces, no more at once than there is memory for, and gives each to use.
+func (a *Analyzer) readSome(ctx context.Context, q storage.TraceQuery, ids []spans.TraceID, use func(*trace.Builder, []uint32)) error {
 	block := a.blocks.Get().(*spans.Block)
 	defer a.blocks.Put(block)
-	for len(ids) > 0 {
-		n := min(rankRead, len(ids))
+	q.Keep, q.BytesMax = trace.Reads, a.cfg.batchBytes()
+	const atOnce = 500
+	for n := min(atOnce, len(ids)); len(ids) > 0; {
+		n = min(n, len(ids))
 		block.Reset()
-		if err := a.store.ReadTraces(ctx, storage.TraceQuery{IDs: ids[:n], SpansMax: rankSpansMax, Keep: trace.Reads}, block); err != nil {
+		q.IDs = ids[:n]
+		err := a.store.ReadTraces(ctx, q, block)
+		if errors.Is(err, storage.ErrTooLarge) && n > 1 {
+			n /= 2
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		ids = ids[n:]
+		builder := trace.NewBuilder(block)
 		for _, g := range trace.Group(block) {
-			use(trace.Build(block, g.Rows, rankSpansMax))
+			use(builder, g.Rows)
 		}
 	}
 	return nil

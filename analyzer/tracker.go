@@ -98,7 +98,7 @@ func (t *tracker) due(nowMs int64) []tracked {
 			t.free = append(t.free, int32(i))
 		}
 	}
-	sortByTime(list)
+	sortByTime(list, true)
 	return list
 }
 

@@ -104,7 +104,7 @@ func (a *Analyzer) dueIn(ctx context.Context, w *window, now time.Time, how judg
 			due = append(due, k)
 		}
 	}
-	sortByTime(due)
+	sortByTime(due, false)
 	return due, nil
 }
 

@@ -8,10 +8,10 @@ import (
 	"github.com/whosehop/whosehop/storage/spans"
 )
 
-// IngestedTraces lists up to limit traces of which spans were ingested in [from, to) and none before: a
+// IngestedTraces lists up to limit traces of which spans were ingested in [from, to) and none in the time before: a
 // sample by the hash of their ids, so that it is a fair one and the same for everybody. Of that many
 // traces it is one of each standFor.
-func (db *DB) IngestedTraces(ctx context.Context, from, to time.Time, limit int) (ids []spans.TraceID, standFor int, err error) {
+func (db *DB) IngestedTraces(ctx context.Context, from, to time.Time, before time.Duration, limit int) (ids []spans.TraceID, standFor int, err error) {
 	var touched uint64
 	err = db.conn.QueryRow(ctx, "SELECT uniqExact(TraceId) FROM otel_traces WHERE IngestTime >= ? AND IngestTime < ? AND TraceId != ''", stamp(from), stamp(to)).Scan(&touched)
 	if err != nil || touched == 0 {
@@ -19,7 +19,8 @@ func (db *DB) IngestedTraces(ctx context.Context, from, to time.Time, limit int)
 	}
 	ids, err = db.traceIDs(ctx, `SELECT TraceId FROM otel_traces WHERE TraceId IN (
 			SELECT TraceId FROM otel_traces WHERE IngestTime >= ? AND IngestTime < ? AND TraceId != '' GROUP BY TraceId ORDER BY cityHash64(TraceId) LIMIT ?)
-		GROUP BY TraceId HAVING min(IngestTime) >= ? ORDER BY TraceId`, stamp(from), stamp(to), limit, stamp(from))
+			AND IngestTime >= ? AND IngestTime < ?
+		GROUP BY TraceId HAVING min(IngestTime) >= ? ORDER BY TraceId`, stamp(from), stamp(to), limit, stamp(from.Add(-before)), stamp(to), stamp(from))
 	return ids, max(1, (int(touched)+limit/2)/limit), err
 }
 

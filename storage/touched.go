@@ -66,10 +66,7 @@ var gentle = []native.Setting{{Key: "max_threads", Value: "1"}, {Key: "priority"
 func (db *DB) Touched(ctx context.Context, q TouchQuery, add func(*TouchedTrace)) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	column := "IngestTime"
-	if q.ByStart {
-		column = "Timestamp"
-	}
+	column := timeColumn(q.ByStart)
 	var where strings.Builder
 	fmt.Fprintf(&where, "%s >= '%s' AND TraceId != ''", column, stamp(q.From.Add(-q.Around)))
 	if !q.To.IsZero() {

@@ -24,6 +24,14 @@ type SettledTrace struct {
 	Version uint32
 }
 
+// timeColumn is the column of the time at which a span was stored, or began.
+func timeColumn(byStart bool) string {
+	if byStart {
+		return "Timestamp"
+	}
+	return "IngestTime"
+}
+
 // stamp is a time as the comparison with a DateTime64(3) column takes it.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000") }
 
@@ -59,8 +67,9 @@ func (db *DB) SetLearntTo(ctx context.Context, at time.Time) error {
 // TraceQuery asks for spans of traces.
 type TraceQuery struct {
 	IDs []spans.TraceID
-	// From and To bound the ingest time of what is looked at; zero bounds nothing.
+	// From and To bound when what is looked at was stored, or with ByStart when it began; zero bounds nothing.
 	From, To time.Time
+	ByStart  bool
 	// SpansMax is how many spans of a trace are read at most: its earliest. 0 reads all, in no order.
 	SpansMax int
 	// BytesMax is what the block may hold before reading ends with ErrTooLarge; 0 bounds nothing.
@@ -93,11 +102,12 @@ func (db *DB) ReadTraces(ctx context.Context, q TraceQuery, b *spans.Block) erro
 		body.WriteString("`" + c.Name + "`")
 	}
 	text := "SELECT " + body.String() + " FROM otel_traces WHERE TraceId IN ids"
+	column := timeColumn(q.ByStart)
 	if !q.From.IsZero() {
-		text += " AND IngestTime >= '" + stamp(q.From) + "'"
+		text += " AND " + column + " >= '" + stamp(q.From) + "'"
 	}
 	if !q.To.IsZero() {
-		text += " AND IngestTime < '" + stamp(q.To) + "'"
+		text += " AND " + column + " < '" + stamp(q.To) + "'"
 	}
 	if q.SpansMax > 0 {
 		text += " ORDER BY TraceId, Timestamp, SpanId, SpanKind LIMIT " + strconv.Itoa(q.SpansMax) + " BY TraceId"

@@ -11,6 +11,7 @@
 -- - LZ4 where values repeat from row to row, ZSTD where they do not (ids, times, attributes).
 -- - Small parts are compact. Filters over attributes are built when parts are merged, and not before: the
 --   collector's inserts leave them out (exclude_materialize_skip_indexes_on_insert).
+-- - Granules are small: what is asked for is a short time of each of many operations, or the spans of some traces.
 -- - by_trace finds all spans of many traces; a bloom filter finds a thousand of them everywhere.
 CREATE TABLE IF NOT EXISTS otel_traces
 (
@@ -88,7 +89,7 @@ CREATE TABLE IF NOT EXISTS otel_traces
 ENGINE = MergeTree
 PARTITION BY IngestDate
 ORDER BY (ServiceName, SpanName, IngestTime)
-SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000,
+SETTINGS index_granularity = 2048, ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000,
     min_parts_to_merge_at_once = 32, min_bytes_for_wide_part = 100000000;
 
 -- The exporter's helper for "when was this trace"; hand-written SQL and dashboards read it.
