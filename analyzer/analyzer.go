@@ -6,6 +6,7 @@ package analyzer
 import (
 	"context"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -82,7 +83,7 @@ type Store interface {
 	Leave(ctx context.Context, name string) error
 	Members(ctx context.Context, within time.Duration) ([]string, error)
 	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
-	WriteJudged(ctx context.Context, judged []storage.JudgedTrace) error
+	WriteJudged(ctx context.Context, judged iter.Seq[*storage.JudgedTrace]) error
 	IngestedTraces(ctx context.Context, from, to time.Time, before time.Duration, limit int) (ids []spans.TraceID, standFor int, err error)
 	LearntTo(ctx context.Context) (time.Time, error)
 	SetLearntTo(ctx context.Context, at time.Time) error
@@ -104,9 +105,11 @@ type Analyzer struct {
 	known   *known
 	blocks  sync.Pool // of *spans.Block
 	live    live
-	// lastRound is when the last round ended well, in Unix nanoseconds; behind, that fresh traces wait.
+	// lastRound is when the last round ended well, in Unix nanoseconds; behind, that fresh traces wait; lookedTo,
+	// how far the second look has come.
 	lastRound atomic.Int64
 	behind    atomic.Bool
+	lookedTo  atomic.Int64 // Unix milliseconds
 	members   members
 	// reloaded is of the one who learns: when the stored baseline was last read.
 	reloaded time.Time
@@ -211,6 +214,17 @@ func (a *Analyzer) Ready(context.Context) error {
 	return nil
 }
 
+// State says in a line how far the analyzer has come.
+func (a *Analyzer) State() string {
+	slice := a.slice()
+	looked := "nothing yet"
+	if to := a.lookedTo.Load(); to > 0 {
+		looked = "to " + time.UnixMilli(to).UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprintf("analyzer %d of %d: %.1f s behind, %.0f traces due, looked through again %s",
+		slice.Index+1, slice.Of, valueOf(a.metrics.lag), valueOf(a.metrics.backlog), looked)
+}
+
 type metrics struct {
 	traces, errors prometheus.Counter
 	verdicts       *prometheus.CounterVec
@@ -242,8 +256,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 }
 
 // took adds what has passed since began to a stage's time.
-func (m *metrics) took(stage string, began time.Time) {
-	m.seconds.WithLabelValues(stage).Add(time.Since(began).Seconds())
+func (m *metrics) took(stage string, began time.Time) { m.spent(stage, time.Since(began)) }
+
+func (m *metrics) spent(stage string, d time.Duration) {
+	m.seconds.WithLabelValues(stage).Add(d.Seconds())
 }
 
 var stages = []string{"plan", "learn", "select", "read", "engine", "write"}
@@ -252,10 +268,24 @@ var stages = []string{"plan", "learn", "select", "read", "engine", "write"}
 func (m *metrics) stages() map[string]float64 {
 	all := make(map[string]float64, len(stages))
 	for _, s := range stages {
-		var value dto.Metric
-		if m.seconds.WithLabelValues(s).Write(&value) == nil {
-			all[s] = value.GetCounter().GetValue()
-		}
+		all[s] = valueOf(m.seconds.WithLabelValues(s))
 	}
 	return all
+}
+
+// troubles is how many verdicts had a symptom.
+func (m *metrics) troubles() (n int64) {
+	for _, s := range []verdict.Symptom{verdict.SymptomError, verdict.SymptomLatency, verdict.SymptomDegraded} {
+		n += int64(valueOf(m.verdicts.WithLabelValues(string(s))))
+	}
+	return n
+}
+
+// valueOf is the value of a counter or a gauge.
+func valueOf(m prometheus.Metric) float64 {
+	var value dto.Metric
+	if m.Write(&value) != nil {
+		return 0
+	}
+	return value.GetCounter().GetValue() + value.GetGauge().GetValue()
 }

@@ -107,7 +107,7 @@ func (a *Analyzer) JudgeHistory(ctx context.Context, store HistoryStore, h Histo
 		}
 		progress(p)
 	}
-	result.Spans, result.Seconds = p.Spans, a.metrics.stages()
+	result.Spans, result.Verdicts, result.Seconds = p.Spans, a.metrics.troubles(), a.metrics.stages()
 	return result, nil
 }
 
@@ -149,14 +149,7 @@ func (a *Analyzer) judgeSlices(ctx context.Context, windows []part, h *History, 
 	if err != nil {
 		return err
 	}
-	how := judging{workers: a.cfg.Workers, gentle: true, done: func(j *storage.JudgedTrace) {
-		result.Traces++
-		for i := range j.Verdicts {
-			if j.Verdicts[i].Symptom != verdict.SymptomNone {
-				result.Verdicts++
-			}
-		}
-	}}
+	how := judging{workers: a.cfg.Workers, gentle: true, done: func(*storage.SettledTrace) { result.Traces++ }}
 	group.Go(func() error {
 		defer close(ready)
 		for i := range windows {

@@ -34,7 +34,7 @@ type judging struct {
 	yield   bool // to fresh traces
 	fresh   bool // there may be more of the traces than is known
 	// done is told what each trace was judged on; it is not called by two at once.
-	done func(*storage.JudgedTrace)
+	done func(*storage.SettledTrace)
 }
 
 // from is when the first span of a trace may have been stored. Of one that has settled, all that is stored has been seen.
@@ -82,7 +82,7 @@ func (a *Analyzer) judge(ctx context.Context, due []tracked, how judging) error 
 
 // judgeBatch reads traces, judges them and stores the verdicts. Traces that take more memory than there is are
 // judged in smaller batches; one that does by itself, on fewer spans: spansMax, if that is not 0.
-func (a *Analyzer) judgeBatch(ctx context.Context, batch []tracked, how *judging, spansMax int) ([]storage.JudgedTrace, error) {
+func (a *Analyzer) judgeBatch(ctx context.Context, batch []tracked, how *judging, spansMax int) ([]storage.SettledTrace, error) {
 	block := a.blocks.Get().(*spans.Block)
 	block.Reset()
 	q := storage.TraceQuery{
@@ -122,23 +122,32 @@ func (a *Analyzer) judgeBatch(ctx context.Context, batch []tracked, how *judging
 	}
 	defer a.blocks.Put(block)
 	a.metrics.spans.Add(float64(block.Len()))
-	began = time.Now()
-	judged := a.judgeBlock(block, batch, cmp.Or(q.SpansMax, a.cfg.SpansMax))
-	a.metrics.took("engine", began)
-	began = time.Now()
-	err = a.store.WriteJudged(ctx, judged)
-	a.metrics.took("write", began)
+	var judged []storage.SettledTrace
+	began, engine := time.Now(), time.Duration(0)
+	err = a.store.WriteJudged(ctx, func(yield func(*storage.JudgedTrace) bool) {
+		at := time.Now()
+		a.judgeBlock(block, batch, cmp.Or(q.SpansMax, a.cfg.SpansMax), func(j *storage.JudgedTrace) bool {
+			judged = append(judged, j.SettledTrace)
+			engine += time.Since(at)
+			more := yield(j)
+			at = time.Now()
+			return more
+		})
+		engine += time.Since(at)
+	})
+	a.metrics.spent("engine", engine)
+	a.metrics.spent("write", time.Since(began)-engine)
 	a.metrics.traces.Add(float64(len(judged)))
 	return judged, err
 }
 
-// judgeBlock judges what has been read of a batch: no more than spansMax spans of each trace.
-func (a *Analyzer) judgeBlock(block *spans.Block, batch []tracked, spansMax int) []storage.JudgedTrace {
+// judgeBlock judges what has been read of a batch, no more than spansMax spans of each trace, and gives each to
+// yield.
+func (a *Analyzer) judgeBlock(block *spans.Block, batch []tracked, spansMax int, yield func(*storage.JudgedTrace) bool) {
 	of := make(map[spans.TraceID]int, len(batch))
 	for i := range batch {
 		of[batch[i].id] = i
 	}
-	judged := make([]storage.JudgedTrace, 0, len(batch))
 	builder := trace.NewBuilder(block)
 	groups := trace.Group(block)
 	a.known.witness(arrivals(groups, batch, of), func(rows []uint32) *trace.Forest { return builder.Build(rows, learnSpans) })
@@ -156,9 +165,10 @@ func (a *Analyzer) judgeBlock(block *spans.Block, batch []tracked, spansMax int)
 			j.Verdicts[k].Version = j.Version
 			a.metrics.verdicts.WithLabelValues(string(j.Verdicts[k].Symptom)).Inc()
 		}
-		judged = append(judged, j)
+		if !yield(&j) {
+			return
+		}
 	}
-	return judged
 }
 
 // settled is what a trace is judged on.

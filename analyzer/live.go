@@ -53,7 +53,7 @@ func (a *Analyzer) judgeFresh(ctx context.Context) (more bool, err error) {
 	a.metrics.lag.Set(lag)
 	a.metrics.backlog.Set(float64(len(due)))
 	a.behind.Store(lag > behindAfter.Seconds())
-	if err := a.judge(ctx, due, judging{workers: a.cfg.Workers, fresh: true, done: func(j *storage.JudgedTrace) {
+	if err := a.judge(ctx, due, judging{workers: a.cfg.Workers, fresh: true, done: func(j *storage.SettledTrace) {
 		a.live.tracker.judged(stateOf(j))
 	}}); err != nil {
 		return false, err
@@ -95,7 +95,7 @@ func (a *Analyzer) see(ctx context.Context, now time.Time, slice storage.Slice) 
 }
 
 // stateOf is what will be known of a trace that has been judged.
-func stateOf(j *storage.JudgedTrace) *storage.JudgedState {
+func stateOf(j *storage.SettledTrace) *storage.JudgedState {
 	last := j.LastIngest.UnixMilli()
 	return &storage.JudgedState{
 		ID: j.TraceID, Version: int64(j.Version), Rows: int64(j.Rows), FirstMs: j.FirstIngest.UnixMilli(), LastMs: last, JudgedMs: last,

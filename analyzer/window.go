@@ -34,6 +34,7 @@ func (a *Analyzer) catchUp(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	a.metrics.lookedTo.Set(float64(from.UnixMilli()) / 1000)
+	a.lookedTo.Store(from.UnixMilli())
 	end := now.Add(-a.cfg.recent())
 	to := from.Add(catchUpStep)
 	if to.After(end) {

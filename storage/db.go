@@ -11,6 +11,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ClickHouse/ch-go"
@@ -31,6 +32,7 @@ type DB struct {
 	conn    driver.Conn
 	options *clickhouse.Options
 	idle    chan *native.Conn // for blocks and columns
+	judged  sync.Pool         // of *judgedTable
 	log     *slog.Logger
 }
 
@@ -62,7 +64,7 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*DB, error) {
 	}
 	db := &DB{
 		conn: conn, options: options, log: log,
-		idle: make(chan *native.Conn, idleMax),
+		idle: make(chan *native.Conn, idleMax), judged: sync.Pool{New: func() any { return newJudgedTable() }},
 	}
 	if err := db.Ping(ctx); err != nil {
 		_ = conn.Close()

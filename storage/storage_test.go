@@ -311,7 +311,7 @@ func TestTouchedAndJudged(t *testing.T) {
 			TraceID: fmt.Sprintf("%x", of.TraceID[:]), Version: of.Version, Symptom: verdict.SymptomError, Entry: verdict.Entry{Service: "checkout"},
 			Shares: []verdict.Share{{Site: verdict.Site{Kind: verdict.SiteService, Service: "payments"}, Owner: "team-a", Weight: 1}},
 		}
-		if err := db.WriteJudged(t.Context(), []storage.JudgedTrace{{SettledTrace: of, Verdicts: []verdict.Verdict{v}}}); err != nil {
+		if err := db.WriteJudged(t.Context(), slices.Values([]*storage.JudgedTrace{{SettledTrace: of, Verdicts: []verdict.Verdict{v}}})); err != nil {
 			t.Fatal(err)
 		}
 		var states []storage.JudgedState

@@ -3,6 +3,7 @@ package storage_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -39,7 +40,7 @@ func TestVerdictsAreFoundAndCountedOnce(t *testing.T) {
 	// The first is judged again, for another owner: it must count once, and for that one.
 	all = append(all, judged(0, 2, start, "team-b"))
 	for _, j := range all {
-		if err := db.WriteJudged(t.Context(), []storage.JudgedTrace{j}); err != nil {
+		if err := db.WriteJudged(t.Context(), slices.Values([]*storage.JudgedTrace{&j})); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -21,21 +21,31 @@ type Rows struct {
 
 // Group splits a block into its traces, in the order of their ids.
 func Group(b *spans.Block) []Rows {
-	order := make([]uint32, b.Len())
-	for i := range order {
-		order[i] = uint32(i)
-	}
-	slices.SortStableFunc(order, func(x, y uint32) int { return bytes.Compare(b.TraceIDs[x][:], b.TraceIDs[y][:]) })
+	index := make(map[spans.TraceID]uint32)
+	of := make([]uint32, b.Len())
 	var groups []Rows
-	for from := 0; from < len(order); {
-		id := b.TraceIDs[order[from]]
-		to := from + 1
-		for to < len(order) && b.TraceIDs[order[to]] == id {
-			to++
+	var ends []uint32 // first how many rows a group has, then where its next row goes
+	for i, id := range b.TraceIDs {
+		g, ok := index[id]
+		if !ok {
+			g = uint32(len(groups))
+			index[id] = g
+			groups, ends = append(groups, Rows{ID: id}), append(ends, 0)
 		}
-		groups = append(groups, Rows{ID: id, Rows: order[from:to:to]})
-		from = to
+		of[i] = g
+		ends[g]++
 	}
+	rows := make([]uint32, b.Len())
+	from := uint32(0)
+	for g, n := range ends {
+		groups[g].Rows = rows[from : from+n : from+n]
+		ends[g], from = from, from+n
+	}
+	for i, g := range of {
+		rows[ends[g]] = uint32(i)
+		ends[g]++
+	}
+	slices.SortFunc(groups, func(x, y Rows) int { return bytes.Compare(x.ID[:], y.ID[:]) })
 	return groups
 }
 

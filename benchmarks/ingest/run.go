@@ -6,15 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/ClickHouse/ch-go/compress"
@@ -47,38 +43,30 @@ func run(ctx context.Context, o *options, contender string, payload *load.Payloa
 	if contender == "blocks" {
 		return runBlocks(ctx, engine, payload, o.spans)
 	}
-	grpcPort, err := freePort()
+	address, err := process.FreeAddress()
 	if err != nil {
 		return m, err
 	}
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(grpcPort))
-	var cmd *exec.Cmd
+	program, args, env := o.whosehop, []string{"collector", "--storage-dsn", engine.DSN(database), "--collector-grpc", address, "--collector-http", "127.0.0.1:0",
+		"--collector-health", "127.0.0.1:0", "--collector-spool-dir", filepath.Join(dir, "spool")}, []string(nil)
 	if database == "peer" {
-		cmd = exec.CommandContext(ctx, o.peer, "--config", filepath.Join(o.peerConfig, strings.TrimPrefix(contender, "peer-")+".yaml"))
+		program, args = o.peer, []string{"--config", filepath.Join(o.peerConfig, strings.TrimPrefix(contender, "peer-")+".yaml")}
 		dsn, err := url.Parse(engine.DSN(database))
 		if err != nil {
 			return m, err
 		}
 		password, _ := dsn.User.Password()
-		cmd.Env = append(os.Environ(), "PEER_GRPC="+address, "PEER_CLICKHOUSE=clickhouse://"+dsn.Host, "PEER_USER="+dsn.User.Username(), "PEER_PASSWORD="+password)
-	} else {
-		cmd = exec.CommandContext(ctx, o.whosehop, "collector", "--storage-dsn", engine.DSN(database), "--collector-grpc", address, "--collector-http", "127.0.0.1:0",
-			"--collector-health", "127.0.0.1:0", "--collector-spool-dir", filepath.Join(dir, "spool"))
+		env = []string{"PEER_GRPC=" + address, "PEER_CLICKHOUSE=clickhouse://" + dsn.Host, "PEER_USER=" + dsn.User.Username(), "PEER_PASSWORD=" + password}
 	}
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	child, err := process.Start(ctx, env, program, args...)
+	if err != nil {
 		return m, err
 	}
-	defer func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-	}()
-	if err := await(ctx, address); err != nil {
-		return m, fmt.Errorf("%w: %s", err, said.String())
+	defer child.Stop()
+	if err := process.Await(ctx, address); err != nil {
+		return m, fmt.Errorf("%w: %s", err, child.Said())
 	}
-	pipeline, err := process.Measure(cmd.Process.Pid)
+	pipeline, err := process.Measure(child.PID())
 	if err != nil {
 		return m, err
 	}
@@ -89,10 +77,10 @@ func run(ctx context.Context, o *options, contender string, payload *load.Payloa
 	begin := time.Now()
 	sent, acks, refused, err := send(ctx, address, payload, s, o.spans)
 	if err != nil {
-		return m, fmt.Errorf("%w: %s", err, said.String())
+		return m, fmt.Errorf("%w: %s", err, child.Said())
 	}
 	if err := awaitRows(ctx, engine.Conn, database, sent); err != nil {
-		return m, fmt.Errorf("%w: %s", err, said.String())
+		return m, fmt.Errorf("%w: %s", err, child.Said())
 	}
 	m.rate = float64(sent) / time.Since(begin).Seconds()
 	if m.pipelineMB, err = pipeline.PeakMB(); err != nil {
@@ -104,7 +92,7 @@ func run(ctx context.Context, o *options, contender string, payload *load.Payloa
 	m.ackMedian, m.ackP99 = acks.quantile(.5), acks.quantile(.99)
 	m.refused = refused
 	if err := m.settle(ctx, engine, database, sent, clickHouse); err != nil {
-		return m, fmt.Errorf("%w: %s", err, said.String())
+		return m, fmt.Errorf("%w: %s", err, child.Said())
 	}
 	used, err := pipeline.CPU()
 	m.pipelineCPU = perSpan(used, sent)
@@ -270,22 +258,4 @@ func awaitRows(ctx context.Context, conn clickhouse.Conn, database string, want 
 
 func perSpan(used time.Duration, spans int) float64 {
 	return float64(used.Nanoseconds()) / 1000 / float64(spans)
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
-
-func await(ctx context.Context, address string) error {
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address); err == nil {
-			return conn.Close()
-		}
-	}
-	return errors.New("nothing listens on " + address)
 }

@@ -8,32 +8,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/mem"
-	"google.golang.org/grpc/status"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/whosehop/whosehop/benchmarks/load"
+	"github.com/whosehop/whosehop/benchmarks/sender"
 )
-
-// rawCodec sends bytes as they are.
-type rawCodec struct{}
-
-func (rawCodec) Name() string { return "proto" }
-
-func (rawCodec) Marshal(v any) (mem.BufferSlice, error) {
-	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil
-}
-
-// Unmarshal takes no answer but a full success; that may hold an empty message of two bytes.
-func (rawCodec) Unmarshal(answer mem.BufferSlice, _ any) error {
-	if answer.Len() > 2 {
-		return fmt.Errorf("spans were left out: %q", answer.Materialize())
-	}
-	return nil
-}
 
 // acks are the times from when requests were first sent until they were taken.
 type acks struct {
@@ -50,77 +29,42 @@ func (a *acks) quantile(q float64) float64 {
 	return float64(a.times[int(q*float64(len(a.times)-1))].Microseconds()) / 1000
 }
 
-const (
-	connections = 16
-	refusedWait = 100 * time.Millisecond // where the refusal does not say
-	refusedMax  = 5 * time.Minute        // of one request
-)
-
 // send sends requests until total spans are acknowledged. What is refused is sent again.
 func send(ctx context.Context, address string, payload *load.Payload, s shape, total int) (sent int, times *acks, refused int, err error) {
-	const method = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-	conns := make([]*grpc.ClientConn, connections)
-	for i := range conns {
-		conns[i], err = grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{})))
-		if err != nil {
-			return 0, nil, 0, err
-		}
-		defer func() { _ = conns[i].Close() }()
+	to, err := sender.New(address)
+	if err != nil {
+		return 0, nil, 0, err
 	}
+	defer to.Close()
 	requests := (total + s.spans - 1) / s.spans
 	times = new(acks)
 	var next, refusals atomic.Int64
-	var failed atomic.Pointer[error]
-	var group sync.WaitGroup
-	for sender := range s.inFlight {
-		group.Go(func() {
+	group, ctx := errgroup.WithContext(ctx)
+	for range s.inFlight {
+		group.Go(func() error {
 			var buffer []byte
-			var answer struct{}
 			var own []time.Duration
-			for failed.Load() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= requests {
-					break
+			for i := int(next.Add(1)) - 1; i < requests; i = int(next.Add(1)) - 1 {
+				if err := ctx.Err(); err != nil {
+					return err
 				}
 				buffer = payload.Fresh(buffer, i)
-				for begin := time.Now(); ; {
-					err := conns[sender%connections].Invoke(ctx, method, buffer, &answer)
-					if err == nil {
-						own = append(own, time.Since(begin))
-						break
-					}
-					wait, refused := retryAfter(err)
-					if !refused || time.Since(begin) > refusedMax || failed.Load() != nil {
-						err = fmt.Errorf("request %d: %w", i, err)
-						failed.Store(&err)
-						break
-					}
-					refusals.Add(1)
-					time.Sleep(wait)
+				begin := time.Now()
+				refused, err := to.Send(ctx, buffer)
+				refusals.Add(int64(refused))
+				if err != nil {
+					return fmt.Errorf("request %d: %w", i, err)
 				}
+				own = append(own, time.Since(begin))
 			}
 			times.mu.Lock()
 			defer times.mu.Unlock()
 			times.times = append(times.times, own...)
+			return nil
 		})
 	}
-	group.Wait()
-	if e := failed.Load(); e != nil {
-		return 0, nil, 0, *e
+	if err := group.Wait(); err != nil {
+		return 0, nil, 0, err
 	}
 	return requests * s.spans, times, int(refusals.Load()), nil
-}
-
-// retryAfter says whether err is a refusal of what may be sent again, and when.
-func retryAfter(err error) (wait time.Duration, refused bool) {
-	s := status.Convert(err)
-	if s.Code() != codes.ResourceExhausted && s.Code() != codes.Unavailable {
-		return 0, false
-	}
-	for _, detail := range s.Details() {
-		if info, ok := detail.(*errdetails.RetryInfo); ok {
-			return info.GetRetryDelay().AsDuration(), true
-		}
-	}
-	return refusedWait, true
 }

@@ -22,6 +22,7 @@ type Config struct {
 	SpansPerRequest int
 	SpansPerTrace   int // 25, and no fewer
 	FailingEvery    int // one trace in so many fails: 50
+	Traces          int // a round through the payload: as many as 204,800 spans make
 	// Whole leaves no span of a trace out: each service's last request of a round through the payload is smaller.
 	Whole bool
 }
@@ -29,7 +30,7 @@ type Config struct {
 const (
 	spansPerChain = 24
 	chainHops     = 6
-	spansPerRound = 8192 * 25 // as many as Whole keeps; without it a hundredth is left out
+	spansPerRound = 8192 * 25 // without Whole a hundredth is left out
 )
 
 // Payload is requests of one size. It is safe for concurrent use.
@@ -54,7 +55,7 @@ func New(cfg Config) *Payload {
 	if cfg.SpansPerTrace < 1+spansPerChain {
 		panic(fmt.Sprintf("traces of %d spans", cfg.SpansPerTrace))
 	}
-	p := &Payload{traces: spansPerRound / cfg.SpansPerTrace}
+	p := &Payload{traces: cmp.Or(cfg.Traces, spansPerRound/cfg.SpansPerTrace)}
 	random := rand.New(rand.NewPCG(7, 11))
 	queues := make([]*request, len(services))
 	for i := range services {
@@ -85,14 +86,19 @@ func New(cfg Config) *Payload {
 // Len is how many different requests there are, ids and times aside: one round.
 func (p *Payload) Len() int { return len(p.templates) }
 
+// Spans is how many spans request i has.
+func (p *Payload) Spans(i int) int { return len(p.templates[i%len(p.templates)].traceIDs) }
+
 // Traces is how many traces there are in a round, and how many of them fail.
 func (p *Payload) Traces() (all, failed int) { return p.traces, p.failed }
 
 // Fresh writes request i into dst[:0]. Requests of one round through the payload belong to the same
 // traces; those of different rounds have nothing in common.
-func (p *Payload) Fresh(dst []byte, i int) []byte { return p.fresh(dst, i, time.Now()) }
+func (p *Payload) Fresh(dst []byte, i int) []byte { return p.FreshAt(dst, i, time.Now()) }
 
-func (p *Payload) fresh(dst []byte, i int, sent time.Time) []byte {
+// FreshAt is Fresh with times that count from a moment. The spans of a trace fit together if all requests of a round
+// have the same one.
+func (p *Payload) FreshAt(dst []byte, i int, sent time.Time) []byte {
 	t := &p.templates[i%len(p.templates)]
 	round := uint64(i / len(p.templates))
 	mixA, mixB := mix(round*2+1), mix(round*2+2)

@@ -53,6 +53,7 @@ func TestTracesAreWhole(t *testing.T) {
 	for _, cfg := range []Config{
 		{SpansPerRequest: 512, Whole: true},
 		{SpansPerRequest: 512, SpansPerTrace: 200, FailingEvery: 1, Whole: true},
+		{SpansPerRequest: 512, Traces: 100, FailingEvery: 20, Whole: true},
 	} {
 		p := New(cfg)
 		traces := make(map[spans.TraceID]*seen)
@@ -64,7 +65,9 @@ func TestTracesAreWhole(t *testing.T) {
 		var children []child
 		source := p.Source()
 		var block spans.Block
+		stored := 0
 		for source.Taken() < 2*p.Len() {
+			stored += p.Spans(source.Taken())
 			if err := source.Fill(&block, 1); err != nil {
 				t.Fatal(err)
 			}
@@ -92,8 +95,8 @@ func TestTracesAreWhole(t *testing.T) {
 			}
 		}
 		all, failing := p.Traces()
-		if len(traces) != 2*all || failed != 2*failing {
-			t.Errorf("%d traces, %d fail; said were %d and %d a round", len(traces), failed, all, failing)
+		if len(traces) != 2*all || failed != 2*failing || stored != len(traces)*size {
+			t.Errorf("%d traces, %d fail; said were %d and %d a round, and %d spans", len(traces), failed, all, failing, stored)
 		}
 		for _, c := range children {
 			if p, ok := ends[c.parent]; !ok || c.start < p[0] || c.end < c.start {

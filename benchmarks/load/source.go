@@ -30,7 +30,7 @@ func (s *Source) Fill(block *spans.Block, rows int) error {
 		if s.next%s.payload.Len() == 0 {
 			s.began = time.Now()
 		}
-		s.buffer = s.payload.fresh(s.buffer, s.next, s.began)
+		s.buffer = s.payload.FreshAt(s.buffer, s.next, s.began)
 		s.next++
 		if _, err := otlp.Decode(s.buffer, block); err != nil {
 			return err

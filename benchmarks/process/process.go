@@ -48,16 +48,21 @@ func (p *Process) CPU() (time.Duration, error) {
 }
 
 // PeakMB is the most resident memory that it has had.
-func (p *Process) PeakMB() (float64, error) {
+func (p *Process) PeakMB() (float64, error) { return p.memory("VmHWM:") }
+
+// MB is its resident memory.
+func (p *Process) MB() (float64, error) { return p.memory("VmRSS:") }
+
+func (p *Process) memory(field string) (mb float64, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
 	if err != nil {
 		return 0, err
 	}
-	_, after, _ := strings.Cut(string(text), "VmHWM:")
+	_, after, _ := strings.Cut(string(text), field)
 	kb, _, _ := strings.Cut(strings.TrimSpace(after), " ")
 	n, err := strconv.Atoi(kb)
 	if err != nil {
-		return 0, fmt.Errorf("peak memory of process %d: %w", p.pid, err)
+		return 0, fmt.Errorf("memory of process %d: %w", p.pid, err)
 	}
 	return float64(n) / 1024, nil
 }

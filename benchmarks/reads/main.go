@@ -21,20 +21,8 @@ import (
 	"github.com/whosehop/whosehop/benchmarks/load"
 	"github.com/whosehop/whosehop/benchmarks/store"
 	"github.com/whosehop/whosehop/storage"
-	"github.com/whosehop/whosehop/storage/native"
 	"github.com/whosehop/whosehop/storage/server"
-	"github.com/whosehop/whosehop/storage/spans"
 )
-
-const day = 24 * time.Hour
-
-// staging gives spans the time of ingestion that they would have had, two minutes late at most: the table itself
-// takes the time at which it gets them.
-const staging = `CREATE DATABASE staging;
-CREATE TABLE staging.otel_traces ENGINE = Null EMPTY AS SELECT * FROM whosehop.otel_traces;
-CREATE MATERIALIZED VIEW staging.at_its_time TO whosehop.otel_traces AS
-	SELECT * REPLACE (toDateTime64(toStartOfInterval(Timestamp, INTERVAL 2 MINUTE) + INTERVAL 2 MINUTE, 3) AS IngestTime,
-		toDate(toStartOfInterval(Timestamp, INTERVAL 2 MINUTE) + INTERVAL 2 MINUTE) AS IngestDate) FROM staging.otel_traces`
 
 func main() {
 	if server.IsChild(os.Args) {
@@ -87,15 +75,7 @@ func run(ctx context.Context, engine, dir string, total, times, cold int) error 
 
 func fillBoth(ctx context.Context, s *store.Store, total int) error {
 	began := time.Now()
-	if err := s.Run(ctx, staging); err != nil {
-		return err
-	}
-	door, err := s.Open(ctx, "staging")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = door.Close() }()
-	if err := fill(ctx, door, total); err != nil {
+	if err := s.FillDay(ctx, load.New(load.Config{SpansPerRequest: 512}), total, 0); err != nil {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "whosehop's table is filled after %s\n", time.Since(began).Round(time.Second))
@@ -105,37 +85,6 @@ func fillBoth(ctx context.Context, s *store.Store, total int) error {
 	fmt.Fprintf(os.Stderr, "the exporter's table is filled after %s\n", time.Since(began).Round(time.Second))
 	_, err = s.AwaitQuiet(ctx, "peer")
 	return err
-}
-
-// fill stores spans whose times are spread over the day before now, in the order of time.
-func fill(ctx context.Context, db *storage.DB, total int) error {
-	source := load.New(load.Config{SpansPerRequest: 512}).Source()
-	var block spans.Block
-	encoder := new(native.Encoder)
-	var p native.Packed
-	for sent := 0; sent < total; {
-		if err := source.Fill(&block, 65_536); err != nil {
-			return err
-		}
-		back := int64(day) - int64(float64(day)*float64(sent)/float64(total))
-		spread := int64(float64(day) * 65_536 / float64(total))
-		for i := range block.StartNs {
-			shift := back - spread*int64(i)/int64(block.Len())
-			block.StartNs[i] -= shift
-			block.EndNs[i] -= shift
-		}
-		p.ID, p.At = uint64(source.Taken()), time.Now()
-		encoder.Encode(&block, &p)
-		if err := db.InsertBlock(ctx, &p, false); err != nil {
-			return err
-		}
-		sent += p.Rows
-		if sent%(65_536*50) == 0 {
-			fmt.Fprintf(os.Stderr, "\r%d of %d million spans", sent/1e6, total/1e6)
-		}
-	}
-	fmt.Fprintln(os.Stderr)
-	return nil
 }
 
 // read is one read, as each table is asked for it.

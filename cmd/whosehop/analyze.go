@@ -61,6 +61,7 @@ func (c *analyzeCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 	if err != nil {
 		return err
 	}
+	limitMemory(set.Analyze.MemoryBytesMax, analyzerBeside)
 	ch, err := server.Start(ctx, server.Config{
 		DSN: set.Storage.DSN, Dir: set.Storage.Dir, Engine: set.Storage.Engine, MemoryBytesMax: uint64(set.Storage.MemoryBytesMax),
 	}, log)

@@ -77,8 +77,19 @@ func (queryCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 	return serve(ctx, s, set, roles{serve: true})
 }
 
-// memoryBeside is what a collector needs beside what is pending, in bytes.
-const memoryBeside = 96 << 20
+const (
+	// memoryBeside is what a collector needs beside what is pending, in bytes; analyzerBeside an analyzer beside
+	// the spans that are being judged: verdicts on their way, what is normal, which traces are there.
+	memoryBeside   = 96 << 20
+	analyzerBeside = 160 << 20
+)
+
+// limitMemory keeps the garbage between bounds, where what is held is bounded already. GOMEMLIMIT has the last word.
+func limitMemory(held size, beside int64) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(held) + beside)
+	}
+}
 
 // stopTimeout bounds what is done after the roles have ended.
 const stopTimeout = 20 * time.Second
@@ -119,11 +130,11 @@ func unlessEnded(ctx context.Context, err error) error {
 
 // start brings up the storage and what stands on it, and runs it until ctx ends.
 func start(ctx context.Context, s *streams, set *Settings, r roles, owners *ownership.Registry, log *slog.Logger) error {
+	if r == (roles{analyze: true}) {
+		limitMemory(set.Analyze.MemoryBytesMax, analyzerBeside)
+	}
 	if r == (roles{collect: true}) {
-		// What is pending is bounded; this keeps the garbage between bounds as well. GOMEMLIMIT has the last word.
-		if os.Getenv("GOMEMLIMIT") == "" {
-			debug.SetMemoryLimit(int64(set.Collect.PendingBytesMax) + memoryBeside)
-		}
+		limitMemory(set.Collect.PendingBytesMax, memoryBeside)
 		if set.Collect.SpoolBytesMax > 0 {
 			return collectFirst(ctx, s, set, log)
 		}
@@ -246,6 +257,7 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 	var runs []func(context.Context) error
 	var ready []func(context.Context) error
 	var where []string
+	var states []func() string
 	if r.collect {
 		c, err := collector.New(w.set.collectorConfig(), w.sink, w.log, w.reg)
 		if err != nil {
@@ -266,7 +278,7 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 		ready = append(ready, w.db.Ping)
 	}
 	if r.analyze {
-		runs, ready = append(runs, judge.Run), append(ready, judge.Ready)
+		runs, ready, states = append(runs, judge.Run), append(ready, judge.Ready), append(states, judge.State)
 	}
 	if r.serve {
 		if !r.analyze {
@@ -274,7 +286,7 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 		}
 		service := query.New(w.db, judge)
 		ready = append(ready, service.Ready)
-		more, at, err := w.listenQuery(ctx, service, allReady(ready))
+		more, at, err := w.listenQuery(ctx, service, allReady(ready), states)
 		if err != nil {
 			return err
 		}
@@ -285,7 +297,7 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 			address = w.set.Analyze.Health
 		}
 		mux := http.NewServeMux()
-		telemetry.Handle(mux, allReady(ready), w.reg)
+		telemetry.Handle(mux, allReady(ready), w.reg, states...)
 		run, at, err := w.listenHTTP(ctx, "health", listenAddress(address), mux, nil)
 		if err != nil {
 			return err
@@ -312,7 +324,7 @@ func allReady(checks []func(context.Context) error) func(context.Context) error 
 }
 
 // listenQuery opens the ports of the query role.
-func (w *wiring) listenQuery(ctx context.Context, service *query.Service, ready func(context.Context) error) (runs []func(context.Context) error, where []string, err error) {
+func (w *wiring) listenQuery(ctx context.Context, service *query.Service, ready func(context.Context) error, states []func() string) (runs []func(context.Context) error, where []string, err error) {
 	q := &w.set.Serve
 	var secure *tls.Config
 	if q.TLSCert != "" {
@@ -326,7 +338,7 @@ func (w *wiring) listenQuery(ctx context.Context, service *query.Service, ready 
 	rest.Register(asked, service, w.log)
 	web.Register(asked, service, w.log)
 	mux := http.NewServeMux()
-	telemetry.Handle(mux, ready, w.reg)
+	telemetry.Handle(mux, ready, w.reg, states...)
 	mux.Handle("/", requireToken(asked, q.Token))
 	run, at, err := w.listenHTTP(ctx, "query.http", listenAddress(q.HTTP), mux, secure)
 	if err != nil {

@@ -41,7 +41,7 @@ func NewRegistry() *prometheus.Registry {
 const readyTimeout = 5 * time.Second
 
 // Handle adds /healthz (the process lives), /readyz (it can do its work) and /metrics to a mux.
-func Handle(mux *http.ServeMux, ready func(ctx context.Context) error, reg *prometheus.Registry) {
+func Handle(mux *http.ServeMux, ready func(ctx context.Context) error, reg *prometheus.Registry, states ...func() string) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "ok\n")
 	})
@@ -53,6 +53,9 @@ func Handle(mux *http.ServeMux, ready func(ctx context.Context) error, reg *prom
 			return
 		}
 		_, _ = io.WriteString(w, "ok\n")
+		for _, state := range states {
+			_, _ = io.WriteString(w, state()+"\n")
+		}
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))
 }

@@ -89,7 +89,7 @@ CREATE TABLE IF NOT EXISTS otel_traces
 ENGINE = MergeTree
 PARTITION BY IngestDate
 ORDER BY (ServiceName, SpanName, IngestTime)
-SETTINGS index_granularity = 2048, ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000,
+SETTINGS index_granularity = 4096, ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000,
     min_parts_to_merge_at_once = 32, min_bytes_for_wide_part = 100000000;
 
 -- The exporter's helper for "when was this trace"; hand-written SQL and dashboards read it.
@@ -159,4 +159,4 @@ CREATE TABLE IF NOT EXISTS verdicts
 ENGINE = ReplacingMergeTree(Version)
 PARTITION BY toDate(FirstIngest)
 ORDER BY TraceId
-SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
+SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1, min_parts_to_merge_at_once = 10;

@@ -1,4 +1,4 @@
-package main
+package sender
 
 import (
 	"net"
@@ -12,8 +12,6 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
-
-	"github.com/whosehop/whosehop/benchmarks/load"
 )
 
 // bytesCodec is rawCodec's other side.
@@ -63,13 +61,24 @@ func TestWhatIsRefusedIsSentAgainWhenTheRefusalSays(t *testing.T) {
 		}
 		return []byte{0x0a, 0}, nil // an empty partial success is a full one
 	})
-	sent, acks, refused, err := send(t.Context(), address, load.New(load.Config{SpansPerRequest: 8}), shape{8, 1}, 20)
-	if err != nil || sent != 24 || refused != 2 || len(acks.times) != 3 {
-		t.Fatalf("sent %d, refused %d, %d acknowledged, %v", sent, refused, len(acks.times), err)
+	began := time.Now()
+	refused, err := to(t, address).Send(t.Context(), []byte("spans"))
+	if err != nil || refused != 2 {
+		t.Fatalf("refused %d times, %v", refused, err)
 	}
-	if slowest := acks.quantile(1); slowest < float64((delay + refusedWait).Milliseconds()) {
-		t.Errorf("the refused request was acknowledged after %.0f ms: the refusals are part of that", slowest)
+	if took := time.Since(began); took < delay+refusedWait {
+		t.Errorf("taken after %s: refusals were not waited for", took)
 	}
+}
+
+func to(t *testing.T, address string) *Sender {
+	t.Helper()
+	s, err := New(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
 }
 
 func TestSpansThatAreLeftOutAreAnError(t *testing.T) {
@@ -77,7 +86,7 @@ func TestSpansThatAreLeftOutAreAnError(t *testing.T) {
 		"partial success": func(int) ([]byte, error) { return []byte{0x0a, 2, 0x08, 1}, nil },
 		"bad request":     func(int) ([]byte, error) { return nil, status.Error(codes.InvalidArgument, "bad") },
 	} {
-		if _, _, _, err := send(t.Context(), serve(t, answer), load.New(load.Config{SpansPerRequest: 8}), shape{8, 1}, 8); err == nil {
+		if _, err := to(t, serve(t, answer)).Send(t.Context(), []byte("spans")); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
