@@ -83,7 +83,7 @@ func fillBoth(ctx context.Context, s *store.Store, total int) error {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "the exporter's table is filled after %s\n", time.Since(began).Round(time.Second))
-	_, err = s.AwaitQuiet(ctx, "peer")
+	_, err := s.AwaitQuiet(ctx, "peer")
 	return err
 }
 
