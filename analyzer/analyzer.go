@@ -30,6 +30,9 @@ type Config struct {
 	Quiet time.Duration
 	// WaitMax is how long a trace that gets no quiet is waited for.
 	WaitMax time.Duration
+	// Late is how long a span may take from the time that is recorded as that of its storing to being seen, where that is
+	// its start. Quiet and WaitMax begin after it.
+	Late time.Duration
 	// Workers is how many traces are judged at once.
 	Workers int
 	// SpansMax is how many spans of one trace are looked at.

@@ -387,3 +387,166 @@ func TestLearntOnceByMany(t *testing.T) {
 		t.Errorf("%d runs of 11 are stored, and %d of what came late", shop, late)
 	}
 }
+
+// brokenOff is a history that an earlier run has judged up to a moment.
+type brokenOff struct {
+	*storage.DB
+	at time.Time
+}
+
+func (b *brokenOff) HistoryTo(context.Context, string) (time.Time, error) { return b.at, nil }
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	db, conn := open(t)
+	start := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	for id := range byte(6) { // one every ten minutes; every third is fine
+		script := failing
+		if id%3 == 0 {
+			script = healthy
+		}
+		b := block(t, script, id)
+		shift := start.Add(time.Duration(id)*10*time.Minute).UnixNano() - b.StartNs[0]
+		for i := range b.Len() {
+			b.StartNs[i] += shift
+			b.EndNs[i] += shift
+		}
+		insert(t, db, b, fmt.Sprint("history ", id))
+	}
+	judge := func(store analyzer.HistoryStore, h analyzer.History) (*analyzer.HistoryResult, []analyzer.HistoryProgress) {
+		t.Helper()
+		cfg := analyzer.Config{Quiet: time.Second, WaitMax: 2 * time.Second, Workers: 2, SpansMax: 1000, Scope: storage.Slow, BytesMax: 64 << 20}
+		a, err := analyzer.New(cfg, db, nobody, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var steps []analyzer.HistoryProgress
+		result, err := a.JudgeHistory(t.Context(), store, h, func(p analyzer.HistoryProgress) { steps = append(steps, p) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result, steps
+	}
+	time.Sleep(1100 * time.Millisecond) // the traces settle
+	all := analyzer.History{From: start, To: start.Add(time.Hour)}
+	result, steps := judge(db, all)
+	want := map[string]row{"01": {1, 3, 1}, "02": {1, 3, 1}, "04": {1, 3, 1}, "05": {1, 3, 1}}
+	if got := verdicts(t, conn); fmt.Sprint(got) != fmt.Sprint(want) || result.Spans != 18 || result.Traces != 4 || result.Verdicts != 4 {
+		t.Fatalf("verdicts %v, result %+v", got, result)
+	}
+	if last := steps[len(steps)-1]; last.Spans != last.SpansTotal || !last.To.Equal(all.To) {
+		t.Errorf("the last step was %+v", last)
+	}
+	// A part of it again: the bounds are when traces began, the end not included.
+	judge(db, analyzer.History{From: start.Add(10 * time.Minute), To: start.Add(20 * time.Minute)})
+	want["01"] = row{2, 3, 1}
+	// Broken off in between: what comes before is not judged again.
+	_, steps = judge(&brokenOff{DB: db, at: start.Add(45 * time.Minute)}, all)
+	want["05"] = row{2, 3, 1}
+	if !steps[0].Resumed.Equal(start.Add(45*time.Minute)) || steps[0].SpansTotal != 3 {
+		t.Errorf("going on began with %+v", steps[0])
+	}
+	judge(db, analyzer.History{From: start, To: start.Add(time.Hour), Entry: "POST /sell"})
+	if got := verdicts(t, conn); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("verdicts %v, want %v", got, want)
+	}
+	judge(db, analyzer.History{From: start.Add(20 * time.Minute), To: start.Add(21 * time.Minute), Entry: "shop POST /buy"})
+	want["02"] = row{2, 3, 1}
+	if got := verdicts(t, conn); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("verdicts of an entry %v, want %v", got, want)
+	}
+}
+
+// TestGiantsAreJudgedInBounds: what takes more memory than there is, is judged in smaller batches and on fewer spans.
+func TestGiantsAreJudgedInBounds(t *testing.T) {
+	t.Parallel()
+	db, conn := open(t)
+	giant := block(t, failing, 1)
+	text := strings.Repeat("a statement that is long ", 400)
+	for n := range 4000 {
+		more := block(t, fmt.Sprintf("pay SERVER POST /charge 6..108ms 500 id=%d parent=3 db.statement=%d", 1000+n, n), 1)
+		giant.TraceIDs, giant.SpanIDs, giant.ParentIDs = append(giant.TraceIDs, more.TraceIDs[0]), append(giant.SpanIDs, more.SpanIDs[0]), append(giant.ParentIDs, more.ParentIDs[0])
+		giant.StartNs, giant.EndNs = append(giant.StartNs, more.StartNs[0]), append(giant.EndNs, more.EndNs[0])
+		giant.Kinds, giant.Statuses, giant.Flags = append(giant.Kinds, more.Kinds[0]), append(giant.Statuses, more.Statuses[0]), append(giant.Flags, 0)
+		giant.Names.AppendBytes(more.Names.At(0))
+		giant.TraceStates.Append("")
+		giant.StatusMessages.Append(text)
+		giant.Attrs.EndRow()
+		giant.DroppedAttrs, giant.DroppedEvents, giant.DroppedLinks = append(giant.DroppedAttrs, 0), append(giant.DroppedEvents, 0), append(giant.DroppedLinks, 0)
+		giant.EventEnds, giant.LinkEnds = append(giant.EventEnds, giant.EventEnds[len(giant.EventEnds)-1]), append(giant.LinkEnds, 0)
+		giant.ResourceOf, giant.ScopeOf = append(giant.ResourceOf, giant.ResourceOf[2]), append(giant.ScopeOf, giant.ScopeOf[2])
+	}
+	insert(t, db, giant, "giant")
+	insert(t, db, block(t, failing, 2), "small")
+	cfg := analyzer.Config{Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Workers: 1, SpansMax: 100_000, BytesMax: 16 << 20}
+	a, err := analyzer.New(cfg, db, nobody, slog.New(slog.NewTextHandler(t.Output(), nil)), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	eventually(t, conn, map[string]row{"01": {1, 4003, 1}, "02": {1, 3, 1}})
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	var body string
+	if err := conn.QueryRow(t.Context(), "SELECT Entries.Body[1] FROM verdicts FINAL WHERE endsWith(TraceId, '01')").Scan(&body); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(body, "more were left out") {
+		t.Errorf("nothing says that spans were left out: %s", body)
+	}
+}
+
+// TestTablesOfOthersAreJudged: spans that somebody else's exporter writes, some seconds after they began, and late ones.
+func TestTablesOfOthersAreJudged(t *testing.T) {
+	t.Parallel()
+	db, conn := open(t)
+	var database string
+	if err := conn.QueryRow(t.Context(), "SELECT currentDatabase()").Scan(&database); err != nil {
+		t.Fatal(err)
+	}
+	const columns = "Timestamp, TraceId, SpanId, ParentSpanId, TraceState, SpanName, SpanKind, ServiceName, ResourceAttributes, ScopeName, ScopeVersion, SpanAttributes, " +
+		"Duration, StatusCode, StatusMessage, Events.Timestamp, Events.Name, Events.Attributes, Links.TraceId, Links.SpanId, Links.TraceState, Links.Attributes"
+	if err := conn.Exec(t.Context(), "CREATE TABLE theirs ENGINE = MergeTree PARTITION BY toDate(Timestamp) ORDER BY (ServiceName, SpanName, toDateTime(Timestamp)) EMPTY AS SELECT "+columns+" FROM otel_traces"); err != nil {
+		t.Fatal(err)
+	}
+	send := func(script string, id byte, began time.Time) {
+		t.Helper()
+		b := block(t, script, id)
+		shift := began.UnixNano() - b.StartNs[0]
+		for i := range b.Len() {
+			b.StartNs[i] += shift
+			b.EndNs[i] += shift
+		}
+		insert(t, db, b, fmt.Sprint(id, began))
+		if err := conn.Exec(t.Context(), "INSERT INTO theirs SELECT "+columns+" FROM otel_traces"); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Exec(t.Context(), "TRUNCATE TABLE otel_traces"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.UseTraces(t.Context(), database+".theirs"); err != nil {
+		t.Fatal(err)
+	}
+	cfg := analyzer.Config{Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Late: 3 * time.Second, Workers: 2, SpansMax: 1000, Scope: storage.Slow, BytesMax: 64 << 20}
+	a, err := analyzer.New(cfg, db, nobody, slog.New(slog.NewTextHandler(t.Output(), nil)), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	send(healthy, 1, time.Now())
+	send(failing, 2, time.Now().Add(-2*time.Second)) // it took that long into the table
+	eventually(t, conn, map[string]row{"02": {1, 3, 1}})
+	send(`pay SERVER POST /charge 6..108ms 500 id=77 parent=3`, 2, time.Now())
+	eventually(t, conn, map[string]row{"02": {2, 4, 1}})
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

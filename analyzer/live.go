@@ -29,7 +29,7 @@ const (
 )
 
 // recent is how far back fresh traces go: behind it, everything has had the time to settle.
-func (c *Config) recent() time.Duration { return c.WaitMax + c.Quiet + visibleWithin }
+func (c *Config) recent() time.Duration { return c.WaitMax + c.Quiet + c.Late + visibleWithin }
 
 func (a *Analyzer) judgeFresh(ctx context.Context) (more bool, err error) {
 	slice := a.slice()
@@ -45,9 +45,9 @@ func (a *Analyzer) judgeFresh(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	due := a.live.tracker.due(now.UnixMilli())
-	lag := 0.0
+	lag, l := 0.0, a.live.tracker
 	for i := range due {
-		settled := min(due[i].lastMs+a.cfg.Quiet.Milliseconds(), max(due[i].firstMs, due[i].judgedMs)+a.cfg.WaitMax.Milliseconds())
+		settled := min(due[i].lastMs+l.quietMs, max(due[i].firstMs, due[i].judgedMs)+l.waitMs)
 		lag = max(lag, float64(now.UnixMilli()-settled)/1000)
 	}
 	a.metrics.lag.Set(lag)
@@ -66,10 +66,12 @@ func (a *Analyzer) judgeFresh(ctx context.Context) (more bool, err error) {
 func (a *Analyzer) see(ctx context.Context, now time.Time, slice storage.Slice) error {
 	l := &a.live
 	end := now.Add(-min(visibleSoon, a.cfg.Quiet/2))
+	from := l.to.Add(-a.cfg.Late)
 	fresh := l.to.IsZero() || slice != l.slice
 	if fresh {
 		l.tracker.forgetAll()
 		l.slice, l.to = slice, now.Add(-a.cfg.recent())
+		from = l.to
 	}
 	if !end.After(l.to) {
 		return nil
@@ -78,7 +80,7 @@ func (a *Analyzer) see(ctx context.Context, now time.Time, slice storage.Slice) 
 	before := now.UnixMilli() - l.tracker.keepMs
 	var old []spans.TraceID
 	began := time.Now()
-	err := a.store.Touched(ctx, storage.TouchQuery{From: l.to, To: end, Scope: a.cfg.Scope, Slow: a.slow(), Slice: slice}, func(seen *storage.TouchedTrace) {
+	err := a.store.Touched(ctx, storage.TouchQuery{From: from, To: end, Scope: a.cfg.Scope, Slow: a.slow(), Slice: slice}, func(seen *storage.TouchedTrace) {
 		if k := l.tracker.touch(seen); k != nil && k.version == 0 && (fresh || k.startNs/1e6 < before) {
 			old = append(old, k.id)
 		}

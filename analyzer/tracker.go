@@ -13,7 +13,9 @@ import (
 // Times are those of ClickHouse's clock, in milliseconds. It is not safe for concurrent use.
 type tracker struct {
 	quietMs, waitMs, keepMs int64
-	most                    int
+	// late says that times are looked at again and again, for spans come late into them.
+	late bool
+	most int
 
 	of     map[spans.TraceID]int32
 	traces []tracked
@@ -28,7 +30,7 @@ type tracked struct {
 	startNs         int64
 	suspect         bool
 	// What the newest verdict was judged on, as far as is known.
-	version, judgedFirstMs, judgedLastMs, judgedMs int64
+	version, judgedRows, judgedFirstMs, judgedLastMs, judgedMs int64
 }
 
 // forgetAfter is how much longer a trace is known of than it is waited for.
@@ -36,8 +38,8 @@ const forgetAfter = 30 * time.Second
 
 func newTracker(cfg *Config) *tracker {
 	return &tracker{
-		quietMs: cfg.Quiet.Milliseconds(), waitMs: cfg.WaitMax.Milliseconds(), keepMs: (cfg.WaitMax + cfg.Quiet + forgetAfter).Milliseconds(),
-		most: trackedMax, of: make(map[spans.TraceID]int32),
+		quietMs: (cfg.Quiet + cfg.Late).Milliseconds(), waitMs: (cfg.WaitMax + cfg.Late).Milliseconds(),
+		keepMs: (cfg.WaitMax + cfg.Quiet + cfg.Late + forgetAfter).Milliseconds(), late: cfg.Late > 0, most: trackedMax, of: make(map[spans.TraceID]int32),
 	}
 }
 
@@ -63,7 +65,11 @@ func (t *tracker) touch(seen *storage.TouchedTrace) *tracked {
 		t.traces[at] = tracked{id: seen.ID, firstMs: seen.FirstMs, lastMs: seen.LastMs, startNs: seen.StartNs}
 	}
 	k := &t.traces[at]
-	k.rows += seen.Rows
+	if t.late {
+		k.rows = max(k.rows, seen.Rows)
+	} else {
+		k.rows += seen.Rows
+	}
 	k.firstMs, k.lastMs, k.startNs = min(k.firstMs, seen.FirstMs), max(k.lastMs, seen.LastMs), min(k.startNs, seen.StartNs)
 	k.suspect = k.suspect || seen.Suspect
 	return k
@@ -74,7 +80,7 @@ func (t *tracker) judged(s *storage.JudgedState) {
 	if at, ok := t.of[s.ID]; ok {
 		k := &t.traces[at]
 		k.version, k.judgedLastMs, k.judgedMs = max(k.version, s.Version), max(k.judgedLastMs, s.LastMs), max(k.judgedMs, s.JudgedMs)
-		k.judgedFirstMs, k.firstMs = s.FirstMs, min(k.firstMs, s.FirstMs)
+		k.judgedRows, k.judgedFirstMs, k.firstMs = max(k.judgedRows, s.Rows), s.FirstMs, min(k.firstMs, s.FirstMs)
 	}
 }
 
@@ -88,7 +94,7 @@ func (t *tracker) due(nowMs int64) []tracked {
 		if k.id == (spans.TraceID{}) {
 			continue
 		}
-		wanted := (k.suspect || k.version > 0) && k.lastMs > k.judgedLastMs
+		wanted := (k.suspect || k.version > 0) && (k.lastMs > k.judgedLastMs || t.late && k.rows > k.judgedRows)
 		switch {
 		case wanted && (k.lastMs <= nowMs-t.quietMs || max(k.firstMs, k.judgedMs) <= nowMs-t.waitMs):
 			list = append(list, *k)

@@ -100,7 +100,8 @@ func (a *Analyzer) dueIn(ctx context.Context, w *window, now time.Time, how judg
 		s, judged := states[k.id]
 		if a.due(w, now, &k, &s, judged) {
 			if judged {
-				k.version, k.judgedFirstMs, k.firstMs = s.Version, s.FirstMs, min(k.firstMs, s.FirstMs)
+				// It is judged anew on all of that, and what has come.
+				k.version, k.judgedFirstMs, k.firstMs, k.lastMs = s.Version, s.FirstMs, min(k.firstMs, s.FirstMs), max(k.lastMs, s.LastMs)
 			}
 			due = append(due, k)
 		}
@@ -119,7 +120,7 @@ func (a *Analyzer) due(w *window, now time.Time, k *tracked, s *storage.JudgedSt
 	case w.again:
 		return true
 	}
-	// What was judged on spans from before what is looked at here cannot be counted here.
-	comparable := w.byStart || s.FirstMs >= w.from.Add(-w.around).UnixMilli()
-	return k.lastMs > s.LastMs || comparable && k.rows != s.Rows
+	// What was judged on spans beyond what is looked at here cannot be counted here.
+	counted := s.FirstMs >= w.from.Add(-w.around).UnixMilli() && s.LastMs < w.to.Add(w.around).UnixMilli()
+	return k.lastMs > s.LastMs || counted && k.rows > s.Rows
 }

@@ -34,6 +34,8 @@ type DB struct {
 	idle    chan *native.Conn // for blocks and columns
 	judged  sync.Pool         // of *judgedTable
 	log     *slog.Logger
+	// spans is the table that spans are read from, stored its column for when they were stored.
+	spans, stored string
 }
 
 // idleMax is how many idle native connections are kept.
@@ -54,6 +56,11 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*DB, error) {
 	}
 	options.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
 	options.DialTimeout = dialTimeout
+	// Times are written in UTC, whatever the server's zone is.
+	if options.Settings == nil {
+		options.Settings = clickhouse.Settings{}
+	}
+	options.Settings["session_timezone"] = "UTC"
 	if err := createDatabase(ctx, options); err != nil {
 		return nil, err
 	}
@@ -63,7 +70,7 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*DB, error) {
 		return nil, fmt.Errorf("open ClickHouse: %w", err)
 	}
 	db := &DB{
-		conn: conn, options: options, log: log,
+		conn: conn, options: options, log: log, spans: "otel_traces", stored: "IngestTime",
 		idle: make(chan *native.Conn, idleMax), judged: sync.Pool{New: func() any { return newJudgedTable() }},
 	}
 	if err := db.Ping(ctx); err != nil {

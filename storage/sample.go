@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/whosehop/whosehop/storage/native"
@@ -13,14 +14,14 @@ import (
 // traces it is one of each standFor.
 func (db *DB) IngestedTraces(ctx context.Context, from, to time.Time, before time.Duration, limit int) (ids []spans.TraceID, standFor int, err error) {
 	var touched uint64
-	err = db.conn.QueryRow(ctx, "SELECT uniqExact(TraceId) FROM otel_traces WHERE IngestTime >= ? AND IngestTime < ? AND TraceId != ''", stamp(from), stamp(to)).Scan(&touched)
+	err = db.conn.QueryRow(ctx, fmt.Sprintf("SELECT uniqExact(TraceId) FROM %s WHERE %[2]s >= ? AND %[2]s < ? AND TraceId != ''", db.spans, db.stored), stamp(from), stamp(to)).Scan(&touched)
 	if err != nil || touched == 0 {
 		return nil, 1, wrap("count traces", err)
 	}
-	ids, err = db.traceIDs(ctx, `SELECT TraceId FROM otel_traces WHERE TraceId IN (
-			SELECT TraceId FROM otel_traces WHERE IngestTime >= ? AND IngestTime < ? AND TraceId != '' GROUP BY TraceId ORDER BY cityHash64(TraceId) LIMIT ?)
-			AND IngestTime >= ? AND IngestTime < ?
-		GROUP BY TraceId HAVING min(IngestTime) >= ? ORDER BY TraceId`, stamp(from), stamp(to), limit, stamp(from.Add(-before)), stamp(to), stamp(from))
+	ids, err = db.traceIDs(ctx, fmt.Sprintf(`SELECT TraceId FROM %[1]s WHERE TraceId IN (
+			SELECT TraceId FROM %[1]s WHERE %[2]s >= ? AND %[2]s < ? AND TraceId != '' GROUP BY TraceId ORDER BY cityHash64(TraceId) LIMIT ?)
+			AND %[2]s >= ? AND %[2]s < ?
+		GROUP BY TraceId HAVING min(%[2]s) >= ? ORDER BY TraceId`, db.spans, db.stored), stamp(from), stamp(to), limit, stamp(from.Add(-before)), stamp(to), stamp(from))
 	return ids, max(1, (int(touched)+limit/2)/limit), err
 }
 
@@ -28,7 +29,7 @@ func (db *DB) IngestedTraces(ctx context.Context, from, to time.Time, before tim
 // their ids, so that it is a fair one and the same for everybody. entry keeps those that came in at an
 // operation, given as its name or as service and name; empty means any.
 func (db *DB) SampleTraces(ctx context.Context, from, to time.Time, entry string, limit int) ([]spans.TraceID, error) {
-	return db.traceIDs(ctx, `SELECT TraceId FROM otel_traces
+	return db.traceIDs(ctx, `SELECT TraceId FROM `+db.spans+`
 		WHERE Timestamp >= ? AND Timestamp < ? AND TraceId != '' AND ParentSpanId = ''
 			AND (? = '' OR SpanName = ? OR concat(ServiceName, ' ', SpanName) = ?)
 		GROUP BY TraceId ORDER BY cityHash64(TraceId) LIMIT ?`, stamp(from), stamp(to), entry, entry, entry, limit)

@@ -66,7 +66,7 @@ var gentle = []native.Setting{{Key: "max_threads", Value: "1"}, {Key: "priority"
 func (db *DB) Touched(ctx context.Context, q TouchQuery, add func(*TouchedTrace)) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	column := timeColumn(q.ByStart)
+	column := db.timeColumn(q.ByStart)
 	var where strings.Builder
 	fmt.Fprintf(&where, "%s >= '%s' AND TraceId != ''", column, stamp(q.From.Add(-q.Around)))
 	if !q.To.IsZero() {
@@ -91,7 +91,7 @@ func (db *DB) Touched(ctx context.Context, q TouchQuery, add func(*TouchedTrace)
 		native.Int64Column("last", &last), native.Int64Column("start", &start), native.BoolColumn("suspect", &suspect),
 	}
 	body := "SELECT TraceId AS id, toInt64(count()) AS rows, toUnixTimestamp64Milli(min(IngestTime)) AS first, toUnixTimestamp64Milli(max(IngestTime)) AS last, " +
-		"toUnixTimestamp64Nano(min(Timestamp)) AS start, toUInt8(max(" + suspectSQL(&q) + ")) AS suspect FROM otel_traces WHERE " + where.String() +
+		"toUnixTimestamp64Nano(min(Timestamp)) AS start, toUInt8(max(" + suspectSQL(&q) + ")) AS suspect FROM " + db.spans + " WHERE " + where.String() +
 		" GROUP BY TraceId" + having
 	var settings []native.Setting
 	if q.Gentle {
@@ -232,7 +232,7 @@ func (db *DB) ScannedTo(ctx context.Context, slice Slice) (at time.Time, err err
 		}
 	}
 	if at.IsZero() {
-		err = db.conn.QueryRow(ctx, "SELECT if(count() = 0, now64(3), min(IngestTime)) FROM otel_traces").Scan(&at)
+		err = db.conn.QueryRow(ctx, "SELECT if(count() = 0, now64(3), min(IngestTime)) FROM "+db.spans).Scan(&at)
 	}
 	return at, wrap("read how far the analyzer has come", err)
 }
@@ -253,7 +253,7 @@ type MinuteCount struct {
 func (db *DB) SpansPerMinute(ctx context.Context, from, to time.Time) (list []MinuteCount, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	rows, err := db.conn.Query(ctx, "SELECT toDateTime(toStartOfMinute(Timestamp), 'UTC') AS At, toInt64(count()) FROM otel_traces WHERE Timestamp >= ? AND Timestamp < ? GROUP BY At ORDER BY At", nanos(from), nanos(to))
+	rows, err := db.conn.Query(ctx, "SELECT toDateTime(toStartOfMinute(Timestamp), 'UTC') AS At, toInt64(count()) FROM "+db.spans+" WHERE Timestamp >= ? AND Timestamp < ? GROUP BY At ORDER BY At", nanos(from), nanos(to))
 	if err != nil {
 		return nil, wrap("count spans", err)
 	}

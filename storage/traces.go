@@ -22,11 +22,11 @@ type SettledTrace struct {
 }
 
 // timeColumn is the column of the time at which a span was stored, or began.
-func timeColumn(byStart bool) string {
+func (db *DB) timeColumn(byStart bool) string {
 	if byStart {
 		return "Timestamp"
 	}
-	return "IngestTime"
+	return db.stored
 }
 
 // stamp is a time as the comparison with a DateTime64(3) column takes it.
@@ -35,7 +35,7 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000"
 // StoredTrace says what is stored of one trace; Rows is 0 where nothing is.
 func (db *DB) StoredTrace(ctx context.Context, id spans.TraceID) (SettledTrace, error) {
 	t := SettledTrace{TraceID: id}
-	err := db.conn.QueryRow(ctx, `SELECT count(), min(IngestTime), max(IngestTime) FROM otel_traces WHERE TraceId = ?`,
+	err := db.conn.QueryRow(ctx, `SELECT count(), min(IngestTime), max(IngestTime) FROM `+db.spans+` WHERE TraceId = ?`,
 		hex.EncodeToString(id[:])).Scan(&t.Rows, &t.FirstIngest, &t.LastIngest)
 	return t, wrap("look a trace up", err)
 }
@@ -98,8 +98,8 @@ func (db *DB) ReadTraces(ctx context.Context, q TraceQuery, b *spans.Block) erro
 		}
 		body.WriteString("`" + c.Name + "`")
 	}
-	text := "SELECT " + body.String() + " FROM otel_traces WHERE TraceId IN ids"
-	column := timeColumn(q.ByStart)
+	text := "SELECT " + body.String() + " FROM " + db.spans + " WHERE TraceId IN ids"
+	column := db.timeColumn(q.ByStart)
 	if !q.From.IsZero() {
 		text += " AND " + column + " >= '" + stamp(q.From) + "'"
 	}

@@ -174,6 +174,11 @@ func openStorage(ctx context.Context, dsn string, set *Settings, log *slog.Logge
 	if err := db.Migrate(ctx, keep); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	if set.Storage.Traces != "" {
+		if err := db.UseTraces(ctx, set.Storage.Traces); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+	}
 	return db, nil
 }
 

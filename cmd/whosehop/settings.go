@@ -38,6 +38,7 @@ type Settings struct {
 
 type storageSettings struct {
 	DSN               string        `name:"dsn" help:"A running ClickHouse: clickhouse://user:password@host:9000/database. Without it one is started." placeholder:"DSN"`
+	Traces            string        `help:"A table of spans that an OpenTelemetry ClickHouse exporter fills, as database.table: it is read instead of our own." placeholder:"TABLE"`
 	Dir               string        `help:"Where a ClickHouse that is started keeps its data." default:"whosehop-data" type:"file"`
 	Engine            string        `help:"The embedded ClickHouse library; looked for if not given." type:"file" placeholder:"FILE"`
 	MemoryBytesMax    size          `help:"Memory of a ClickHouse that is started." default:"4GiB"`
@@ -178,11 +179,15 @@ func (s *Settings) collectorConfig() collector.Config {
 	}
 }
 
+// foreignLate is how long spans may take from their start into a table that others fill: senders and the Collector
+// gather batches for some seconds each, and spans are sent when they end.
+const foreignLate = 20 * time.Second
+
 func (s *Settings) analyzerConfig() analyzer.Config {
 	a := &s.Analyze
 	return analyzer.Config{
 		Quiet: a.Quiet, WaitMax: a.WaitMax, Workers: a.Workers, SpansMax: a.SpansMax,
-		Scope: scopes[a.Scope], BytesMax: int64(a.MemoryBytesMax), Slice: storage.Slice(a.Shard),
+		Late: map[bool]time.Duration{true: foreignLate}[s.Storage.Traces != ""], Scope: scopes[a.Scope], BytesMax: int64(a.MemoryBytesMax), Slice: storage.Slice(a.Shard),
 	}
 }
 
@@ -196,6 +201,9 @@ func (s *Settings) validate(r roles) error {
 	}
 	if s.Storage.DSN == "" && s.Storage.MemoryBytesMax < 512<<20 {
 		return fmt.Errorf("storage.memory-bytes-max: %s is less than 512MiB", s.Storage.MemoryBytesMax)
+	}
+	if r.collect && s.Storage.Traces != "" {
+		return errors.New("storage.traces: somebody else fills that table; run the roles analyzer and query without a collector")
 	}
 	if r.collect {
 		cfg := s.collectorConfig()

@@ -177,7 +177,8 @@ func (c *Conn) query(body string, compression proto.Compression, settings []Sett
 		Body: body, Stage: proto.StageComplete, Compression: compression,
 		Info: proto.ClientInfo{ProtocolVersion: revision, Interface: proto.InterfaceTCP, Query: proto.ClientQueryInitial, InitialAddress: "0.0.0.0:0", ClientName: "whosehop"},
 	}
-	query.Settings = append(c.settings[:0], proto.Setting{Key: "send_profile_events", Value: "0"})
+	// Times are written in UTC, whatever the server's zone is.
+	query.Settings = append(c.settings[:0], proto.Setting{Key: "send_profile_events", Value: "0"}, proto.Setting{Key: "session_timezone", Value: "UTC"})
 	for _, s := range settings {
 		query.Settings = append(query.Settings, proto.Setting{Key: s.Key, Value: s.Value, Important: !s.Optional})
 	}
