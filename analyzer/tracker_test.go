@@ -53,6 +53,13 @@ func judgedOn(trace byte, version, firstMs, lastMs, atMs int64) move {
 	}
 }
 
+// judgedRows is a judgement on so many spans, of which the first was stored at 1000.
+func judgedRows(trace byte, version, rows, lastMs int64) move {
+	return func(t *trackerTest) {
+		t.judged(&storage.JudgedState{ID: traceNumber(trace), Version: version, Rows: rows, FirstMs: 1000, LastMs: lastMs, JudgedMs: lastMs})
+	}
+}
+
 func dueAt(nowMs int64, want ...byte) move {
 	return func(t *trackerTest) {
 		t.Helper()
@@ -111,6 +118,7 @@ func TestTracker(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		most  int
+		late  time.Duration
 		moves []move
 	}{
 		{name: "settles by quiet", moves: []move{
@@ -146,14 +154,15 @@ func TestTracker(t *testing.T) {
 		}},
 		{name: "late spans make it due again", moves: []move{
 			suspect(1, 1000), dueAt(2000, 1), judgedOn(1, 1, 1000, 1000, 1000), dueAt(3000),
-			suspect(1, 8000), dueAt(8999), dueAt(9000, 1),
-			judgedOn(1, 2, 1000, 8000, 8000), dueAt(9500),
-			is(tracked{rows: 4, firstMs: 1000, lastMs: 8000, startNs: 1000e6, suspect: true, version: 2, judgedFirstMs: 1000, judgedLastMs: 8000, judgedMs: 8000}, 1),
+			suspect(1, 4000), dueAt(4999), dueAt(5000, 1),
+			judgedOn(1, 2, 1000, 4000, 4000), dueAt(5500),
+			is(tracked{rows: 4, firstMs: 1000, lastMs: 4000, startNs: 1000e6, suspect: true, version: 2, judgedFirstMs: 1000, judgedLastMs: 4000, judgedMs: 4000}, 1),
+			healthy(1, 20_000), dueAt(21_000, 1),
 		}},
 		{name: "late healthy spans of what another one judged make it due again", moves: []move{
 			saw(1, 1, 20_000, 20_000, 1000, false), judgedOn(1, 3, 1500, 2500, 4000),
 			is(tracked{rows: 1, firstMs: 1500, lastMs: 20_000, startNs: 1000e6, version: 3, judgedFirstMs: 1500, judgedLastMs: 2500, judgedMs: 4000}, 1),
-			dueAt(20_999), dueAt(21_000, 1), judgedOn(1, 4, 1500, 20_000, 20_000), dueAt(22_000),
+			dueAt(21_000, 1), judgedOn(1, 4, 1500, 20_000, 20_000), dueAt(22_000),
 		}},
 		{name: "judged while spans came in", moves: []move{
 			suspect(1, 1000), dueAt(2000, 1), healthy(1, 2100), judgedOn(1, 1, 1000, 1000, 1000), dueAt(3099), dueAt(3100, 1),
@@ -205,6 +214,20 @@ func TestTracker(t *testing.T) {
 			saw(6, 1, 3_706_000, 3_706_000, 3706e3, false), // healthy
 			dueAt(7_400_000, 2, 3, 1, 5, 4),
 		}},
+		{name: "late, and looked at again and again", late: 2 * time.Second, moves: []move{
+			saw(1, 3, 1000, 2000, 900, true), saw(1, 2, 1500, 2000, 1500, false), saw(1, 3, 1000, 2000, 900, true), dueAt(4999), dueAt(5000, 1),
+			judgedRows(1, 1, 3, 2000), dueAt(5500),
+			is(tracked{rows: 3, firstMs: 1000, lastMs: 2000, startNs: 900e6, suspect: true, version: 1, judgedRows: 3, judgedFirstMs: 1000, judgedLastMs: 2000, judgedMs: 2000}, 1),
+			// One more is there, of the time of those before.
+			saw(1, 4, 1000, 2000, 900, false), dueAt(5600, 1), judgedRows(1, 2, 4, 2000), dueAt(5700),
+			saw(1, 4, 1000, 2000, 900, false), dueAt(9000),
+		}},
+		{name: "late, and gets no quiet", late: 2 * time.Second, moves: []move{
+			suspect(1, 1000), healthy(1, 3900), healthy(1, 6800), dueAt(7999), dueAt(8000, 1),
+		}},
+		{name: "late, and is forgotten later", late: 2 * time.Second, moves: []move{
+			healthy(1, 1000), dueAt(2999 + trackerTestKeepMs), knows(1), dueAt(3000 + trackerTestKeepMs), knows(),
+		}},
 		{name: "begins anew", moves: []move{
 			suspect(1, 1000), healthy(2, 1000), suspect(3, 1000), judgedOn(3, 1, 1000, 1000, 1000), dueAt(1000+trackerTestKeepMs, 1), knows(1),
 			func(t *trackerTest) { t.forgetAll() }, knows(), places(0), dueAt(50_000),
@@ -212,7 +235,7 @@ func TestTracker(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			tr := newTracker(&Config{Quiet: time.Second, WaitMax: 5 * time.Second})
+			tr := newTracker(&Config{Quiet: time.Second, WaitMax: 5 * time.Second, Late: c.late})
 			if c.most > 0 {
 				tr.most = c.most
 			}
