@@ -19,7 +19,7 @@ export CGO_ENABLED := 0
 .DEFAULT_GOAL := help
 PEER := $(TOOLS)/peer-0.161.0
 
-.PHONY: help build engine demo test lint fmt generate checkgenerate fuzz testdeps bench-engine bench-accuracy bench-confidence bench-ingest bench-reads bench-analyzer crash-test
+.PHONY: help build engine demo test lint fmt generate checkgenerate fuzz testdeps bench-engine bench-accuracy bench-confidence bench-ingest bench-reads bench-analyzer bench-live crash-test
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ bench-reads: engine ## the span table's two reads, beside the exporter's table (
 
 bench-analyzer: engine build ## judging a history, beside reading it by a trace store's API (ARGS="-spans N -cases 25-2")
 	cd benchmarks && go run ./analyzer -whosehop $(BIN)/whosehop -engine ../$(ENGINE) $(ARGS)
+
+bench-live: engine build ## verdicts in time under load, at a cost that does not grow with what is stored (ARGS="-minutes N")
+	cd benchmarks && go run ./live -whosehop $(BIN)/whosehop -engine ../$(ENGINE) $(ARGS)
 
 # The OpenTelemetry Collector that is measured beside: a module of its own, large, built once.
 $(PEER): benchmarks/peer/go.sum benchmarks/peer/main.go
