@@ -219,7 +219,7 @@ func TestTracker(t *testing.T) {
 			judgedRows(1, 1, 3, 2000), dueAt(5500),
 			is(tracked{rows: 3, firstMs: 1000, lastMs: 2000, startNs: 900e6, suspect: true, version: 1, judgedRows: 3, judgedFirstMs: 1000, judgedLastMs: 2000, judgedMs: 2000}, 1),
 			// One more is there, of the time of those before.
-			saw(1, 4, 1000, 2000, 900, false), dueAt(5600, 1), judgedRows(1, 2, 4, 2000), dueAt(5700),
+			saw(1, 4, 1000, 2000, 900, false), dueAt(5600, 1), judgedRows(1, 2, 4, 2000), judgedRows(1, 1, 3, 2000), dueAt(5700),
 			saw(1, 4, 1000, 2000, 900, false), dueAt(9000),
 		}},
 		{name: "late, and gets no quiet", late: 2 * time.Second, moves: []move{
