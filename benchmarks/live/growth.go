@@ -145,6 +145,7 @@ func (r *growthResult) measure(ctx context.Context, o *options, program *roles) 
 	if r.verdicts == 0 {
 		return errors.New("there is no verdict")
 	}
+	fmt.Fprintf(os.Stderr, "%d spans stored before: %d verdicts, %.0f rows selected a verdict\n", r.stored, r.verdicts, r.used.rows/float64(r.verdicts))
 	if o.queries {
 		r.queries, err = queriesBetween(ctx, program.store, from.at, to.at)
 	}

@@ -74,13 +74,17 @@ func run(ctx context.Context, o *options) error {
 		return nil
 	}
 	var results []growthResult
+	var err error
 	for _, stored := range o.stored {
-		r, err := growth(ctx, o, stored)
-		if err != nil {
-			return fmt.Errorf("with %d spans stored: %w", stored, err)
+		var r growthResult
+		if r, err = growth(ctx, o, stored); err != nil {
+			err = fmt.Errorf("with %d spans stored: %w", stored, err)
+			break
 		}
 		results = append(results, r)
 	}
-	printGrowth(os.Stdout, results)
-	return nil
+	if len(results) > 0 { // those before an error too
+		printGrowth(os.Stdout, results)
+	}
+	return err
 }
