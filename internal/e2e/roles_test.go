@@ -61,8 +61,9 @@ func TestRolesApart(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = ch.Stop(context.Background()) })
 	dsn := []string{"--storage-dsn", ch.DSN()}
+	dir := t.TempDir()
 	collectorArgs := func(address string) []string {
-		return append([]string{"collector", "--collector-http", address, "--collector-grpc", ":0", "--collector-health", ":0"}, dsn...)
+		return append([]string{"collector", "--storage-dir", dir, "--collector-http", address, "--collector-grpc", ":0", "--collector-health", ":0"}, dsn...)
 	}
 	analyzerArgs := append([]string{"analyzer", "--analyzer-quiet", "1s", "--analyzer-health", ":0"}, dsn...)
 	collect, otlp := startRole(t, addresses["otlp"], collectorArgs(":0")...)
