@@ -220,6 +220,9 @@ func (a *Analyzer) Ready(context.Context) error {
 // State says in a line how far the analyzer has come.
 func (a *Analyzer) State() string {
 	slice := a.slice()
+	if slice.Of == 0 {
+		return "analyzer: not known yet which part of the traces is its own"
+	}
 	looked := "nothing yet"
 	if to := a.lookedTo.Load(); to > 0 {
 		looked = "to " + time.UnixMilli(to).UTC().Format(time.RFC3339)

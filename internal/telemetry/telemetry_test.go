@@ -40,7 +40,7 @@ func TestHandle(t *testing.T) {
 			t.Error("the question has no deadline")
 		}
 		return unready
-	}, NewRegistry())
+	}, NewRegistry(), func() string { return "three traces are due" })
 	expect := func(path string, code int, part string) {
 		t.Helper()
 		recorder := httptest.NewRecorder()
@@ -50,7 +50,7 @@ func TestHandle(t *testing.T) {
 		}
 	}
 	expect("/healthz", http.StatusOK, "ok")
-	expect("/readyz", http.StatusOK, "ok")
+	expect("/readyz", http.StatusOK, "ok\nthree traces are due\n")
 	expect("/metrics", http.StatusOK, "go_goroutines")
 	expect("/metrics", http.StatusOK, "process_open_fds")
 	unready = errors.New("clickhouse is away")
