@@ -17,11 +17,16 @@ type live struct {
 	tracker *tracker
 	slice   storage.Slice
 	to      time.Time // everything that was stored before has been seen, as far as it was visible
+	again   time.Time // when it was last looked again
 }
 
 const (
-	// visibleSoon is how long a span nearly always takes at most from its ingest time to being seen.
+	// visibleSoon is how long a span mostly takes at most from its ingest time to being seen.
 	visibleSoon = time.Second
+	// Now and then a round looks again at what was stored a little earlier: on a busy ClickHouse an insert may take
+	// some seconds.
+	againEvery = 3 * time.Second
+	againFor   = 15 * time.Second
 	// visibleWithin is how long it may take.
 	visibleWithin = 2 * time.Minute
 	// behindAfter is how late fresh traces may be judged before the second look waits for them.
@@ -44,7 +49,10 @@ func (a *Analyzer) judgeFresh(ctx context.Context) (more bool, err error) {
 		a.live.to = time.Time{} // some of it may have been seen: begin anew
 		return false, err
 	}
-	due := a.live.tracker.due(now.UnixMilli())
+	due, err := a.dueNow(ctx, now)
+	if err != nil {
+		return false, err
+	}
 	lag, l := 0.0, a.live.tracker
 	for i := range due {
 		settled := min(due[i].lastMs+l.quietMs, max(due[i].firstMs, due[i].judgedMs)+l.waitMs)
@@ -62,11 +70,37 @@ func (a *Analyzer) judgeFresh(ctx context.Context) (more bool, err error) {
 	return false, nil
 }
 
+// dueNow lists what is to be judged. A trace of which no verdict is known may have one all the same: it was judged
+// elsewhere, or forgotten.
+func (a *Analyzer) dueNow(ctx context.Context, now time.Time) ([]tracked, error) {
+	t := a.live.tracker
+	due := t.due(now.UnixMilli())
+	var unknown []spans.TraceID
+	for i := range due {
+		if due[i].version == 0 {
+			unknown = append(unknown, due[i].id)
+		}
+	}
+	known := false
+	if err := a.store.Judged(ctx, unknown, func(s *storage.JudgedState) { known = true; t.judged(s) }); err != nil {
+		return nil, err
+	}
+	if known {
+		due = t.due(now.UnixMilli())
+	}
+	return due, nil
+}
+
 // see brings the tracker up to date.
 func (a *Analyzer) see(ctx context.Context, now time.Time, slice storage.Slice) error {
 	l := &a.live
 	end := now.Add(-min(visibleSoon, a.cfg.Quiet/2))
 	from := l.to.Add(-a.cfg.Late)
+	again := a.cfg.Late > 0 || now.Sub(l.again) >= againEvery
+	if again {
+		from = l.to.Add(-max(a.cfg.Late, againFor))
+		l.again = now
+	}
 	fresh := l.to.IsZero() || slice != l.slice
 	if fresh {
 		l.tracker.forgetAll()
@@ -81,7 +115,7 @@ func (a *Analyzer) see(ctx context.Context, now time.Time, slice storage.Slice) 
 	var old []spans.TraceID
 	began := time.Now()
 	err := a.store.Touched(ctx, storage.TouchQuery{From: from, To: end, Scope: a.cfg.Scope, Slow: a.slow(), Slice: slice}, func(seen *storage.TouchedTrace) {
-		if k := l.tracker.touch(seen); k != nil && k.version == 0 && (fresh || k.startNs/1e6 < before) {
+		if k := l.tracker.touch(seen, again); k != nil && k.version == 0 && (fresh || k.startNs/1e6 < before) {
 			old = append(old, k.id)
 		}
 	})

@@ -46,9 +46,9 @@ func newTracker(cfg *Config) *tracker {
 // trackedMax bounds the tracker's memory, at some 200 bytes a trace.
 const trackedMax = 500_000
 
-// touch adds what was seen of a trace; seeing the same twice does no harm. When there is no room, healthy traces are
-// left to the second look.
-func (t *tracker) touch(seen *storage.TouchedTrace) *tracked {
+// touch adds what was seen of a trace, or with again what may have been seen already. When there is no room, healthy
+// traces are left to the second look.
+func (t *tracker) touch(seen *storage.TouchedTrace, again bool) *tracked {
 	at, ok := t.of[seen.ID]
 	if !ok {
 		switch {
@@ -65,7 +65,7 @@ func (t *tracker) touch(seen *storage.TouchedTrace) *tracked {
 		t.traces[at] = tracked{id: seen.ID, firstMs: seen.FirstMs, lastMs: seen.LastMs, startNs: seen.StartNs}
 	}
 	k := &t.traces[at]
-	if t.late {
+	if again {
 		k.rows = max(k.rows, seen.Rows)
 	} else {
 		k.rows += seen.Rows

@@ -31,7 +31,7 @@ func saw(trace byte, rows, firstMs, lastMs, startMs int64, suspect bool) move {
 	return func(t *trackerTest) {
 		t.Helper()
 		seen := storage.TouchedTrace{ID: traceNumber(trace), Rows: rows, FirstMs: firstMs, LastMs: lastMs, StartNs: startMs * 1e6, Suspect: suspect}
-		if k := t.touch(&seen); k == nil || k.id != seen.ID {
+		if k := t.touch(&seen, t.late); k == nil || k.id != seen.ID {
 			t.Fatalf("trace %d, which was seen from %d to %d, is tracked as %+v", trace, firstMs, lastMs, k)
 		}
 	}
@@ -41,7 +41,7 @@ func saw(trace byte, rows, firstMs, lastMs, startMs int64, suspect bool) move {
 func noRoom(trace byte, atMs int64) move {
 	return func(t *trackerTest) {
 		t.Helper()
-		if k := t.touch(&storage.TouchedTrace{ID: traceNumber(trace), Rows: 2, FirstMs: atMs, LastMs: atMs, StartNs: atMs * 1e6}); k != nil {
+		if k := t.touch(&storage.TouchedTrace{ID: traceNumber(trace), Rows: 2, FirstMs: atMs, LastMs: atMs, StartNs: atMs * 1e6}, t.late); k != nil {
 			t.Fatalf("there is room for trace %d: %+v", trace, k)
 		}
 	}

@@ -153,6 +153,8 @@ CREATE TABLE IF NOT EXISTS verdicts
         Owner LowCardinality(String),
         Role LowCardinality(String)
     ),
+    -- Whether a trace has a verdict is asked before each judgement; hardly any has.
+    INDEX idx_trace_id TraceId TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX idx_judged_at JudgedAt TYPE minmax GRANULARITY 1,
     INDEX idx_first_ingest FirstIngest TYPE minmax GRANULARITY 1
 )
