@@ -10,6 +10,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -51,6 +52,7 @@ func main() {
 		}
 		o.stored = append(o.stored, int(millions*1e6))
 	}
+	slices.Sort(o.stored)
 	if o.rate < spansPerTrace || o.minutes < 0 {
 		log.Fatalf("-rate is at least %d, -minutes at least 0", spansPerTrace)
 	}

@@ -66,7 +66,12 @@ func (r *liveResult) print(w io.Writer) {
 	_ = t.Flush()
 }
 
-// printGrowth prints a line a size. Of what must not grow it holds the largest size against the smallest.
+// each is of a verdict.
+func (r *growthResult) each(of func(*growthResult) float64) float64 {
+	return of(r) / float64(r.verdicts)
+}
+
+// printGrowth prints a line a size.
 func printGrowth(w io.Writer, results []growthResult) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "\nstored spans\tparts\tverdicts stored\tverdicts\trows selected a verdict\tKB\tgranules to choose from\tspans read\tms in SELECTs\tClickHouse CPU ms\t")
@@ -82,27 +87,28 @@ func printGrowth(w io.Writer, results []growthResult) {
 		r := &results[i]
 		fmt.Fprintf(t, "%d\t%d\t%d\t%d\t", r.stored, r.parts, r.judged, r.verdicts)
 		for _, of := range columns {
-			fmt.Fprintf(t, "%.1f\t", of(r)/float64(r.verdicts))
+			fmt.Fprintf(t, "%.1f\t", r.each(of))
 		}
 		fmt.Fprintln(t)
 	}
 	fmt.Fprint(t, "largest / smallest\t\t\t\t")
-	smallest, largest := &results[0], &results[len(results)-1]
-	var rows float64
-	for i, of := range columns {
-		ratio := of(largest) / float64(largest.verdicts) / (of(smallest) / float64(smallest.verdicts))
-		if i == 0 {
-			rows = ratio
-		}
-		fmt.Fprintf(t, "%.2f\t", ratio)
+	for _, of := range columns {
+		fmt.Fprintf(t, "%.2f\t", results[len(results)-1].each(of)/results[0].each(of))
 	}
 	fmt.Fprintln(t)
 	_ = t.Flush()
+	// Small tables are merged as a whole again and again, and cost more to read: the smallest alone is no measure.
+	grown := 1.0
+	for i := range results {
+		for k := range i {
+			grown = max(grown, results[i].each(columns[0])/results[k].each(columns[0]))
+		}
+	}
 	met := "met"
-	if rows > 1.2 {
+	if grown > 1.2 {
 		met = "MISSED"
 	}
-	fmt.Fprintf(w, "rows selected a verdict, largest / smallest: %.2f (goal <= 1.2: %s)\n", rows, met)
+	fmt.Fprintf(w, "rows selected a verdict, of any size against a smaller one: at most %.2f times (goal <= 1.2: %s)\n", grown, met)
 	for i := range results {
 		if r := &results[i]; len(r.queries) > 0 {
 			r.printQueries(w)
