@@ -82,7 +82,7 @@ $(PEER): benchmarks/peer/go.sum benchmarks/peer/main.go
 
 KILLS ?= 200
 crash-test: engine ## kill collector and ClickHouse under load KILLS times, and count the spans
-	go test -count=1 -timeout 120m -v ./internal/crash -crash.kills=$(KILLS)
+	go test -count=1 -timeout 120m -v ./internal/crash -crash.kills=$(KILLS) -crash.analyzer-kills=$$(($(KILLS) / 4))
 
 generate: ## generate the Go of proto/ (needs protoc)
 	proto/generate.sh
