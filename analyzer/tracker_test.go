@@ -28,12 +28,19 @@ func healthy(trace byte, atMs int64) move { return saw(trace, 2, atMs, atMs, atM
 func suspect(trace byte, atMs int64) move { return saw(trace, 2, atMs, atMs, atMs, true) }
 
 func saw(trace byte, rows, firstMs, lastMs, startMs int64, suspect bool) move {
-	return func(t *trackerTest) {
-		t.Helper()
-		seen := storage.TouchedTrace{ID: traceNumber(trace), Rows: rows, FirstMs: firstMs, LastMs: lastMs, StartNs: startMs * 1e6, Suspect: suspect}
-		if k := t.touch(&seen, t.late); k == nil || k.id != seen.ID {
-			t.Fatalf("trace %d, which was seen from %d to %d, is tracked as %+v", trace, firstMs, lastMs, k)
-		}
+	return func(t *trackerTest) { t.Helper(); t.saw(trace, rows, firstMs, lastMs, startMs, suspect, t.late) }
+}
+
+// sawAgain is of a look at a time that was looked at before.
+func sawAgain(trace byte, rows, firstMs, lastMs, startMs int64, suspect bool) move {
+	return func(t *trackerTest) { t.Helper(); t.saw(trace, rows, firstMs, lastMs, startMs, suspect, true) }
+}
+
+func (t *trackerTest) saw(trace byte, rows, firstMs, lastMs, startMs int64, suspect, again bool) {
+	t.Helper()
+	seen := storage.TouchedTrace{ID: traceNumber(trace), Rows: rows, FirstMs: firstMs, LastMs: lastMs, StartNs: startMs * 1e6, Suspect: suspect}
+	if k := t.touch(&seen, again); k == nil || k.id != seen.ID {
+		t.Fatalf("trace %d, which was seen from %d to %d, is tracked as %+v", trace, firstMs, lastMs, k)
 	}
 }
 
@@ -47,9 +54,10 @@ func noRoom(trace byte, atMs int64) move {
 	}
 }
 
+// judgedOn is a judgement on more spans than were seen here.
 func judgedOn(trace byte, version, firstMs, lastMs, atMs int64) move {
 	return func(t *trackerTest) {
-		t.judged(&storage.JudgedState{ID: traceNumber(trace), Version: version, FirstMs: firstMs, LastMs: lastMs, JudgedMs: atMs})
+		t.judged(&storage.JudgedState{ID: traceNumber(trace), Version: version, Rows: 100, FirstMs: firstMs, LastMs: lastMs, JudgedMs: atMs})
 	}
 }
 
@@ -156,12 +164,12 @@ func TestTracker(t *testing.T) {
 			suspect(1, 1000), dueAt(2000, 1), judgedOn(1, 1, 1000, 1000, 1000), dueAt(3000),
 			suspect(1, 4000), dueAt(4999), dueAt(5000, 1),
 			judgedOn(1, 2, 1000, 4000, 4000), dueAt(5500),
-			is(tracked{rows: 4, firstMs: 1000, lastMs: 4000, startNs: 1000e6, suspect: true, version: 2, judgedFirstMs: 1000, judgedLastMs: 4000, judgedMs: 4000}, 1),
+			is(tracked{rows: 4, firstMs: 1000, lastMs: 4000, startNs: 1000e6, suspect: true, version: 2, judgedRows: 100, judgedFirstMs: 1000, judgedLastMs: 4000, judgedMs: 4000}, 1),
 			healthy(1, 20_000), dueAt(21_000, 1),
 		}},
 		{name: "late healthy spans of what another one judged make it due again", moves: []move{
 			saw(1, 1, 20_000, 20_000, 1000, false), judgedOn(1, 3, 1500, 2500, 4000),
-			is(tracked{rows: 1, firstMs: 1500, lastMs: 20_000, startNs: 1000e6, version: 3, judgedFirstMs: 1500, judgedLastMs: 2500, judgedMs: 4000}, 1),
+			is(tracked{rows: 1, firstMs: 1500, lastMs: 20_000, startNs: 1000e6, version: 3, judgedRows: 100, judgedFirstMs: 1500, judgedLastMs: 2500, judgedMs: 4000}, 1),
 			dueAt(21_000, 1), judgedOn(1, 4, 1500, 20_000, 20_000), dueAt(22_000),
 		}},
 		{name: "judged while spans came in", moves: []move{
@@ -172,7 +180,7 @@ func TestTracker(t *testing.T) {
 		}},
 		{name: "an older judgement says nothing new", moves: []move{
 			suspect(1, 1000), judgedOn(1, 5, 900, 1000, 3000), judgedOn(1, 4, 900, 950, 2500), dueAt(9000),
-			is(tracked{rows: 2, firstMs: 900, lastMs: 1000, startNs: 1000e6, suspect: true, version: 5, judgedFirstMs: 900, judgedLastMs: 1000, judgedMs: 3000}, 1),
+			is(tracked{rows: 2, firstMs: 900, lastMs: 1000, startNs: 1000e6, suspect: true, version: 5, judgedRows: 100, judgedFirstMs: 900, judgedLastMs: 1000, judgedMs: 3000}, 1),
 		}},
 		{name: "a judgement of what is not tracked", moves: []move{
 			judgedOn(1, 7, 100, 9000, 9000), knows(), dueAt(9000), suspect(1, 1000), dueAt(2000, 1),
@@ -213,6 +221,15 @@ func TestTracker(t *testing.T) {
 			saw(5, 1, 3_704_000, 3_704_000, 3704e3, true),  // from 3,699,000
 			saw(6, 1, 3_706_000, 3_706_000, 3706e3, false), // healthy
 			dueAt(7_400_000, 2, 3, 1, 5, 4),
+		}},
+		{name: "looked at again", moves: []move{
+			saw(1, 3, 1000, 1200, 900, false), sawAgain(1, 3, 1000, 1200, 900, false), sawAgain(1, 2, 1100, 1200, 950, false),
+			is(tracked{rows: 3, firstMs: 1000, lastMs: 1200, startNs: 900e6}, 1),
+			// Two more, of which one was not visible before.
+			sawAgain(1, 5, 1000, 1300, 800, true), saw(1, 1, 1400, 1400, 1400, false),
+			is(tracked{rows: 6, firstMs: 1000, lastMs: 1400, startNs: 800e6, suspect: true}, 1), dueAt(2399), dueAt(2400, 1),
+			judgedRows(1, 1, 6, 1400), sawAgain(1, 6, 1000, 1400, 800, true), dueAt(3000),
+			sawAgain(2, 4, 1150, 1150, 1100, true), dueAt(3000, 2),
 		}},
 		{name: "late, and looked at again and again", late: 2 * time.Second, moves: []move{
 			saw(1, 3, 1000, 2000, 900, true), saw(1, 2, 1500, 2000, 1500, false), saw(1, 3, 1000, 2000, 900, true), dueAt(4999), dueAt(5000, 1),
