@@ -550,3 +550,21 @@ func TestTablesOfOthersAreJudged(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestWhatCannotBeReadHoldsNothingUp: another writer's id in capitals is no id here.
+func TestWhatCannotBeReadHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	db, conn := open(t)
+	a, stop := run(t, db)
+	defer stop()
+	if err := conn.Exec(t.Context(), "INSERT INTO otel_traces (Timestamp, TraceId, SpanId, SpanName, ServiceName, SpanKind, StatusCode) VALUES (now64(9), '0100000000000000000000000000000A', '0000000000000001', 'work', 'capitals', 'Server', 'Error')"); err != nil {
+		t.Fatal(err)
+	}
+	insert(t, db, block(t, failing, 1), "a")
+	eventually(t, conn, map[string]row{"01": {1, 3, 1}})
+	waitFor(t, "nothing is due any more", func() bool { return strings.Contains(a.State(), " 0 traces due") })
+	time.Sleep(time.Second) // what is behind would be seen by now
+	if state := a.State(); !strings.Contains(state, "0.0 s behind, 0 traces due") {
+		t.Error(state)
+	}
+}

@@ -64,6 +64,8 @@ func (h *History) job(cfg *Config) string {
 
 // JudgeHistory judges the past, window by window, and goes on where an earlier run was broken off.
 func (a *Analyzer) JudgeHistory(ctx context.Context, store HistoryStore, h History, progress func(HistoryProgress)) (*HistoryResult, error) {
+	// How far it has come is recorded in milliseconds.
+	h.From, h.To = h.From.Truncate(time.Millisecond), h.To.Add(time.Millisecond-1).Truncate(time.Millisecond)
 	job := h.job(&a.cfg)
 	done, err := store.HistoryTo(ctx, job)
 	if err != nil {
@@ -132,7 +134,8 @@ func split(from, to time.Time, minutes []storage.MinuteCount) (windows []part) {
 		}
 		slices := int((spans + historySpans - 1) / historySpans)
 		for s := range slices {
-			windows = append(windows, part{spans: spans / int64(slices), window: window{
+			n := spans*int64(s+1)/int64(slices) - spans*int64(s)/int64(slices)
+			windows = append(windows, part{spans: n, window: window{
 				from: from, to: end, byStart: true, again: true, slice: storage.Slice{Index: s, Of: slices},
 			}})
 		}

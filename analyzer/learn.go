@@ -16,6 +16,9 @@ const (
 	// learnWindow is how much of what was ingested is learnt from at once. Windows are the same for all
 	// analyzers, and each is stored once, whoever comes first.
 	learnWindow = 5 * time.Second
+	// learnBefore is how far back is looked for spans of a trace, which is then of an earlier window. All of that time is
+	// looked through for each window.
+	learnBefore = time.Minute
 	// learnTraces are learnt from in a window at most: a sample, so that the cost does not grow with the
 	// traffic. learnSpans bounds what is read of each.
 	learnTraces = 250
@@ -88,7 +91,7 @@ func (a *Analyzer) learn(ctx context.Context) (more bool, err error) {
 // learnWindow learns from a sample of what was ingested in a window. What is slow counts as seen, not as
 // normal; of what failed only how failures spread is learnt.
 func (a *Analyzer) learnWindow(ctx context.Context, from, to time.Time) (*baseline.Baseline, error) {
-	ids, standFor, err := a.store.IngestedTraces(ctx, from, to, a.cfg.recent(), learnTraces)
+	ids, standFor, err := a.store.IngestedTraces(ctx, from, to, learnBefore, learnTraces)
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,7 @@ func (a *Analyzer) judgeFresh(ctx context.Context) (more bool, err error) {
 	}
 	lag, l := 0.0, a.live.tracker
 	for i := range due {
-		settled := min(due[i].lastMs+l.quietMs, max(due[i].firstMs, due[i].judgedMs)+l.waitMs)
+		settled := l.settledMs(&due[i])
 		lag = max(lag, float64(now.UnixMilli()-settled)/1000)
 	}
 	a.metrics.lag.Set(lag)
@@ -65,6 +65,9 @@ func (a *Analyzer) judgeFresh(ctx context.Context) (more bool, err error) {
 		a.live.tracker.judged(stateOf(j))
 	}}); err != nil {
 		return false, err
+	}
+	for i := range due {
+		l.looked(&due[i])
 	}
 	a.lastRound.Store(time.Now().UnixNano())
 	return false, nil

@@ -13,9 +13,7 @@ import (
 // Times are those of ClickHouse's clock, in milliseconds. It is not safe for concurrent use.
 type tracker struct {
 	quietMs, waitMs, keepMs int64
-	// late says that times are looked at again and again, for spans come late into them.
-	late bool
-	most int
+	most                    int
 
 	of     map[spans.TraceID]int32
 	traces []tracked
@@ -29,8 +27,10 @@ type tracked struct {
 	firstMs, lastMs int64 // when its spans were stored
 	startNs         int64
 	suspect         bool
+	// freshMs is when the first span was stored that is not judged, 0 if all are.
+	freshMs int64
 	// What the newest verdict was judged on, as far as is known.
-	version, judgedRows, judgedFirstMs, judgedLastMs, judgedMs int64
+	version, judgedRows, judgedFirstMs, judgedLastMs int64
 }
 
 // forgetAfter is how much longer a trace is known of than it is waited for.
@@ -39,7 +39,7 @@ const forgetAfter = 30 * time.Second
 func newTracker(cfg *Config) *tracker {
 	return &tracker{
 		quietMs: (cfg.Quiet + cfg.Late).Milliseconds(), waitMs: (cfg.WaitMax + cfg.Late).Milliseconds(),
-		keepMs: (cfg.WaitMax + cfg.Quiet + cfg.Late + forgetAfter).Milliseconds(), late: cfg.Late > 0, most: trackedMax, of: make(map[spans.TraceID]int32),
+		keepMs: (cfg.WaitMax + cfg.Quiet + cfg.Late + forgetAfter).Milliseconds(), most: trackedMax, of: make(map[spans.TraceID]int32),
 	}
 }
 
@@ -62,9 +62,12 @@ func (t *tracker) touch(seen *storage.TouchedTrace, again bool) *tracked {
 			return nil
 		}
 		t.of[seen.ID] = at
-		t.traces[at] = tracked{id: seen.ID, firstMs: seen.FirstMs, lastMs: seen.LastMs, startNs: seen.StartNs}
+		t.traces[at] = tracked{id: seen.ID, firstMs: seen.FirstMs, lastMs: seen.LastMs, startNs: seen.StartNs, freshMs: seen.FirstMs}
 	}
 	k := &t.traces[at]
+	if k.freshMs == 0 && seen.LastMs > k.judgedLastMs {
+		k.freshMs = max(seen.FirstMs, k.judgedLastMs)
+	}
 	if again {
 		k.rows = max(k.rows, seen.Rows)
 	} else {
@@ -79,9 +82,29 @@ func (t *tracker) touch(seen *storage.TouchedTrace, again bool) *tracked {
 func (t *tracker) judged(s *storage.JudgedState) {
 	if at, ok := t.of[s.ID]; ok {
 		k := &t.traces[at]
-		k.version, k.judgedLastMs, k.judgedMs = max(k.version, s.Version), max(k.judgedLastMs, s.LastMs), max(k.judgedMs, s.JudgedMs)
+		k.version, k.judgedLastMs = max(k.version, s.Version), max(k.judgedLastMs, s.LastMs)
 		k.judgedRows, k.judgedFirstMs, k.firstMs = max(k.judgedRows, s.Rows), s.FirstMs, min(k.firstMs, s.FirstMs)
+		if k.freshMs = max(k.freshMs, s.LastMs); s.LastMs >= k.lastMs {
+			k.freshMs = 0
+		}
 	}
+}
+
+// looked says that a trace was to be judged on all that is known of it. If nothing of it could be read (it was deleted,
+// or its id is not written as ids are), that was all.
+func (t *tracker) looked(k *tracked) {
+	if at, ok := t.of[k.id]; ok {
+		now := &t.traces[at]
+		now.judgedLastMs, now.judgedRows = max(now.judgedLastMs, k.lastMs), max(now.judgedRows, k.rows)
+	}
+}
+
+// settledMs is when a trace is to be judged, if it gets no more spans.
+func (t *tracker) settledMs(k *tracked) int64 {
+	if k.freshMs == 0 {
+		return k.lastMs + t.quietMs
+	}
+	return min(k.lastMs+t.quietMs, k.freshMs+t.waitMs)
 }
 
 // due are the traces that are to be judged now: those with a symptom, or a verdict, and spans that are not judged,
@@ -94,9 +117,9 @@ func (t *tracker) due(nowMs int64) []tracked {
 		if k.id == (spans.TraceID{}) {
 			continue
 		}
-		wanted := (k.suspect || k.version > 0) && (k.lastMs > k.judgedLastMs || t.late && k.rows > k.judgedRows)
+		wanted := (k.suspect || k.version > 0) && (k.lastMs > k.judgedLastMs || k.rows > k.judgedRows)
 		switch {
-		case wanted && (k.lastMs <= nowMs-t.quietMs || max(k.firstMs, k.judgedMs) <= nowMs-t.waitMs):
+		case wanted && t.settledMs(k) <= nowMs:
 			list = append(list, *k)
 		case !wanted && k.lastMs <= nowMs-t.keepMs:
 			delete(t.of, k.id)

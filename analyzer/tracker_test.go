@@ -13,6 +13,7 @@ import (
 type trackerTest struct {
 	*testing.T
 	*tracker
+	late bool // each look is at times that were looked at before
 }
 
 const trackerTestKeepMs = 36_000
@@ -42,6 +43,11 @@ func (t *trackerTest) saw(trace byte, rows, firstMs, lastMs, startMs int64, susp
 	if k := t.touch(&seen, again); k == nil || k.id != seen.ID {
 		t.Fatalf("trace %d, which was seen from %d to %d, is tracked as %+v", trace, firstMs, lastMs, k)
 	}
+}
+
+// lookedAt is for a trace that was to be judged.
+func lookedAt(trace byte) move {
+	return func(t *trackerTest) { k := t.traces[t.of[traceNumber(trace)]]; t.looked(&k) }
 }
 
 // noRoom is for a healthy trace that was seen, and is left out.
@@ -107,8 +113,11 @@ func is(want tracked, trace byte) move {
 	return func(t *trackerTest) {
 		t.Helper()
 		want.id = traceNumber(trace)
-		if at, ok := t.of[want.id]; !ok || t.traces[at] != want {
-			t.Fatalf("of trace %d (%t) is known\n%+v, want\n%+v", trace, ok, t.traces[at], want)
+		at, ok := t.of[want.id]
+		got := t.traces[at]
+		got.freshMs = 0 // when it is due says what that is
+		if !ok || got != want {
+			t.Fatalf("of trace %d (%t) is known\n%+v, want\n%+v", trace, ok, got, want)
 		}
 	}
 }
@@ -143,7 +152,7 @@ func TestTracker(t *testing.T) {
 		{name: "after a judgement it is waited for as long again", moves: []move{
 			suspect(1, 1000), healthy(1, 5800), dueAt(6000, 1), judgedOn(1, 1, 1000, 5800, 6000),
 			healthy(1, 6600), healthy(1, 7400), dueAt(7500), healthy(1, 8200), healthy(1, 9000), healthy(1, 9800), healthy(1, 10_600),
-			dueAt(10_999), dueAt(11_000, 1),
+			dueAt(11_599), dueAt(11_600, 1),
 		}},
 		{name: "healthy ones are not due", moves: []move{
 			healthy(1, 1000), dueAt(2000), dueAt(7000), knows(1),
@@ -164,12 +173,12 @@ func TestTracker(t *testing.T) {
 			suspect(1, 1000), dueAt(2000, 1), judgedOn(1, 1, 1000, 1000, 1000), dueAt(3000),
 			suspect(1, 4000), dueAt(4999), dueAt(5000, 1),
 			judgedOn(1, 2, 1000, 4000, 4000), dueAt(5500),
-			is(tracked{rows: 4, firstMs: 1000, lastMs: 4000, startNs: 1000e6, suspect: true, version: 2, judgedRows: 100, judgedFirstMs: 1000, judgedLastMs: 4000, judgedMs: 4000}, 1),
-			healthy(1, 20_000), dueAt(21_000, 1),
+			is(tracked{rows: 4, firstMs: 1000, lastMs: 4000, startNs: 1000e6, suspect: true, version: 2, judgedRows: 100, judgedFirstMs: 1000, judgedLastMs: 4000}, 1),
+			healthy(1, 20_000), dueAt(20_999), dueAt(21_000, 1),
 		}},
 		{name: "late healthy spans of what another one judged make it due again", moves: []move{
 			saw(1, 1, 20_000, 20_000, 1000, false), judgedOn(1, 3, 1500, 2500, 4000),
-			is(tracked{rows: 1, firstMs: 1500, lastMs: 20_000, startNs: 1000e6, version: 3, judgedRows: 100, judgedFirstMs: 1500, judgedLastMs: 2500, judgedMs: 4000}, 1),
+			is(tracked{rows: 1, firstMs: 1500, lastMs: 20_000, startNs: 1000e6, version: 3, judgedRows: 100, judgedFirstMs: 1500, judgedLastMs: 2500}, 1),
 			dueAt(21_000, 1), judgedOn(1, 4, 1500, 20_000, 20_000), dueAt(22_000),
 		}},
 		{name: "judged while spans came in", moves: []move{
@@ -180,7 +189,10 @@ func TestTracker(t *testing.T) {
 		}},
 		{name: "an older judgement says nothing new", moves: []move{
 			suspect(1, 1000), judgedOn(1, 5, 900, 1000, 3000), judgedOn(1, 4, 900, 950, 2500), dueAt(9000),
-			is(tracked{rows: 2, firstMs: 900, lastMs: 1000, startNs: 1000e6, suspect: true, version: 5, judgedRows: 100, judgedFirstMs: 900, judgedLastMs: 1000, judgedMs: 3000}, 1),
+			is(tracked{rows: 2, firstMs: 900, lastMs: 1000, startNs: 1000e6, suspect: true, version: 5, judgedRows: 100, judgedFirstMs: 900, judgedLastMs: 1000}, 1),
+		}},
+		{name: "nothing of it can be read", moves: []move{
+			suspect(1, 1000), dueAt(2000, 1), lookedAt(1), dueAt(3000), healthy(1, 4000), dueAt(5000, 1), lookedAt(1), dueAt(4000 + trackerTestKeepMs), knows(),
 		}},
 		{name: "a judgement of what is not tracked", moves: []move{
 			judgedOn(1, 7, 100, 9000, 9000), knows(), dueAt(9000), suspect(1, 1000), dueAt(2000, 1),
@@ -234,7 +246,7 @@ func TestTracker(t *testing.T) {
 		{name: "late, and looked at again and again", late: 2 * time.Second, moves: []move{
 			saw(1, 3, 1000, 2000, 900, true), saw(1, 2, 1500, 2000, 1500, false), saw(1, 3, 1000, 2000, 900, true), dueAt(4999), dueAt(5000, 1),
 			judgedRows(1, 1, 3, 2000), dueAt(5500),
-			is(tracked{rows: 3, firstMs: 1000, lastMs: 2000, startNs: 900e6, suspect: true, version: 1, judgedRows: 3, judgedFirstMs: 1000, judgedLastMs: 2000, judgedMs: 2000}, 1),
+			is(tracked{rows: 3, firstMs: 1000, lastMs: 2000, startNs: 900e6, suspect: true, version: 1, judgedRows: 3, judgedFirstMs: 1000, judgedLastMs: 2000}, 1),
 			// One more is there, of the time of those before.
 			saw(1, 4, 1000, 2000, 900, false), dueAt(5600, 1), judgedRows(1, 2, 4, 2000), judgedRows(1, 1, 3, 2000), dueAt(5700),
 			saw(1, 4, 1000, 2000, 900, false), dueAt(9000),
@@ -257,7 +269,7 @@ func TestTracker(t *testing.T) {
 				tr.most = c.most
 			}
 			for _, move := range c.moves {
-				move(&trackerTest{T: t, tracker: tr})
+				move(&trackerTest{T: t, tracker: tr, late: c.late > 0})
 			}
 		})
 	}

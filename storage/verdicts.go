@@ -50,7 +50,7 @@ func (db *DB) TraceVerdicts(ctx context.Context, id spans.TraceID) (bodies []str
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	of.TraceID = id
-	rows, err := db.conn.Query(ctx, "SELECT Entries.Body, Version, SpanRows, FirstIngest, LastIngest FROM verdicts WHERE TraceId = ? ORDER BY Version DESC LIMIT 1"+readSettings, hex.EncodeToString(id[:]))
+	rows, err := db.conn.Query(ctx, "SELECT Entries.Body, Version, SpanRows, FirstIngest, LastIngest FROM verdicts WHERE TraceId = ? ORDER BY Version DESC, JudgedAt DESC LIMIT 1"+readSettings, hex.EncodeToString(id[:]))
 	if err != nil {
 		return nil, of, false, wrap("read the verdicts of a trace", err)
 	}

@@ -28,7 +28,7 @@ type analyzeCmd struct {
 
 func (analyzeCmd) Help() string {
 	return `Judges the past, or judges it again: under new rules, with new owners, or because nobody has yet. New verdicts
-replace old ones. The same command goes on where it was broken off.
+replace old ones. The same command goes on where it was broken off, if --to is given.
 
 Examples:
   whosehop analyze --storage-dsn clickhouse://user:password@ch:9000/whosehop --from 2026-11-17T00:00:00Z --to 2026-11-18T00:00:00Z
