@@ -217,6 +217,8 @@ func (s *supervisor) runOnce(ctx context.Context, p member) (served bool, err er
 	if err := cmd.Start(); err != nil {
 		return false, fmt.Errorf("start it: %w", err)
 	}
+	// It has its own now. Held here until it has ended, the socket would take connections that nobody accepts any more.
+	_ = socket.Close()
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if lines.Text() == readyLine {
