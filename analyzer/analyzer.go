@@ -9,6 +9,7 @@ import (
 	"iter"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,8 +59,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("analyzer.spans-max: %d is less than 1", c.SpansMax)
 	case c.BytesMax < bytesMin:
 		return fmt.Errorf("analyzer.memory-bytes-max: %d is less than %d", c.BytesMax, int64(bytesMin))
-	case c.Slice.Of < 0 || c.Slice.Index < 0 || c.Slice.Of > 0 && c.Slice.Index >= c.Slice.Of:
-		return fmt.Errorf("analyzer.shard: %d/%d is no part: write 0/2 and 1/2 for two halves", c.Slice.Index, c.Slice.Of)
+	case c.Slice.Of < 0 || c.Slice.From < 0 || c.Slice.Of > 0 && c.Slice.From >= c.Slice.Of:
+		return fmt.Errorf("analyzer.shard: %d/%d is no part: write 0/2 and 1/2 for two halves", c.Slice.From, c.Slice.Of)
 	}
 	return nil
 }
@@ -75,8 +76,15 @@ func (c *Config) batchBytes() int64 { return c.BytesMax / int64(c.Workers+1) }
 
 func (c *Config) batchSpans() int64 { return max(1, c.batchBytes()/spanBytes) }
 
-// Store is what the analyzer needs of the storage.
+// Store is what the analyzer needs of the storage as a whole.
 type Store interface {
+	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
+	SampleTraces(ctx context.Context, from, to time.Time, entry string, limit int) ([]spans.TraceID, error)
+	ReadBaseline(ctx context.Context, q storage.BaselineQuery, add func(*storage.BaselineCell)) error
+}
+
+// ShardStore is what it needs of each shard: all of a trace lies on one, and so do its verdicts.
+type ShardStore interface {
 	ServerTime(ctx context.Context) (time.Time, error)
 	Touched(ctx context.Context, q storage.TouchQuery, add func(*storage.TouchedTrace)) error
 	Judged(ctx context.Context, ids []spans.TraceID, add func(*storage.JudgedState)) error
@@ -91,8 +99,9 @@ type Store interface {
 	LearntTo(ctx context.Context) (time.Time, error)
 	SetLearntTo(ctx context.Context, at time.Time) error
 	WriteBaseline(ctx context.Context, cells []storage.BaselineCell, at time.Time, token string) error
-	ReadBaseline(ctx context.Context, q storage.BaselineQuery, add func(*storage.BaselineCell)) error
-	SampleTraces(ctx context.Context, from, to time.Time, entry string, limit int) ([]spans.TraceID, error)
+	SpansPerMinute(ctx context.Context, from, to time.Time) ([]storage.MinuteCount, error)
+	HistoryTo(ctx context.Context, job string) (time.Time, error)
+	SetHistoryTo(ctx context.Context, job string, at time.Time) error
 }
 
 // Owner names the team of a service; attr looks its resource attributes up.
@@ -107,26 +116,27 @@ type Analyzer struct {
 	metrics *metrics
 	known   *known
 	blocks  sync.Pool // of *spans.Block
-	live    live
-	// lastRound is when the last round ended well, in Unix nanoseconds; behind, that fresh traces wait; lookedTo,
-	// how far the second look has come.
-	lastRound atomic.Int64
-	behind    atomic.Bool
-	lookedTo  atomic.Int64 // Unix milliseconds
-	members   members
-	// reloaded is of the one who learns: when the stored baseline was last read.
-	reloaded time.Time
+	name    string    // among the analyzers
+	shards  []*shard
+	// fresh and past bound how many batches are judged at once, of all shards.
+	fresh, past chan struct{}
+	// While the stored baseline is read anew, nobody adds to what is known.
+	learning sync.RWMutex
+	reloaded atomic.Bool
 }
 
-// New checks the configuration and starts nothing.
-func New(cfg Config, store Store, owner Owner, log *slog.Logger, reg prometheus.Registerer) (*Analyzer, error) {
+// New checks the configuration and starts nothing. Without a cluster the storage has one shard: itself.
+func New(cfg Config, store Store, shards []ShardStore, owner Owner, log *slog.Logger, reg prometheus.Registerer) (*Analyzer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	a := &Analyzer{cfg: cfg, store: store, owner: owner, log: log, metrics: newMetrics(reg), known: newKnown()}
-	a.live.tracker = newTracker(&cfg)
-	a.members.name = fmt.Sprintf("%016x", rand.Uint64())
-	a.members.slice.Store(&cfg.Slice)
+	a := &Analyzer{
+		cfg: cfg, store: store, owner: owner, log: log, metrics: newMetrics(reg), known: newKnown(len(shards)), name: fmt.Sprintf("%016x", rand.Uint64()),
+		fresh: make(chan struct{}, cfg.Workers), past: make(chan struct{}, 1),
+	}
+	for i, store := range shards {
+		a.shards = append(a.shards, newShard(a, i, len(shards), store))
+	}
 	a.blocks.New = func() any { return new(spans.Block) }
 	return a, nil
 }
@@ -142,15 +152,10 @@ const (
 // Run judges until ctx ends; the round that is under way is finished, for a while.
 func (a *Analyzer) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	if a.cfg.Slice.Of == 0 {
-		group.Go(func() error { a.repeat(ctx, "share the work", heartbeatEvery, a.share); return nil })
-		defer a.leave(ctx)
+	group.Go(func() error { a.repeat(ctx, "read the baseline", reloadEvery, a.reload); return nil })
+	for _, s := range a.shards {
+		group.Go(func() error { return s.run(ctx) })
 	}
-	pause := min(idlePause/2, a.cfg.Quiet/4)
-	group.Go(func() error { a.repeat(ctx, "judge", pause, a.judgeFresh); return nil })
-	group.Go(func() error { a.repeat(ctx, "catch up", catchUpEvery(&a.cfg), a.catchUp); return nil })
-	// The first verdicts after a start need a normal as well.
-	group.Go(func() error { a.repeat(ctx, "learn", time.Second, a.learn); return nil })
 	return group.Wait()
 }
 
@@ -206,29 +211,28 @@ func (a *Analyzer) JudgeNow(ctx context.Context, id spans.TraceID) ([]verdict.Ve
 	return blame.Judge(trace.Build(block, groups[0].Rows, a.cfg.SpansMax), blame.Config{Owner: a.owner, Normal: a.known.now()}), nil
 }
 
-// Ready says why no verdicts are written at the moment, nil when they are.
+// Ready says why no verdicts are written at the moment, nil when they are, on some shard at least.
 func (a *Analyzer) Ready(context.Context) error {
 	const lateAfter = time.Minute
-	if at := a.lastRound.Load(); at == 0 {
+	last := int64(0)
+	for _, s := range a.shards {
+		last = max(last, s.lastRound.Load())
+	}
+	if last == 0 {
 		return fmt.Errorf("the analyzer has not finished a round yet")
-	} else if late := time.Since(time.Unix(0, at)); late > lateAfter {
+	} else if late := time.Since(time.Unix(0, last)); late > lateAfter {
 		return fmt.Errorf("the analyzer has not finished a round for %s", late.Round(time.Second))
 	}
 	return nil
 }
 
-// State says in a line how far the analyzer has come.
+// State says how far the analyzer has come, a line a shard.
 func (a *Analyzer) State() string {
-	slice := a.slice()
-	if slice.Of == 0 {
-		return "analyzer: not known yet which part of the traces is its own"
+	lines := make([]string, len(a.shards))
+	for i, s := range a.shards {
+		lines[i] = s.state()
 	}
-	looked := "nothing yet"
-	if to := a.lookedTo.Load(); to > 0 {
-		looked = "to " + time.UnixMilli(to).UTC().Format(time.RFC3339)
-	}
-	return fmt.Sprintf("analyzer %d of %d: %.1f s behind, %.0f traces due, looked through again %s",
-		slice.Index+1, slice.Of, valueOf(a.metrics.lag), valueOf(a.metrics.backlog), looked)
+	return strings.Join(lines, "\n")
 }
 
 type metrics struct {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -14,13 +16,6 @@ import (
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/verdict"
 )
-
-// HistoryStore is what judging the past needs beyond what an analyzer does.
-type HistoryStore interface {
-	SpansPerMinute(ctx context.Context, from, to time.Time) ([]storage.MinuteCount, error)
-	HistoryTo(ctx context.Context, job string) (time.Time, error)
-	SetHistoryTo(ctx context.Context, job string, at time.Time) error
-}
 
 // History is a judgement of all traces that began in [From, To), of those that have an up-to-date verdict as well.
 type History struct {
@@ -62,55 +57,123 @@ func (h *History) job(cfg *Config) string {
 	return fmt.Sprintf("history %016x", f.Sum64())
 }
 
-// JudgeHistory judges the past, window by window, and goes on where an earlier run was broken off.
-func (a *Analyzer) JudgeHistory(ctx context.Context, store HistoryStore, h History, progress func(HistoryProgress)) (*HistoryResult, error) {
+// JudgeHistory judges the past, window by window, and goes on where an earlier run was broken off. progress is not called
+// by two at once.
+func (a *Analyzer) JudgeHistory(ctx context.Context, h History, progress func(HistoryProgress)) (*HistoryResult, error) {
 	// How far it has come is recorded in milliseconds.
 	h.From, h.To = h.From.Truncate(time.Millisecond), h.To.Add(time.Millisecond-1).Truncate(time.Millisecond)
-	job := h.job(&a.cfg)
-	done, err := store.HistoryTo(ctx, job)
-	if err != nil {
-		return nil, err
-	}
-	p := HistoryProgress{To: h.From}
-	if done.After(h.From) && done.Before(h.To) {
-		p.Resumed, p.To = done, done
-	}
+	all := &histories{History: h, job: h.job(&a.cfg), progress: progress}
 	began := time.Now()
-	minutes, err := store.SpansPerMinute(ctx, p.To, h.To)
+	for _, s := range a.shards {
+		past, err := all.of(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		all.shards = append(all.shards, past)
+	}
 	a.metrics.took("plan", began)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range minutes {
-		p.SpansTotal += m.Spans
-	}
-	progress(p)
+	all.said.To = h.To
+	all.say()
 	began = time.Now()
-	if err := a.knowSomething(ctx, &h, minutes); err != nil {
+	if err := a.knowSomething(ctx, &h, all.longest()); err != nil {
 		return nil, err
 	}
 	a.metrics.took("learn", began)
-	result := &HistoryResult{}
-	for windows := split(p.To, h.To, minutes); len(windows) > 0; {
+	group, groupCtx := errgroup.WithContext(ctx)
+	for _, past := range all.shards {
+		group.Go(func() error { return past.judge(groupCtx, all) })
+	}
+	err := group.Wait()
+	all.result.Spans, all.result.Verdicts, all.result.Seconds = all.said.Spans, a.metrics.troubles(), a.metrics.stages()
+	return &all.result, err
+}
+
+// histories are a history on all shards.
+type histories struct {
+	History
+	job    string
+	shards []*shardHistory
+
+	mu       sync.Mutex
+	said     HistoryProgress
+	progress func(HistoryProgress)
+	result   HistoryResult
+}
+
+// shardHistory is a history on a shard.
+type shardHistory struct {
+	*shard
+	to      time.Time // how far it has come
+	minutes []storage.MinuteCount
+}
+
+// of finds out what is to be done on a shard.
+func (all *histories) of(ctx context.Context, s *shard) (*shardHistory, error) {
+	done, err := s.store.HistoryTo(ctx, all.job)
+	if err != nil {
+		return nil, err
+	}
+	past := &shardHistory{shard: s, to: all.From}
+	if done.After(all.From) && done.Before(all.To) {
+		past.to = done
+		if all.said.Resumed.IsZero() || done.Before(all.said.Resumed) {
+			all.said.Resumed = done
+		}
+	}
+	if past.minutes, err = s.store.SpansPerMinute(ctx, past.to, all.To); err != nil {
+		return nil, err
+	}
+	for _, m := range past.minutes {
+		all.said.SpansTotal += m.Spans
+	}
+	return past, nil
+}
+
+// longest is what a shard has that has most to do.
+func (all *histories) longest() (minutes []storage.MinuteCount) {
+	for _, past := range all.shards {
+		if len(past.minutes) > len(minutes) {
+			minutes = past.minutes
+		}
+	}
+	return minutes
+}
+
+// say tells how far all shards have come; mu is held, or nobody else runs yet.
+func (all *histories) say() {
+	all.said.To = all.To
+	for _, past := range all.shards {
+		if past.to.Before(all.said.To) {
+			all.said.To = past.to
+		}
+	}
+	all.progress(all.said)
+}
+
+func (past *shardHistory) judge(ctx context.Context, all *histories) error {
+	for windows := split(past.to, all.To, past.minutes); len(windows) > 0; {
 		n := 1 // the slices of one time
 		for n < len(windows) && windows[n].from.Equal(windows[0].from) {
 			n++
 		}
-		if err := a.judgeSlices(ctx, windows[:n], &h, result); err != nil {
-			return result, err
+		if err := past.judgeSlices(ctx, windows[:n], all); err != nil {
+			return err
 		}
-		p.To = windows[n-1].to
+		to, spans := windows[n-1].to, int64(0)
 		for _, w := range windows[:n] {
-			p.Spans += w.spans
+			spans += w.spans
 		}
 		windows = windows[n:]
-		if err := store.SetHistoryTo(ctx, job, p.To); err != nil {
-			return result, err
+		if err := past.store.SetHistoryTo(ctx, all.job, to); err != nil {
+			return err
 		}
-		progress(p)
+		all.mu.Lock()
+		past.to = to
+		all.said.Spans += spans
+		all.say()
+		all.mu.Unlock()
 	}
-	result.Spans, result.Verdicts, result.Seconds = p.Spans, a.metrics.troubles(), a.metrics.stages()
-	return result, nil
+	return nil
 }
 
 // part is a window, and how many spans it has.
@@ -136,7 +199,7 @@ func split(from, to time.Time, minutes []storage.MinuteCount) (windows []part) {
 		for s := range slices {
 			n := spans*int64(s+1)/int64(slices) - spans*int64(s)/int64(slices)
 			windows = append(windows, part{spans: n, window: window{
-				from: from, to: end, byStart: true, again: true, slice: storage.Slice{Index: s, Of: slices},
+				from: from, to: end, byStart: true, again: true, slice: storage.Slice{From: s, To: s + 1, Of: slices},
 			}})
 		}
 		from, i = end, n
@@ -145,21 +208,25 @@ func split(from, to time.Time, minutes []storage.MinuteCount) (windows []part) {
 }
 
 // judgeSlices judges windows; while one is judged, the next is looked through.
-func (a *Analyzer) judgeSlices(ctx context.Context, windows []part, h *History, result *HistoryResult) error {
+func (past *shardHistory) judgeSlices(ctx context.Context, windows []part, all *histories) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan []tracked)
-	now, err := a.store.ServerTime(ctx)
+	now, err := past.store.ServerTime(ctx)
 	if err != nil {
 		return err
 	}
-	how := judging{workers: a.cfg.Workers, gentle: true, done: func(*storage.SettledTrace) { result.Traces++ }}
+	how := judging{slots: past.fresh, gentle: true, done: func(*storage.SettledTrace) {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		all.result.Traces++
+	}}
 	group.Go(func() error {
 		defer close(ready)
 		for i := range windows {
 			w := windows[i].window
-			w.around, w.entry = a.cfg.WaitMax+a.cfg.Quiet, h.Entry
-			w.first = w.from.Equal(h.From)
-			due, err := a.dueIn(ctx, &w, now, how)
+			w.around, w.entry = past.cfg.WaitMax+past.cfg.Quiet, all.Entry
+			w.first = w.from.Equal(all.From)
+			due, err := past.dueIn(ctx, &w, now, how)
 			if err != nil {
 				return err
 			}
@@ -173,7 +240,7 @@ func (a *Analyzer) judgeSlices(ctx context.Context, windows []part, h *History, 
 	})
 	group.Go(func() error {
 		for due := range ready {
-			if err := a.judge(ctx, due, how); err != nil {
+			if err := past.shard.judge(ctx, due, how); err != nil {
 				return err
 			}
 		}
@@ -184,11 +251,13 @@ func (a *Analyzer) judgeSlices(ctx context.Context, windows []part, h *History, 
 
 // knowSomething reads what is normal; on first contact it is learnt from a sample of what is to be judged.
 func (a *Analyzer) knowSomething(ctx context.Context, h *History, minutes []storage.MinuteCount) error {
-	if err := a.reload(ctx); err != nil {
+	if _, err := a.reload(ctx); err != nil {
 		return err
 	}
-	if !a.known.learntTo().IsZero() {
-		return nil
+	for _, s := range a.shards {
+		if !a.known.learntTo(s.index).IsZero() {
+			return nil
+		}
 	}
 	learnt := new(baseline.Baseline)
 	judger := blame.NewJudger(blame.Config{Normal: learnt, OnlyTrouble: true})
@@ -210,6 +279,6 @@ func (a *Analyzer) knowSomething(ctx context.Context, h *History, minutes []stor
 			return err
 		}
 	}
-	a.known.replace(learnt, h.To)
+	a.known.replace(learnt, slices.Repeat([]time.Time{h.To}, len(a.shards)))
 	return nil
 }

@@ -50,7 +50,7 @@ func TestSplit(t *testing.T) {
 						t.Fatalf("no window for slice %d of %+v", s, w)
 					}
 					should := part{spans: w.spans, window: window{
-						from: noon.Add(w.from), to: noon.Add(w.to), byStart: true, again: true, slice: storage.Slice{Index: s, Of: w.slices},
+						from: noon.Add(w.from), to: noon.Add(w.to), byStart: true, again: true, slice: storage.Slice{From: s, To: s + 1, Of: w.slices},
 					}}
 					if got[0] != should {
 						t.Errorf("got  %+v\nwant %+v", got[0], should)
@@ -133,7 +133,7 @@ func coverAll(t *testing.T, windows []part, from, to time.Time, minutes []storag
 			// Slices divide traces, not spans: that a part is even is only about right. Together they are all.
 			got, should := windows[s], *w
 			left -= got.spans
-			should.slice.Index, should.spans = s, got.spans
+			should.slice.From, should.slice.To, should.spans = s, s+1, got.spans
 			if got != should || !got.byStart || !got.again || got.spans-spans/int64(of) > 1 || got.spans < spans/int64(of) {
 				t.Errorf("slice %d is %+v, of %d spans", s, got, spans)
 				return false

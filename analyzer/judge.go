@@ -29,10 +29,10 @@ const (
 
 // judging is how traces are judged.
 type judging struct {
-	workers int
-	gentle  bool // to others who ask ClickHouse
-	yield   bool // to fresh traces
-	fresh   bool // there may be more of the traces than is known
+	slots  chan struct{} // of batches that are judged at once
+	gentle bool          // to others who ask ClickHouse
+	yield  bool          // to fresh traces
+	fresh  bool          // there may be more of the traces than is known
 	// done is told what each trace was judged on; it is not called by two at once.
 	done func(*storage.SettledTrace)
 }
@@ -50,23 +50,28 @@ func sortByTime(due []tracked, fresh bool) {
 }
 
 // judge judges traces, which are sorted by time, and stores the verdicts, batch by batch.
-func (a *Analyzer) judge(ctx context.Context, due []tracked, how judging) error {
+func (s *shard) judge(ctx context.Context, due []tracked, how judging) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(how.workers)
 	var mu sync.Mutex
 	for len(due) > 0 && ctx.Err() == nil {
 		n, rows := 0, int64(0)
-		for n < len(due) && (n == 0 || rows+due[n].rows <= a.cfg.batchSpans() && due[n].from(how.fresh)-due[0].from(how.fresh) <= batchRange.Milliseconds()) {
+		for n < len(due) && (n == 0 || rows+due[n].rows <= s.cfg.batchSpans() && due[n].from(how.fresh)-due[0].from(how.fresh) <= batchRange.Milliseconds()) {
 			rows += due[n].rows
 			n++
 		}
 		batch := due[:n]
 		due = due[n:]
-		for how.yield && a.behind.Load() && ctx.Err() == nil {
+		for how.yield && s.someBehind() && ctx.Err() == nil {
 			time.Sleep(50 * time.Millisecond)
 		}
+		select {
+		case how.slots <- struct{}{}:
+		case <-ctx.Done():
+			continue
+		}
 		group.Go(func() error {
-			judged, err := a.judgeBatch(ctx, batch, &how, 0)
+			defer func() { <-how.slots }()
+			judged, err := s.judgeBatch(ctx, batch, &how, 0)
 			mu.Lock()
 			defer mu.Unlock()
 			for i := range judged {
@@ -82,51 +87,51 @@ func (a *Analyzer) judge(ctx context.Context, due []tracked, how judging) error 
 
 // judgeBatch reads traces, judges them and stores the verdicts. Traces that take more memory than there is are
 // judged in smaller batches; one that does by itself, on fewer spans: spansMax, if that is not 0.
-func (a *Analyzer) judgeBatch(ctx context.Context, batch []tracked, how *judging, spansMax int) ([]storage.SettledTrace, error) {
-	block := a.blocks.Get().(*spans.Block)
+func (s *shard) judgeBatch(ctx context.Context, batch []tracked, how *judging, spansMax int) ([]storage.SettledTrace, error) {
+	block := s.blocks.Get().(*spans.Block)
 	block.Reset()
 	q := storage.TraceQuery{
 		IDs: make([]spans.TraceID, len(batch)), From: time.UnixMilli(batch[0].from(how.fresh)), Keep: trace.Reads, Gentle: how.gentle,
-		SpansMax: spansMax, BytesMax: a.cfg.batchBytes(),
+		SpansMax: spansMax, BytesMax: s.cfg.batchBytes(),
 	}
 	to := int64(0)
 	for i := range batch {
 		q.IDs[i] = batch[i].id
 		to = max(to, batch[i].lastMs)
-		if spansMax == 0 && batch[i].rows > int64(a.cfg.SpansMax) {
-			q.SpansMax = a.cfg.SpansMax
+		if spansMax == 0 && batch[i].rows > int64(s.cfg.SpansMax) {
+			q.SpansMax = s.cfg.SpansMax
 		}
 	}
 	if !how.fresh {
 		q.To = time.UnixMilli(to + 1)
 	}
 	began := time.Now()
-	err := a.store.ReadTraces(ctx, q, block)
-	a.metrics.took("read", began)
+	err := s.store.ReadTraces(ctx, q, block)
+	s.metrics.took("read", began)
 	switch {
 	case errors.Is(err, storage.ErrTooLarge) && len(batch) > 1:
-		a.blocks.Put(block)
+		s.blocks.Put(block)
 		half := len(batch) / 2
-		first, err := a.judgeBatch(ctx, batch[:half], how, spansMax)
+		first, err := s.judgeBatch(ctx, batch[:half], how, spansMax)
 		if err != nil {
 			return nil, err
 		}
-		second, err := a.judgeBatch(ctx, batch[half:], how, spansMax)
+		second, err := s.judgeBatch(ctx, batch[half:], how, spansMax)
 		return append(first, second...), err
 	case errors.Is(err, storage.ErrTooLarge) && spansMax != 1:
-		a.blocks.Put(block)
-		fewer := cmp.Or(q.SpansMax, int(min(batch[0].rows, int64(a.cfg.SpansMax)))) / 2
-		return a.judgeBatch(ctx, batch, how, max(1, fewer))
+		s.blocks.Put(block)
+		fewer := cmp.Or(q.SpansMax, int(min(batch[0].rows, int64(s.cfg.SpansMax)))) / 2
+		return s.judgeBatch(ctx, batch, how, max(1, fewer))
 	case err != nil:
 		return nil, err
 	}
-	defer a.blocks.Put(block)
-	a.metrics.spans.Add(float64(block.Len()))
+	defer s.blocks.Put(block)
+	s.metrics.spans.Add(float64(block.Len()))
 	var judged []storage.SettledTrace
 	began, engine := time.Now(), time.Duration(0)
-	err = a.store.WriteJudged(ctx, func(yield func(*storage.JudgedTrace) bool) {
+	err = s.store.WriteJudged(ctx, func(yield func(*storage.JudgedTrace) bool) {
 		at := time.Now()
-		a.judgeBlock(block, batch, cmp.Or(q.SpansMax, a.cfg.SpansMax), func(j *storage.JudgedTrace) bool {
+		s.judgeBlock(block, batch, cmp.Or(q.SpansMax, s.cfg.SpansMax), func(j *storage.JudgedTrace) bool {
 			judged = append(judged, j.SettledTrace)
 			engine += time.Since(at)
 			more := yield(j)
@@ -135,23 +140,23 @@ func (a *Analyzer) judgeBatch(ctx context.Context, batch []tracked, how *judging
 		})
 		engine += time.Since(at)
 	})
-	a.metrics.spent("engine", engine)
-	a.metrics.spent("write", time.Since(began)-engine)
-	a.metrics.traces.Add(float64(len(judged)))
+	s.metrics.spent("engine", engine)
+	s.metrics.spent("write", time.Since(began)-engine)
+	s.metrics.traces.Add(float64(len(judged)))
 	return judged, err
 }
 
 // judgeBlock judges what has been read of a batch, no more than spansMax spans of each trace, and gives each to
 // yield.
-func (a *Analyzer) judgeBlock(block *spans.Block, batch []tracked, spansMax int, yield func(*storage.JudgedTrace) bool) {
+func (s *shard) judgeBlock(block *spans.Block, batch []tracked, spansMax int, yield func(*storage.JudgedTrace) bool) {
 	of := make(map[spans.TraceID]int, len(batch))
 	for i := range batch {
 		of[batch[i].id] = i
 	}
 	builder := trace.NewBuilder(block)
 	groups := trace.Group(block)
-	a.known.witness(arrivals(groups, batch, of), func(rows []uint32) *trace.Forest { return builder.Build(rows, learnSpans) })
-	judger := blame.NewJudger(blame.Config{Owner: a.owner, Normal: a.known.now(), OnlyTrouble: true})
+	s.known.witness(s.index, arrivals(groups, batch, of), func(rows []uint32) *trace.Forest { return builder.Build(rows, learnSpans) })
+	judger := blame.NewJudger(blame.Config{Owner: s.owner, Normal: s.known.now(), OnlyTrouble: true})
 	for _, g := range groups {
 		i, ok := of[g.ID]
 		if !ok {
@@ -163,7 +168,7 @@ func (a *Analyzer) judgeBlock(block *spans.Block, batch []tracked, spansMax int,
 		j.Verdicts = judger.Judge(forest)
 		for k := range j.Verdicts {
 			j.Verdicts[k].Version = j.Version
-			a.metrics.verdicts.WithLabelValues(string(j.Verdicts[k].Symptom)).Inc()
+			s.metrics.verdicts.WithLabelValues(string(j.Verdicts[k].Symptom)).Inc()
 		}
 		if !yield(&j) {
 			return

@@ -1,6 +1,7 @@
 package analyzer
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,8 +21,13 @@ type known struct {
 
 	mu     sync.Mutex
 	learnt *baseline.Baseline
-	to     time.Time // the end of the last window that was learnt from
-	seen   []*seenWindow
+	shards []knownShard
+}
+
+// knownShard is how far was learnt of a shard, and what was seen since.
+type knownShard struct {
+	to   time.Time // the end of the last window that was learnt from
+	seen []*seenWindow
 }
 
 type seenWindow struct {
@@ -34,8 +40,8 @@ type seenWindow struct {
 // counts is what is seen now.
 const seenWindows = 60
 
-func newKnown() *known {
-	k := &known{learnt: new(baseline.Baseline)}
+func newKnown(shards int) *known {
+	k := &known{learnt: new(baseline.Baseline), shards: make([]knownShard, shards)}
 	k.current.Store(k.learnt)
 	return k
 }
@@ -43,10 +49,10 @@ func newKnown() *known {
 // now is what is known at this moment; it is not to be changed.
 func (k *known) now() *baseline.Baseline { return k.current.Load() }
 
-func (k *known) learntTo() time.Time {
+func (k *known) learntTo(shard int) time.Time {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.to
+	return k.shards[shard].to
 }
 
 // with is what was learnt, and more.
@@ -56,30 +62,41 @@ func (k *known) with(more *baseline.Baseline) *baseline.Baseline {
 	return k.learnt.With(more)
 }
 
-// replace takes over what was learnt up to a moment, which never moves back.
-func (k *known) replace(learnt *baseline.Baseline, to time.Time) {
+// add takes over what was learnt more from a shard, up to a moment.
+func (k *known) add(shard int, more *baseline.Baseline, to time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.learnt = k.learnt.With(more)
+	k.shards[shard].forgetBefore(to)
+	k.publish()
+}
+
+// replace takes over what was learnt in all, of each shard up to a moment, which never moves back.
+func (k *known) replace(learnt *baseline.Baseline, to []time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.learnt = learnt
-	if to.After(k.to) {
-		k.to = to
+	for i := range k.shards {
+		k.shards[i].forgetBefore(to[i])
 	}
-	still := k.seen[:0]
-	for _, w := range k.seen {
-		if !w.from.Before(k.to) {
-			still = append(still, w)
-		}
-	}
-	clear(k.seen[len(still):])
-	k.seen = still
 	k.publish()
+}
+
+// forgetBefore forgets what was seen of windows that were learnt from.
+func (s *knownShard) forgetBefore(to time.Time) {
+	if to.After(s.to) {
+		s.to = to
+	}
+	s.seen = slices.DeleteFunc(s.seen, func(w *seenWindow) bool { return w.from.Before(s.to) })
 }
 
 // publish makes what is known what is judged by.
 func (k *known) publish() {
 	seen := new(baseline.Baseline)
-	for _, w := range k.seen {
-		seen.Merge(w.of)
+	for i := range k.shards {
+		for _, w := range k.shards[i].seen {
+			seen.Merge(w.of)
+		}
 	}
 	k.current.Store(k.learnt.With(seen))
 }
@@ -93,12 +110,12 @@ type arrival struct {
 
 // witness sees traces that are about to be judged and whose window was not learnt from, no more of each
 // window than will be. They are built one after the other.
-func (k *known) witness(arrivals []arrival, build func([]uint32) *trace.Forest) {
+func (k *known) witness(shard int, arrivals []arrival, build func([]uint32) *trace.Forest) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	saw := false
 	for i := range arrivals {
-		w := k.window(arrivals[i].at.Truncate(learnWindow))
+		w := k.shards[shard].window(arrivals[i].at.Truncate(learnWindow))
 		if w == nil || w.traces[arrivals[i].id] || len(w.traces) >= learnTraces {
 			continue
 		}
@@ -114,29 +131,29 @@ func (k *known) witness(arrivals []arrival, build func([]uint32) *trace.Forest) 
 }
 
 // window is the one that begins at a moment, nil for one that was learnt from.
-func (k *known) window(from time.Time) *seenWindow {
-	if from.Before(k.to) {
+func (s *knownShard) window(from time.Time) *seenWindow {
+	if from.Before(s.to) {
 		return nil
 	}
-	for _, w := range k.seen {
+	for _, w := range s.seen {
 		if w.from.Equal(from) {
 			return w
 		}
 	}
-	if len(k.seen) >= seenWindows {
+	if len(s.seen) >= seenWindows {
 		oldest := 0
-		for i, w := range k.seen {
-			if w.from.Before(k.seen[oldest].from) {
+		for i, w := range s.seen {
+			if w.from.Before(s.seen[oldest].from) {
 				oldest = i
 			}
 		}
-		if from.Before(k.seen[oldest].from) {
+		if from.Before(s.seen[oldest].from) {
 			return nil
 		}
-		k.seen[oldest] = k.seen[len(k.seen)-1]
-		k.seen = k.seen[:len(k.seen)-1]
+		s.seen[oldest] = s.seen[len(s.seen)-1]
+		s.seen = s.seen[:len(s.seen)-1]
 	}
 	w := &seenWindow{from: from, of: new(baseline.Baseline), traces: make(map[spans.TraceID]bool)}
-	k.seen = append(k.seen, w)
+	s.seen = append(s.seen, w)
 	return w
 }

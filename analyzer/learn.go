@@ -2,6 +2,7 @@ package analyzer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -41,20 +42,20 @@ const (
 )
 
 // learn learns from the next window that has settled, stores what it learnt, and makes it part of normal.
-func (a *Analyzer) learn(ctx context.Context) (more bool, err error) {
-	if time.Since(a.reloaded) >= reloadEvery {
-		if err := a.reload(ctx); err != nil {
-			return false, err
-		}
+func (s *shard) learn(ctx context.Context) (more bool, err error) {
+	if !s.reloaded.Load() {
+		return false, nil
 	}
-	now, err := a.store.ServerTime(ctx)
+	s.learning.RLock()
+	defer s.learning.RUnlock()
+	now, err := s.store.ServerTime(ctx)
 	if err != nil {
 		return false, err
 	}
 	// Judged first, so that no trace is its own normal.
 	const afterJudgement = time.Second
-	end := now.Add(-a.cfg.Quiet - afterJudgement)
-	from := a.known.learntTo().Truncate(learnWindow)
+	end := now.Add(-s.cfg.Quiet - afterJudgement)
+	from := s.known.learntTo(s.index).Truncate(learnWindow)
 	if oldest := end.Add(-learnBack); from.Before(oldest) {
 		from = oldest.Truncate(learnWindow)
 	}
@@ -62,11 +63,11 @@ func (a *Analyzer) learn(ctx context.Context) (more bool, err error) {
 	if to.After(end) {
 		return false, nil
 	}
-	learnt, err := a.learnWindow(ctx, from, to)
+	learnt, err := s.learnWindow(ctx, from, to)
 	if err != nil {
 		return false, err
 	}
-	sum := a.known.with(learnt)
+	sum := s.known.with(learnt)
 	var cells []storage.BaselineCell
 	learnt.Cells(func(c baseline.Cell) {
 		if sum.Has(&c) {
@@ -76,31 +77,31 @@ func (a *Analyzer) learn(ctx context.Context) (more bool, err error) {
 		}
 	})
 	if len(cells) > 0 {
-		if err := a.store.WriteBaseline(ctx, cells, from, fmt.Sprint("learnt-", from.Unix())); err != nil {
+		if err := s.store.WriteBaseline(ctx, cells, from, fmt.Sprint("learnt-", from.Unix())); err != nil {
 			return false, err
 		}
-		if err := a.store.SetLearntTo(ctx, to); err != nil {
+		if err := s.store.SetLearntTo(ctx, to); err != nil {
 			return false, err
 		}
 	}
-	a.metrics.leftOut.Set(float64(sum.LeftOut()))
-	a.known.replace(sum, to)
+	s.metrics.leftOut.Set(float64(sum.LeftOut()))
+	s.known.add(s.index, learnt, to)
 	return true, nil
 }
 
 // learnWindow learns from a sample of what was ingested in a window. What is slow counts as seen, not as
 // normal; of what failed only how failures spread is learnt.
-func (a *Analyzer) learnWindow(ctx context.Context, from, to time.Time) (*baseline.Baseline, error) {
-	ids, standFor, err := a.store.IngestedTraces(ctx, from, to, learnBefore, learnTraces)
+func (s *shard) learnWindow(ctx context.Context, from, to time.Time) (*baseline.Baseline, error) {
+	ids, standFor, err := s.store.IngestedTraces(ctx, from, to, learnBefore, learnTraces)
 	if err != nil {
 		return nil, err
 	}
 	learnt := new(baseline.Baseline)
 	learnt.StandFor(standFor)
-	learnt.Knowing(a.known.now())
-	judger := blame.NewJudger(blame.Config{Normal: a.known.now(), OnlyTrouble: true})
+	learnt.Knowing(s.known.now())
+	judger := blame.NewJudger(blame.Config{Normal: s.known.now(), OnlyTrouble: true})
 	q := storage.TraceQuery{From: from, SpansMax: learnSpans}
-	err = a.readSome(ctx, q, ids, func(builder *trace.Builder, rows []uint32) {
+	err = s.readSome(ctx, s.store, q, ids, func(builder *trace.Builder, rows []uint32) {
 		f := builder.Build(rows, learnSpans)
 		learnFrom(learnt, f, judger.Judge(f))
 	})
@@ -127,13 +128,19 @@ func learnFrom(to *baseline.Baseline, f *trace.Forest, verdicts []verdict.Verdic
 	}
 }
 
-// reload reads what all analyzers have learnt, and how far they have come.
-func (a *Analyzer) reload(ctx context.Context) error {
+// reload reads what all analyzers have learnt, and how far they have come. Of a shard that is away, neither is known.
+func (a *Analyzer) reload(ctx context.Context) (more bool, err error) {
+	a.learning.Lock()
+	defer a.learning.Unlock()
 	// Before what was learnt: a window that is stored meanwhile is rather learnt twice, until the next
 	// time, than not at all.
-	learntTo, err := a.store.LearntTo(ctx)
-	if err != nil {
-		return err
+	learntTo := make([]time.Time, len(a.shards))
+	for i, s := range a.shards {
+		to, shardErr := s.store.LearntTo(ctx)
+		learntTo[i], err = to, errors.Join(err, shardErr)
+	}
+	if err != nil && len(a.shards) == 1 {
+		return false, err
 	}
 	normal := new(baseline.Baseline)
 	normal.Bound(roomRead)
@@ -145,16 +152,16 @@ func (a *Analyzer) reload(ctx context.Context) error {
 		})
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	normal.Bound(baseline.KeysMost)
-	a.reloaded = time.Now()
+	a.reloaded.Store(true)
 	a.known.replace(normal, learntTo)
-	return nil
+	return false, nil
 }
 
 // Follow keeps to what analyzers elsewhere learn, until ctx ends: for a process that judges on demand only.
 func (a *Analyzer) Follow(ctx context.Context) error {
-	a.repeat(ctx, "read the baseline", followEvery, func(ctx context.Context) (bool, error) { return false, a.reload(ctx) })
+	a.repeat(ctx, "read the baseline", followEvery, a.reload)
 	return nil
 }

@@ -36,47 +36,47 @@ const (
 // recent is how far back fresh traces go: behind it, everything has had the time to settle.
 func (c *Config) recent() time.Duration { return c.WaitMax + c.Quiet + c.Late + visibleWithin }
 
-func (a *Analyzer) judgeFresh(ctx context.Context) (more bool, err error) {
-	slice := a.slice()
-	if slice.Of == 0 {
+func (s *shard) judgeFresh(ctx context.Context) (more bool, err error) {
+	slice, ok := s.slice()
+	if !ok {
+		s.idle()
 		return false, nil
 	}
-	now, err := a.store.ServerTime(ctx)
+	now, err := s.store.ServerTime(ctx)
 	if err != nil {
 		return false, err
 	}
-	if err := a.see(ctx, now, slice); err != nil {
-		a.live.to = time.Time{} // some of it may have been seen: begin anew
+	if err := s.see(ctx, now, slice); err != nil {
+		s.live.to = time.Time{} // some of it may have been seen: begin anew
 		return false, err
 	}
-	due, err := a.dueNow(ctx, now)
+	due, err := s.dueNow(ctx, now)
 	if err != nil {
 		return false, err
 	}
-	lag, l := 0.0, a.live.tracker
+	lag, l := 0.0, s.live.tracker
 	for i := range due {
 		settled := l.settledMs(&due[i])
 		lag = max(lag, float64(now.UnixMilli()-settled)/1000)
 	}
-	a.metrics.lag.Set(lag)
-	a.metrics.backlog.Set(float64(len(due)))
-	a.behind.Store(lag > behindAfter.Seconds())
-	if err := a.judge(ctx, due, judging{workers: a.cfg.Workers, fresh: true, done: func(j *storage.SettledTrace) {
-		a.live.tracker.judged(stateOf(j))
+	s.saw(lag, len(due))
+	s.behind.Store(lag > behindAfter.Seconds())
+	if err := s.judge(ctx, due, judging{slots: s.fresh, fresh: true, done: func(j *storage.SettledTrace) {
+		s.live.tracker.judged(stateOf(j))
 	}}); err != nil {
 		return false, err
 	}
 	for i := range due {
 		l.looked(&due[i])
 	}
-	a.lastRound.Store(time.Now().UnixNano())
+	s.lastRound.Store(time.Now().UnixNano())
 	return false, nil
 }
 
 // dueNow lists what is to be judged. A trace of which no verdict is known may have one all the same: it was judged
 // elsewhere, or forgotten.
-func (a *Analyzer) dueNow(ctx context.Context, now time.Time) ([]tracked, error) {
-	t := a.live.tracker
+func (s *shard) dueNow(ctx context.Context, now time.Time) ([]tracked, error) {
+	t := s.live.tracker
 	due := t.due(now.UnixMilli())
 	var unknown []spans.TraceID
 	for i := range due {
@@ -85,7 +85,7 @@ func (a *Analyzer) dueNow(ctx context.Context, now time.Time) ([]tracked, error)
 		}
 	}
 	known := false
-	if err := a.store.Judged(ctx, unknown, func(s *storage.JudgedState) { known = true; t.judged(s) }); err != nil {
+	if err := s.store.Judged(ctx, unknown, func(j *storage.JudgedState) { known = true; t.judged(j) }); err != nil {
 		return nil, err
 	}
 	if known {
@@ -95,19 +95,19 @@ func (a *Analyzer) dueNow(ctx context.Context, now time.Time) ([]tracked, error)
 }
 
 // see brings the tracker up to date.
-func (a *Analyzer) see(ctx context.Context, now time.Time, slice storage.Slice) error {
-	l := &a.live
-	end := now.Add(-min(visibleSoon, a.cfg.Quiet/2))
-	from := l.to.Add(-a.cfg.Late)
-	again := a.cfg.Late > 0 || now.Sub(l.again) >= againEvery
+func (s *shard) see(ctx context.Context, now time.Time, slice storage.Slice) error {
+	l := &s.live
+	end := now.Add(-min(visibleSoon, s.cfg.Quiet/2))
+	from := l.to.Add(-s.cfg.Late)
+	again := s.cfg.Late > 0 || now.Sub(l.again) >= againEvery
 	if again {
-		from = l.to.Add(-max(a.cfg.Late, againFor))
+		from = l.to.Add(-max(s.cfg.Late, againFor))
 		l.again = now
 	}
 	fresh := l.to.IsZero() || slice != l.slice
 	if fresh {
 		l.tracker.forgetAll()
-		l.slice, l.to = slice, now.Add(-a.cfg.recent())
+		l.slice, l.to = slice, now.Add(-s.cfg.recent())
 		from = l.to
 	}
 	if !end.After(l.to) {
@@ -117,16 +117,16 @@ func (a *Analyzer) see(ctx context.Context, now time.Time, slice storage.Slice) 
 	before := now.UnixMilli() - l.tracker.keepMs
 	var old []spans.TraceID
 	began := time.Now()
-	err := a.store.Touched(ctx, storage.TouchQuery{From: from, To: end, Scope: a.cfg.Scope, Slow: a.slow(), Slice: slice}, func(seen *storage.TouchedTrace) {
+	err := s.store.Touched(ctx, storage.TouchQuery{From: from, To: end, Scope: s.cfg.Scope, Slow: s.slow(), Slice: slice}, func(seen *storage.TouchedTrace) {
 		if k := l.tracker.touch(seen, again); k != nil && k.version == 0 && (fresh || k.startNs/1e6 < before) {
 			old = append(old, k.id)
 		}
 	})
-	a.metrics.took("select", began)
+	s.metrics.took("select", began)
 	if err != nil {
 		return err
 	}
-	if err := a.store.Judged(ctx, old, l.tracker.judged); err != nil {
+	if err := s.store.Judged(ctx, old, l.tracker.judged); err != nil {
 		return err
 	}
 	l.to = end

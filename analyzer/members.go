@@ -3,7 +3,6 @@ package analyzer
 import (
 	"context"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/whosehop/whosehop/storage"
@@ -16,46 +15,45 @@ import (
 const (
 	heartbeatEvery = 3 * time.Second
 	// deadAfter is how long an analyzer may be silent before the others take over its part.
-	deadAfter = 15 * time.Second
+	deadAfter    = 15 * time.Second
+	leaveTimeout = 2 * time.Second
 )
 
-type members struct {
-	name  string
-	slice atomic.Pointer[storage.Slice] // of none until the others are known
+// sliceOf is what an analyzer judges of a shard, where all traces of all shards are divided among so many analyzers, in
+// order. Each has as much as any other, of as few shards as can be.
+func sliceOf(analyzer, analyzers, shard, shards int) storage.Slice {
+	begin := shard * analyzers
+	from, to := max(analyzer*shards, begin), min((analyzer+1)*shards, begin+analyzers)
+	return storage.Slice{From: from - begin, To: max(from, to) - begin, Of: analyzers}
 }
 
-// slice is the part of all traces that is judged here; Of is 0 until that is known.
-func (a *Analyzer) slice() storage.Slice { return *a.members.slice.Load() }
-
-// share says that this analyzer is there, and finds out which part is its own.
-func (a *Analyzer) share(ctx context.Context) (more bool, err error) {
-	if err := a.store.Heartbeat(ctx, a.members.name); err != nil {
+// share says that this analyzer is there, and finds out which part of the shard is its own.
+func (s *shard) share(ctx context.Context) (more bool, err error) {
+	if err := s.store.Heartbeat(ctx, s.name); err != nil {
 		return false, err
 	}
-	names, err := a.store.Members(ctx, deadAfter)
+	names, err := s.store.Members(ctx, deadAfter)
 	if err != nil {
 		return false, err
 	}
-	index := slices.Index(names, a.members.name)
+	index := slices.Index(names, s.name)
 	if index < 0 {
 		return false, nil // not visible yet
 	}
-	mine := storage.Slice{Index: index, Of: len(names)}
-	if before := a.slice(); before != mine {
-		a.members.slice.Store(&mine)
-		a.metrics.slices.Set(float64(mine.Of))
-		a.log.Info("this analyzer's part of all traces", "part", index, "of", len(names))
+	mine := sliceOf(index, len(names), s.index, len(s.shards))
+	if before := s.mine.Load(); before == nil || *before != mine {
+		s.mine.Store(&mine)
+		s.metrics.slices.Set(float64(mine.Of))
+		s.log.Info("this analyzer's part of the traces", "shard", s.index+1, "parts", mine.To-mine.From, "from", mine.From, "of", mine.Of)
 	}
 	return false, nil
 }
 
 // leave lets the others take over at once.
-func (a *Analyzer) leave(ctx context.Context) {
+func (s *shard) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
-	if err := a.store.Leave(ctx, a.members.name); err != nil {
-		a.log.Warn("the other analyzers will notice late that this one has gone", "error", err)
+	if err := s.store.Leave(ctx, s.name); err != nil {
+		s.log.Warn("the other analyzers will notice late that this one has gone", "error", err)
 	}
 }
-
-const leaveTimeout = 2 * time.Second

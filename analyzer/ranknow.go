@@ -47,11 +47,15 @@ func (a *Analyzer) sampleOf(ctx context.Context, from, to time.Time, entry strin
 	// What a trace did later than that, or by a clock that is further off, is not worth the search in a sample.
 	const before, behind = time.Second, 10 * time.Second
 	q := storage.TraceQuery{From: from.Add(-before), To: to.Add(behind), ByStart: true, SpansMax: rankSpansMax}
-	return a.readSome(ctx, q, ids, func(builder *trace.Builder, rows []uint32) { use(builder.Build(rows, rankSpansMax)) })
+	return a.readSome(ctx, a.store, q, ids, func(builder *trace.Builder, rows []uint32) { use(builder.Build(rows, rankSpansMax)) })
+}
+
+type spanReader interface {
+	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
 }
 
 // readSome reads traces, no more at once than there is memory for, and gives each to use.
-func (a *Analyzer) readSome(ctx context.Context, q storage.TraceQuery, ids []spans.TraceID, use func(*trace.Builder, []uint32)) error {
+func (a *Analyzer) readSome(ctx context.Context, from spanReader, q storage.TraceQuery, ids []spans.TraceID, use func(*trace.Builder, []uint32)) error {
 	block := a.blocks.Get().(*spans.Block)
 	defer a.blocks.Put(block)
 	q.Keep, q.BytesMax = trace.Reads, a.cfg.batchBytes()
@@ -60,7 +64,7 @@ func (a *Analyzer) readSome(ctx context.Context, q storage.TraceQuery, ids []spa
 		n = min(n, len(ids))
 		block.Reset()
 		q.IDs = ids[:n]
-		err := a.store.ReadTraces(ctx, q, block)
+		err := from.ReadTraces(ctx, q, block)
 		if errors.Is(err, storage.ErrTooLarge) && n > 1 {
 			n /= 2
 			continue

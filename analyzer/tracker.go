@@ -36,14 +36,14 @@ type tracked struct {
 // forgetAfter is how much longer a trace is known of than it is waited for.
 const forgetAfter = 30 * time.Second
 
-func newTracker(cfg *Config) *tracker {
+func newTracker(cfg *Config, shards int) *tracker {
 	return &tracker{
 		quietMs: (cfg.Quiet + cfg.Late).Milliseconds(), waitMs: (cfg.WaitMax + cfg.Late).Milliseconds(),
-		keepMs: (cfg.WaitMax + cfg.Quiet + cfg.Late + forgetAfter).Milliseconds(), most: trackedMax, of: make(map[spans.TraceID]int32),
+		keepMs: (cfg.WaitMax + cfg.Quiet + cfg.Late + forgetAfter).Milliseconds(), most: trackedMax / shards, of: make(map[spans.TraceID]int32),
 	}
 }
 
-// trackedMax bounds the tracker's memory, at some 200 bytes a trace.
+// trackedMax bounds the memory of all trackers, at some 200 bytes a trace.
 const trackedMax = 500_000
 
 // touch adds what was seen of a trace, or with again what may have been seen already. When there is no room, healthy

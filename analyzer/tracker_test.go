@@ -264,7 +264,7 @@ func TestTracker(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			tr := newTracker(&Config{Quiet: time.Second, WaitMax: 5 * time.Second, Late: c.late})
+			tr := newTracker(&Config{Quiet: time.Second, WaitMax: 5 * time.Second, Late: c.late}, 1)
 			if c.most > 0 {
 				tr.most = c.most
 			}

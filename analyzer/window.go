@@ -20,22 +20,21 @@ const catchUpStep = 10 * time.Minute
 func catchUpEvery(c *Config) time.Duration { return c.WaitMax + c.Quiet }
 
 // catchUp looks through the next window, and records how far it has come.
-func (a *Analyzer) catchUp(ctx context.Context) (more bool, err error) {
-	slice := a.slice()
-	if slice.Of == 0 {
+func (s *shard) catchUp(ctx context.Context) (more bool, err error) {
+	slice, ok := s.slice()
+	if !ok {
 		return false, nil
 	}
-	now, err := a.store.ServerTime(ctx)
+	now, err := s.store.ServerTime(ctx)
 	if err != nil {
 		return false, err
 	}
-	from, err := a.store.ScannedTo(ctx, slice)
+	from, err := s.store.ScannedTo(ctx, slice)
 	if err != nil {
 		return false, err
 	}
-	a.metrics.lookedTo.Set(float64(from.UnixMilli()) / 1000)
-	a.lookedTo.Store(from.UnixMilli())
-	end := now.Add(-a.cfg.recent())
+	s.looked(from)
+	end := now.Add(-s.cfg.recent())
 	to := from.Add(catchUpStep)
 	if to.After(end) {
 		to = end
@@ -43,11 +42,11 @@ func (a *Analyzer) catchUp(ctx context.Context) (more bool, err error) {
 	if !to.After(from) {
 		return false, nil
 	}
-	w := window{from: from, to: to, slice: slice, around: a.cfg.WaitMax + a.cfg.Quiet}
-	if err := a.judgeWindow(ctx, &w, now, judging{workers: 1, gentle: true, yield: true}); err != nil {
+	w := window{from: from, to: to, slice: slice, around: s.cfg.WaitMax + s.cfg.Quiet}
+	if err := s.judgeWindow(ctx, &w, now, judging{slots: s.past, gentle: true, yield: true}); err != nil {
 		return false, err
 	}
-	return to.Before(end), a.store.SetScannedTo(ctx, slice, to)
+	return to.Before(end), s.store.SetScannedTo(ctx, slice, to)
 }
 
 // window is a time of which all traces are to be judged.
@@ -66,42 +65,42 @@ type window struct {
 
 // judgeWindow judges the traces of a window that are not judged on all that is stored of them. Those that still get
 // spans are left to the judgement of fresh ones.
-func (a *Analyzer) judgeWindow(ctx context.Context, w *window, now time.Time, how judging) error {
-	due, err := a.dueIn(ctx, w, now, how)
+func (s *shard) judgeWindow(ctx context.Context, w *window, now time.Time, how judging) error {
+	due, err := s.dueIn(ctx, w, now, how)
 	if err != nil {
 		return err
 	}
-	return a.judge(ctx, due, how)
+	return s.judge(ctx, due, how)
 }
 
 // dueIn lists the traces of a window that are to be judged, by time.
-func (a *Analyzer) dueIn(ctx context.Context, w *window, now time.Time, how judging) ([]tracked, error) {
+func (s *shard) dueIn(ctx context.Context, w *window, now time.Time, how judging) ([]tracked, error) {
 	var list []tracked
 	var ids []spans.TraceID
 	began := time.Now()
-	err := a.store.Touched(ctx, storage.TouchQuery{
-		From: w.from, To: w.to, ByStart: w.byStart, Around: w.around, Scope: a.cfg.Scope, Slow: a.slow(), Slice: w.slice, Entry: w.entry, Gentle: how.gentle,
+	err := s.store.Touched(ctx, storage.TouchQuery{
+		From: w.from, To: w.to, ByStart: w.byStart, Around: w.around, Scope: s.cfg.Scope, Slow: s.slow(), Slice: w.slice, Entry: w.entry, Gentle: how.gentle,
 	}, func(t *storage.TouchedTrace) {
 		list = append(list, tracked{id: t.ID, rows: t.Rows, firstMs: t.FirstMs, lastMs: t.LastMs, startNs: t.StartNs, suspect: t.Suspect})
 		ids = append(ids, t.ID)
 	})
-	a.metrics.took("select", began)
+	s.metrics.took("select", began)
 	if err != nil {
 		return nil, err
 	}
 	began = time.Now()
 	states := make(map[spans.TraceID]storage.JudgedState)
-	if err := a.store.Judged(ctx, ids, func(s *storage.JudgedState) { states[s.ID] = *s }); err != nil {
+	if err := s.store.Judged(ctx, ids, func(j *storage.JudgedState) { states[j.ID] = *j }); err != nil {
 		return nil, err
 	}
-	a.metrics.took("select", began)
+	s.metrics.took("select", began)
 	due := list[:0]
 	for _, k := range list {
-		s, judged := states[k.id]
-		if a.due(w, now, &k, &s, judged) {
+		j, judged := states[k.id]
+		if s.due(w, now, &k, &j, judged) {
 			if judged {
 				// It is judged anew on all of that, and what has come.
-				k.version, k.judgedFirstMs, k.firstMs, k.lastMs = s.Version, s.FirstMs, min(k.firstMs, s.FirstMs), max(k.lastMs, s.LastMs)
+				k.version, k.judgedFirstMs, k.firstMs, k.lastMs = j.Version, j.FirstMs, min(k.firstMs, j.FirstMs), max(k.lastMs, j.LastMs)
 			}
 			due = append(due, k)
 		}
@@ -110,8 +109,8 @@ func (a *Analyzer) dueIn(ctx context.Context, w *window, now time.Time, how judg
 	return due, nil
 }
 
-func (a *Analyzer) due(w *window, now time.Time, k *tracked, s *storage.JudgedState, judged bool) bool {
-	fresh := k.lastMs > now.Add(-a.cfg.Quiet).UnixMilli() && max(k.firstMs, s.JudgedMs) > now.Add(-a.cfg.WaitMax).UnixMilli()
+func (a *Analyzer) due(w *window, now time.Time, k *tracked, j *storage.JudgedState, judged bool) bool {
+	fresh := k.lastMs > now.Add(-a.cfg.Quiet).UnixMilli() && max(k.firstMs, j.JudgedMs) > now.Add(-a.cfg.WaitMax).UnixMilli()
 	switch {
 	case fresh, w.byStart && !w.first && k.startNs < w.from.UnixNano(): // the window before has it
 		return false
@@ -121,6 +120,6 @@ func (a *Analyzer) due(w *window, now time.Time, k *tracked, s *storage.JudgedSt
 		return true
 	}
 	// What was judged on spans beyond what is looked at here cannot be counted here.
-	counted := s.FirstMs >= w.from.Add(-w.around).UnixMilli() && s.LastMs < w.to.Add(w.around).UnixMilli()
-	return k.lastMs > s.LastMs || counted && k.rows > s.Rows
+	counted := j.FirstMs >= w.from.Add(-w.around).UnixMilli() && j.LastMs < w.to.Add(w.around).UnixMilli()
+	return k.lastMs > j.LastMs || counted && k.rows > j.Rows
 }

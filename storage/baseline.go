@@ -33,11 +33,11 @@ func (db *DB) WriteBaseline(ctx context.Context, cells []BaselineCell, at time.T
 			recent = append(recent, c)
 		}
 	}
-	if err := db.writeCells(ctx, "baseline (Kind, Key1, Key2, Key3, Key4, Failed, At, Counts, Low, High)", lasting, hour, token); err != nil {
+	if err := db.writeCells(ctx, db.table("baseline")+" (Kind, Key1, Key2, Key3, Key4, Failed, At, Counts, Low, High)", lasting, hour, token); err != nil {
 		return wrap("write the baseline", err)
 	}
 	return wrap("write the baseline of late",
-		db.writeCells(ctx, "baseline_recent (Kind, Key1, Key2, Key3, Key4, Failed, At, Counts, Low, High, Minute)", recent, hour, token))
+		db.writeCells(ctx, db.table("baseline_recent")+" (Kind, Key1, Key2, Key3, Key4, Failed, At, Counts, Low, High, Minute)", recent, hour, token))
 }
 
 func (db *DB) writeCells(ctx context.Context, into string, cells []*BaselineCell, hour time.Time, token string) error {
@@ -99,7 +99,7 @@ func (db *DB) ReadBaseline(ctx context.Context, q BaselineQuery, add func(*Basel
 			sumMap(Counts) AS Total,
 			sumMapIf(Counts, toDayOfWeek(At) = toDayOfWeek(now()) AND toHour(At) = toHour(now())) AS SameTime,
 			if(has(?, Kind) AND arraySum(SameTime.2) >= ?, SameTime, Total)
-		FROM baseline
+		FROM `+db.table("baseline")+`
 		GROUP BY Kind, Key1, Key2, Key3, Key4, Failed
 		ORDER BY empty(Total.1) DESC, arraySum(Total.2) DESC LIMIT ?`, kinds, q.SameTimeMin, q.CellsMost)
 	if err != nil {
@@ -110,7 +110,7 @@ func (db *DB) ReadBaseline(ctx context.Context, q BaselineQuery, add func(*Basel
 	}
 	rows, err = db.conn.Query(ctx, `SELECT Kind, Key1, Key2, Key3, Key4, Failed, Minute, min(Low), max(High),
 			sumMap(Counts) AS Total, Total, Total
-		FROM baseline_recent WHERE At > now() - toIntervalSecond(?) - INTERVAL 1 HOUR
+		FROM `+db.table("baseline_recent")+` WHERE At > now() - toIntervalSecond(?) - INTERVAL 1 HOUR
 		GROUP BY Kind, Key1, Key2, Key3, Key4, Failed, Minute
 		ORDER BY Minute DESC LIMIT ?`, int64(q.Recent.Seconds()), q.CellsMost)
 	if err != nil {

@@ -27,15 +27,20 @@ const dialTimeout = 5 * time.Second
 // queryTimeout bounds every statement that the caller's context does not bound tighter.
 const queryTimeout = 60 * time.Second
 
-// DB is a connection to one ClickHouse database. It is safe for concurrent use.
+// DB is a connection to a database: on one ClickHouse, on all of a cluster, or on one shard of that. It is safe for
+// concurrent use.
 type DB struct {
 	conn    driver.Conn
 	options *clickhouse.Options
 	idle    chan *native.Conn // for blocks and columns
 	judged  sync.Pool         // of *judgedTable
 	log     *slog.Logger
+	// suffix ends the names of the tables that lie on one shard.
+	suffix string
 	// spans is the table that spans are read from, stored its column for when they were stored.
 	spans, stored string
+	cluster       *cluster // nil on one ClickHouse, and on a shard
+	replicated    bool     // blocks are told apart by a Keeper
 }
 
 // idleMax is how many idle native connections are kept.
@@ -44,6 +49,25 @@ const idleMax = 8
 // Open connects to the database that dsn names (clickhouse://user:password@host:port/database) and
 // makes it if it is not there.
 func Open(ctx context.Context, dsn string, log *slog.Logger) (*DB, error) {
+	options, err := parse(dsn)
+	if err != nil {
+		return nil, err
+	}
+	if err := createDatabase(ctx, options); err != nil {
+		return nil, err
+	}
+	db, err := open(options, "", log)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Ping(ctx); err != nil {
+		_ = db.conn.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+func parse(dsn string) (*clickhouse.Options, error) {
 	options, err := clickhouse.ParseDSN(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("storage.dsn: %w", err)
@@ -61,24 +85,24 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*DB, error) {
 		options.Settings = clickhouse.Settings{}
 	}
 	options.Settings["session_timezone"] = "UTC"
-	if err := createDatabase(ctx, options); err != nil {
-		return nil, err
-	}
 	options.MaxOpenConns, options.MaxIdleConns = 16, 8
+	return options, nil
+}
+
+// open connects to nothing yet.
+func open(options *clickhouse.Options, suffix string, log *slog.Logger) (*DB, error) {
 	conn, err := clickhouse.Open(options)
 	if err != nil {
 		return nil, fmt.Errorf("open ClickHouse: %w", err)
 	}
-	db := &DB{
-		conn: conn, options: options, log: log, spans: "otel_traces", stored: "IngestTime",
+	return &DB{
+		conn: conn, options: options, log: log, suffix: suffix, spans: "otel_traces" + suffix, stored: "IngestTime",
 		idle: make(chan *native.Conn, idleMax), judged: sync.Pool{New: func() any { return newJudgedTable() }},
-	}
-	if err := db.Ping(ctx); err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	return db, nil
+	}, nil
 }
+
+// table is the name of a table here.
+func (db *DB) table(name string) string { return name + db.suffix }
 
 // createDatabase makes the database if it is missing. A user who may not create one needs none of
 // that right when it is there.
@@ -105,6 +129,9 @@ func createDatabase(ctx context.Context, options *clickhouse.Options) error {
 
 // Close gives up all connections.
 func (db *DB) Close() error {
+	if db.cluster != nil {
+		db.cluster.close()
+	}
 	for {
 		select {
 		case c := <-db.idle:

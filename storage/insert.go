@@ -32,7 +32,14 @@ func (db *DB) InsertBlock(ctx context.Context, p *native.Packed, again bool) err
 	if p.Rows == 0 {
 		return nil
 	}
-	if !again {
+	if db.cluster != nil {
+		if p.Shard >= len(db.cluster.shards) {
+			return &Error{Op: "insert spans", Err: fmt.Errorf("they are of shard %d, and the cluster has %d", p.Shard+1, len(db.cluster.shards))}
+		}
+		return db.cluster.shards[p.Shard].InsertBlock(ctx, p, again)
+	}
+	// A Keeper takes token and block in one.
+	if !again || db.replicated {
 		return db.insertBlock(ctx, p, 0)
 	}
 	const tokens = 4 // each but the first after a kill at the worst moment
@@ -57,7 +64,7 @@ func (db *DB) insertBlock(ctx context.Context, p *native.Packed, attempt int) er
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	return wrap("insert spans", db.with(ctx, func(c *native.Conn) error {
-		return c.Insert(ctx, "otel_traces", p.Columns, p.Frames, settings...)
+		return c.Insert(ctx, db.table("otel_traces"), p.Columns, p.Frames, settings...)
 	}))
 }
 
@@ -68,7 +75,7 @@ func (db *DB) HasBlock(ctx context.Context, p *native.Packed) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	age := max(0, time.Since(p.At)) + margin
-	n, err := db.Count(ctx, "SELECT count() FROM otel_traces WHERE IngestDate = toDate(?) AND IngestTime >= now64(3) - toIntervalSecond(?) AND Block = ?",
+	n, err := db.Count(ctx, "SELECT count() FROM "+db.table("otel_traces")+" WHERE IngestDate = toDate(?) AND IngestTime >= now64(3) - toIntervalSecond(?) AND Block = ?",
 		p.At.UTC().Format(time.DateOnly), int64(age.Seconds()), p.ID)
 	return n > 0, err
 }

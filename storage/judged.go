@@ -37,7 +37,7 @@ func (db *DB) WriteJudged(ctx context.Context, judged iter.Seq[*JudgedTrace]) er
 	defer cancel()
 	columns, packed := t.Pack()
 	return wrap("write verdicts", db.with(ctx, func(c *native.Conn) error {
-		return c.Insert(ctx, "verdicts", columns, packed, native.Setting{Key: "async_insert", Value: "0"})
+		return c.Insert(ctx, db.table("verdicts"), columns, packed, native.Setting{Key: "async_insert", Value: "0"})
 	}))
 }
 

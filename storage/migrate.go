@@ -25,15 +25,26 @@ type Retention struct {
 
 // Migrate brings the schema up to date and sets the retention. It may run twice, and in two
 // processes at once: ClickHouse has no transactions, so every statement can be repeated, and a
-// version is written down only after its statements.
+// version is written down only after its statements. Of a cluster, each host keeps its own record.
 func (db *DB) Migrate(ctx context.Context, keep Retention) error {
-	err := db.conn.Exec(ctx, `CREATE TABLE IF NOT EXISTS schema_migrations (Version UInt32, AppliedAt DateTime DEFAULT now())
+	if db.cluster != nil {
+		return db.cluster.migrate(ctx, keep, db.log)
+	}
+	return db.migrate(ctx, keep, func(statement string) ([]string, error) { return []string{statement}, nil })
+}
+
+// migrate brings one host up to date; statements says what a statement of a migration is there.
+func (db *DB) migrate(ctx context.Context, keep Retention, statements func(string) ([]string, error)) error {
+	if err := db.checkLayout(ctx); err != nil {
+		return err
+	}
+	err := db.conn.Exec(ctx, `CREATE TABLE IF NOT EXISTS `+db.table("schema_migrations")+` (Version UInt32, AppliedAt DateTime DEFAULT now())
 		ENGINE = ReplacingMergeTree ORDER BY Version`)
 	if err != nil {
 		return wrap("create schema_migrations", err)
 	}
 	var applied []uint32
-	if err := db.conn.QueryRow(ctx, "SELECT groupUniqArray(Version) FROM schema_migrations").Scan(&applied); err != nil {
+	if err := db.conn.QueryRow(ctx, "SELECT groupUniqArray(Version) FROM "+db.table("schema_migrations")).Scan(&applied); err != nil {
 		return wrap("read schema_migrations", err)
 	}
 	files, err := fs.Glob(migrations, "migrations/*.sql")
@@ -60,14 +71,29 @@ func (db *DB) Migrate(ctx context.Context, keep Retention) error {
 		if slices.Contains(applied, uint32(version)) {
 			continue
 		}
-		if err := db.apply(ctx, file, uint32(version)); err != nil {
+		if err := db.apply(ctx, file, uint32(version), statements); err != nil {
 			return err
 		}
 	}
 	return db.retain(ctx, keep)
 }
 
-func (db *DB) apply(ctx context.Context, file string, version uint32) error {
+// checkLayout refuses a database the tables of which are not laid out as they are to be.
+func (db *DB) checkLayout(ctx context.Context) error {
+	var engine string
+	err := db.conn.QueryRow(ctx, "SELECT any(engine) FROM system.tables WHERE database = currentDatabase() AND name = 'otel_traces'").Scan(&engine)
+	switch onCluster := engine == "Distributed"; {
+	case err != nil:
+		return wrap("look for our tables", err)
+	case db.suffix == "" && onCluster:
+		return errors.New("the database is spread over a cluster: name that with storage.cluster, or use another database")
+	case db.suffix != "" && engine != "" && !onCluster:
+		return errors.New("the database was made without a cluster: use another database with storage.cluster")
+	}
+	return nil
+}
+
+func (db *DB) apply(ctx context.Context, file string, version uint32, statements func(string) ([]string, error)) error {
 	text, err := migrations.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("read migration %s: %w", file, err)
@@ -76,11 +102,17 @@ func (db *DB) apply(ctx context.Context, file string, version uint32) error {
 		if strings.TrimSpace(statement) == "" {
 			continue
 		}
-		if err := db.conn.Exec(ctx, statement); err != nil {
-			return wrap("migration "+file, err)
+		here, err := statements(statement)
+		if err != nil {
+			return fmt.Errorf("migration %s: %w", file, err)
+		}
+		for _, s := range here {
+			if err := db.conn.Exec(ctx, s); err != nil {
+				return wrap("migration "+file, err)
+			}
 		}
 	}
-	if err := db.conn.Exec(ctx, "INSERT INTO schema_migrations (Version) VALUES (?)", version); err != nil {
+	if err := db.conn.Exec(ctx, "INSERT INTO "+db.table("schema_migrations")+" (Version) VALUES (?)", version); err != nil {
 		return wrap("record migration "+file, err)
 	}
 	db.log.Info("schema migrated", "version", version)
@@ -93,9 +125,9 @@ func (db *DB) retain(ctx context.Context, keep Retention) error {
 		table, by string
 		keep      time.Duration
 	}{
-		{"otel_traces", "toDateTime(IngestTime)", keep.Spans},
-		{"verdicts", "toDateTime(FirstIngest)", keep.Verdicts},
-		{"baseline", "At", keep.Baseline},
+		{db.table("otel_traces"), "toDateTime(IngestTime)", keep.Spans},
+		{db.table("verdicts"), "toDateTime(FirstIngest)", keep.Verdicts},
+		{db.table("baseline"), "At", keep.Baseline},
 	} {
 		// Another process may set the same at this moment, and one of the two is refused; what counts
 		// is what is there afterwards.

@@ -282,13 +282,12 @@ func TestTouchedAndJudged(t *testing.T) {
 	if len(list) != 1 || list[0].Rows != 2 || !list[0].Suspect || list[0].StartNs != fullBlock().StartNs[0] || list[0].FirstMs != list[0].LastMs {
 		t.Fatalf("touched %+v", list)
 	}
+	half := partOf(t, db, list[0].ID, 2)
 	for name, q := range map[string]storage.TouchQuery{
 		"before": {From: now.Add(-time.Hour), To: now.Add(-time.Minute)},
 		// What lies around a window counts, but only of traces that got a span within it.
-		"around": {From: now.Add(-time.Hour), To: now.Add(-time.Minute), Around: 2 * time.Minute},
-		"of the other half": {From: lately.From, To: lately.To, Slice: storage.Slice{
-			Of: 2, Index: 1 - sliceOf(t, db, list[0].ID, 2),
-		}},
+		"around":            {From: now.Add(-time.Hour), To: now.Add(-time.Minute), Around: 2 * time.Minute},
+		"of the other half": {From: lately.From, To: lately.To, Slice: storage.Slice{Of: 2, From: 1 - half, To: 2 - half}},
 	} {
 		if list := touched(q); len(list) != 0 {
 			t.Errorf("%s: %+v", name, list)
@@ -297,7 +296,7 @@ func TestTouchedAndJudged(t *testing.T) {
 	byStart := time.Unix(0, list[0].StartNs)
 	for name, q := range map[string]storage.TouchQuery{
 		"by start":     {From: byStart.Add(-time.Minute), To: byStart.Add(time.Minute), ByStart: true},
-		"of this half": {From: lately.From, To: lately.To, Slice: storage.Slice{Of: 2, Index: sliceOf(t, db, list[0].ID, 2)}},
+		"of this half": {From: lately.From, To: lately.To, Slice: storage.Slice{Of: 2, From: half, To: half + 1}},
 	} {
 		if list := touched(q); len(list) != 1 {
 			t.Errorf("%s: %+v", name, list)
@@ -326,9 +325,9 @@ func TestTouchedAndJudged(t *testing.T) {
 	}
 }
 
-func sliceOf(t *testing.T, db *storage.DB, id spans.TraceID, of int) int {
+func partOf(t *testing.T, db *storage.DB, id spans.TraceID, of int) int {
 	t.Helper()
-	n, err := db.Count(t.Context(), fmt.Sprintf("SELECT toUInt64(cityHash64('%x') %% %d)", id[:], of))
+	n, err := db.Count(t.Context(), fmt.Sprintf("SELECT toUInt64(bitShiftRight(cityHash64('%x'), 32) %% %d)", id[:], of))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,7 +379,7 @@ func TestProgressOverDivisions(t *testing.T) {
 	at := func(minute int) time.Time { return time.Date(2026, 7, 1, 12, minute, 0, 0, time.UTC) }
 	scanned := func(index, of int) time.Time {
 		t.Helper()
-		to, err := db.ScannedTo(t.Context(), storage.Slice{Index: index, Of: of})
+		to, err := db.ScannedTo(t.Context(), storage.Slice{From: index, To: index + 1, Of: of})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -388,7 +387,7 @@ func TestProgressOverDivisions(t *testing.T) {
 	}
 	set := func(index, of, minute int) {
 		t.Helper()
-		if err := db.SetScannedTo(t.Context(), storage.Slice{Index: index, Of: of}, at(minute)); err != nil {
+		if err := db.SetScannedTo(t.Context(), storage.Slice{From: index, To: index + 1, Of: of}, at(minute)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -21,8 +21,9 @@ const (
 	All
 )
 
-// Slice is a part of all traces, by the hash of their ids: part Index of Of.
-type Slice struct{ Index, Of int }
+// Slice is some of Of equal parts of all traces, by the hash of their ids: part From and those up to To, which is not of
+// it.
+type Slice struct{ From, To, Of int }
 
 // TouchQuery asks which traces got spans, and what is known of them without reading them.
 type TouchQuery struct {
@@ -73,7 +74,8 @@ func (db *DB) Touched(ctx context.Context, q TouchQuery, add func(*TouchedTrace)
 		fmt.Fprintf(&where, " AND %s < '%s'", column, stamp(q.To.Add(q.Around)))
 	}
 	if q.Slice.Of > 1 {
-		fmt.Fprintf(&where, " AND cityHash64(TraceId) %% %d = %d", q.Slice.Of, q.Slice.Index)
+		// By other bits than those that tell shards apart.
+		fmt.Fprintf(&where, " AND bitShiftRight(cityHash64(TraceId), 32) %% %d BETWEEN %d AND %d", q.Slice.Of, q.Slice.From, q.Slice.To-1)
 	}
 	having := " HAVING 1"
 	if q.Around > 0 {
@@ -158,9 +160,9 @@ func (db *DB) Judged(ctx context.Context, ids []spans.TraceID, add func(*JudgedS
 		native.TraceIDColumn("trace", &found), native.Int64Column("version", &version), native.Int64Column("rows", &rows),
 		native.Int64Column("first", &first), native.Int64Column("last", &last), native.Int64Column("at", &at),
 	}
-	const body = `SELECT TraceId AS trace, toInt64(max(Version)) AS version, toInt64(argMax(SpanRows, (Version, JudgedAt))) AS rows,
+	body := `SELECT TraceId AS trace, toInt64(max(Version)) AS version, toInt64(argMax(SpanRows, (Version, JudgedAt))) AS rows,
 		toUnixTimestamp64Milli(argMax(FirstIngest, (Version, JudgedAt))) AS first, toUnixTimestamp64Milli(argMax(LastIngest, (Version, JudgedAt))) AS last,
-		toUnixTimestamp64Milli(max(JudgedAt)) AS at FROM verdicts WHERE TraceId IN ids GROUP BY TraceId`
+		toUnixTimestamp64Milli(max(JudgedAt)) AS at FROM ` + db.table("verdicts") + ` WHERE TraceId IN ids GROUP BY TraceId`
 	var s JudgedState
 	err := db.with(ctx, func(c *native.Conn) error {
 		return c.Select(ctx, body, idsOf(ids), columns, func(n int) error {
@@ -187,48 +189,40 @@ func quoteText(s string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`, "\x00", `\0`).Replace(s) + "'"
 }
 
-// progressName is the name of the record of how far a slice of all traces was judged.
-func progressName(s Slice) string { return fmt.Sprintf("judged %d/%d", s.Index, s.Of) }
+// progressName is the name of the record of how far one of so many parts of all traces was judged.
+const progressName = "judged %d/%d"
 
 // ScannedTo is the ingest time before which all of a slice has been judged: by who judged the same slice before,
 // or by others among whom all traces were divided. Without any record it is the earliest ingest time there is.
 func (db *DB) ScannedTo(ctx context.Context, slice Slice) (at time.Time, err error) {
-	rows, err := db.conn.Query(ctx, "SELECT Name, max(ScannedTo) FROM analyzer_progress WHERE startsWith(Name, 'judged ') GROUP BY Name")
+	rows, err := db.conn.Query(ctx, "SELECT Name, max(ScannedTo) FROM "+db.table("analyzer_progress")+" WHERE startsWith(Name, 'judged ') GROUP BY Name")
 	if err != nil {
 		return at, wrap("read how far the analyzer has come", err)
 	}
 	defer func() { _ = rows.Close() }()
-	type division struct {
-		slices int
-		least  time.Time
-	}
-	all := make(map[int]division)
+	all := make(map[int]map[int]time.Time) // by parts, and part
 	for rows.Next() {
 		var name string
 		var to time.Time
 		if err := rows.Scan(&name, &to); err != nil {
 			return at, wrap("read how far the analyzer has come", err)
 		}
-		var s Slice
-		if _, err := fmt.Sscanf(name, "judged %d/%d", &s.Index, &s.Of); err != nil {
+		var part, of int
+		if _, err := fmt.Sscanf(name, progressName, &part, &of); err != nil {
 			continue
 		}
-		if s == slice {
-			at = to
+		if all[of] == nil {
+			all[of] = make(map[int]time.Time)
 		}
-		d := all[s.Of]
-		if d.slices == 0 || to.Before(d.least) {
-			d.least = to
-		}
-		d.slices++
-		all[s.Of] = d
+		all[of][part] = to
 	}
 	if err := rows.Err(); err != nil {
 		return at, wrap("read how far the analyzer has come", err)
 	}
-	for of, d := range all {
-		if d.slices == of && d.least.After(at) {
-			at = d.least
+	at = leastOf(all[slice.Of], slice.From, slice.To)
+	for of, parts := range all {
+		if least := leastOf(parts, 0, of); least.After(at) {
+			at = least
 		}
 	}
 	if at.IsZero() {
@@ -237,10 +231,28 @@ func (db *DB) ScannedTo(ctx context.Context, slice Slice) (at time.Time, err err
 	return at, wrap("read how far the analyzer has come", err)
 }
 
+// leastOf is how far all of some parts have been judged, zero where that is not known of one.
+func leastOf(parts map[int]time.Time, from, to int) (least time.Time) {
+	for part := from; part < to; part++ {
+		at, ok := parts[part]
+		if !ok {
+			return time.Time{}
+		}
+		if part == from || at.Before(least) {
+			least = at
+		}
+	}
+	return least
+}
+
 // SetScannedTo records how far a slice has been judged.
 func (db *DB) SetScannedTo(ctx context.Context, slice Slice, at time.Time) error {
+	var rows []string
+	for part := slice.From; part < slice.To; part++ {
+		rows = append(rows, fmt.Sprintf("('"+progressName+"', '%s')", part, slice.Of, stamp(at)))
+	}
 	return wrap("record how far the analyzer has come",
-		db.conn.Exec(ctx, "INSERT INTO analyzer_progress (Name, ScannedTo) VALUES (?, ?)", progressName(slice), stamp(at)))
+		db.conn.Exec(ctx, "INSERT INTO "+db.table("analyzer_progress")+" (Name, ScannedTo) VALUES "+strings.Join(rows, ", ")))
 }
 
 // MinuteCount is how many spans began in a minute.
@@ -271,7 +283,7 @@ func (db *DB) SpansPerMinute(ctx context.Context, from, to time.Time) (list []Mi
 // HistoryTo is how far a history came when it was last broken off; zero for one that is not known.
 func (db *DB) HistoryTo(ctx context.Context, job string) (at time.Time, err error) {
 	var known uint64
-	err = db.conn.QueryRow(ctx, "SELECT count(), argMax(ScannedTo, UpdatedAt) FROM analyzer_progress WHERE Name = ?", job).Scan(&known, &at)
+	err = db.conn.QueryRow(ctx, "SELECT count(), argMax(ScannedTo, UpdatedAt) FROM "+db.table("analyzer_progress")+" WHERE Name = ?", job).Scan(&known, &at)
 	if known == 0 {
 		at = time.Time{}
 	}
@@ -281,5 +293,5 @@ func (db *DB) HistoryTo(ctx context.Context, job string) (at time.Time, err erro
 // SetHistoryTo records how far a history has come.
 func (db *DB) SetHistoryTo(ctx context.Context, job string, at time.Time) error {
 	return wrap("record how far the history has come",
-		db.conn.Exec(ctx, "INSERT INTO analyzer_progress (Name, ScannedTo) VALUES (?, ?)", job, stamp(at)))
+		db.conn.Exec(ctx, "INSERT INTO "+db.table("analyzer_progress")+" (Name, ScannedTo) VALUES (?, ?)", job, stamp(at)))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,7 +49,7 @@ func (db *DB) ServerTime(ctx context.Context) (now time.Time, err error) {
 // LearntTo is the ingest time before which everything has been learnt from, zero where that is not known.
 func (db *DB) LearntTo(ctx context.Context) (at time.Time, err error) {
 	var recorded uint64
-	err = db.conn.QueryRow(ctx, "SELECT count(), max(ScannedTo) FROM analyzer_progress WHERE Name = 'baseline'").Scan(&recorded, &at)
+	err = db.conn.QueryRow(ctx, "SELECT count(), max(ScannedTo) FROM "+db.table("analyzer_progress")+" WHERE Name = 'baseline'").Scan(&recorded, &at)
 	if recorded == 0 {
 		at = time.Time{}
 	}
@@ -58,7 +59,7 @@ func (db *DB) LearntTo(ctx context.Context) (at time.Time, err error) {
 // SetLearntTo records how far the baseline has come.
 func (db *DB) SetLearntTo(ctx context.Context, at time.Time) error {
 	return wrap("record how far the baseline has come",
-		db.conn.Exec(ctx, "INSERT INTO analyzer_progress (Name, ScannedTo) VALUES ('baseline', ?)", stamp(at)))
+		db.conn.Exec(ctx, "INSERT INTO "+db.table("analyzer_progress")+" (Name, ScannedTo) VALUES ('baseline', ?)", stamp(at)))
 }
 
 // TraceQuery asks for spans of traces.
@@ -112,6 +113,9 @@ func (db *DB) ReadTraces(ctx context.Context, q TraceQuery, b *spans.Block) erro
 	var settings []native.Setting
 	if q.Gentle {
 		settings = gentle
+	}
+	if db.cluster != nil {
+		settings = append(slices.Clip(settings), clusterSettings...)
 	}
 	before := b.Len()
 	d.Into(b)

@@ -50,7 +50,7 @@ func (db *DB) TraceVerdicts(ctx context.Context, id spans.TraceID) (bodies []str
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	of.TraceID = id
-	rows, err := db.conn.Query(ctx, "SELECT Entries.Body, Version, SpanRows, FirstIngest, LastIngest FROM verdicts WHERE TraceId = ? ORDER BY Version DESC, JudgedAt DESC LIMIT 1"+readSettings, hex.EncodeToString(id[:]))
+	rows, err := db.conn.Query(ctx, "SELECT Entries.Body, Version, SpanRows, FirstIngest, LastIngest FROM "+db.table("verdicts")+" WHERE TraceId = ? ORDER BY Version DESC, JudgedAt DESC LIMIT 1"+readSettings, hex.EncodeToString(id[:]))
 	if err != nil {
 		return nil, of, false, wrap("read the verdicts of a trace", err)
 	}
@@ -92,7 +92,7 @@ func (db *DB) ListVerdicts(ctx context.Context, f VerdictFilter) ([]VerdictRow, 
 	query := `SELECT toUnixTimestamp64Nano(e.Start), TraceId, e.SpanId, e.Service, e.Operation, e.DurationNs, e.Symptom, e.Summary,
 			arrayDistinct(arrayFilter((s, n) -> n = Number, Shares.Owner, Shares.Entry)) AS Owners,
 			arrayDistinct(arrayFilter((s, n) -> n = Number, Shares.Rule, Shares.Entry)) AS Rules
-		FROM verdicts FINAL ARRAY JOIN Entries AS e, arrayEnumerate(Entries.Start) AS Number
+		FROM ` + db.table("verdicts") + ` FINAL ARRAY JOIN Entries AS e, arrayEnumerate(Entries.Start) AS Number
 		WHERE ` + strings.Join(where, " AND ") + ` ORDER BY e.Start DESC, TraceId DESC, e.SpanId DESC LIMIT ?` + readSettings
 	rows, err := db.conn.Query(ctx, query, args...)
 	if err != nil {
@@ -134,14 +134,14 @@ func (db *DB) Attribution(ctx context.Context, from, to time.Time, step time.Dur
 	rows, err := db.conn.Query(ctx, fmt.Sprintf(`
 		SELECT At, Owner, sum(Caused), sum(Suffered), sum(Excess) FROM (
 			SELECT toStartOfInterval(toDateTime(Entries.Start[s.Entry], 'UTC'), INTERVAL %[1]d SECOND) AS At, s.Owner AS Owner, s.Weight AS Caused, toUInt64(0) AS Suffered, s.ExcessNs AS Excess
-			FROM verdicts FINAL ARRAY JOIN Shares AS s WHERE Entries.Start[s.Entry] >= ? AND Entries.Start[s.Entry] < ?
+			FROM %[2]s FINAL ARRAY JOIN Shares AS s WHERE Entries.Start[s.Entry] >= ? AND Entries.Start[s.Entry] < ?
 			UNION ALL
 			SELECT toStartOfInterval(toDateTime(Entries.Start[Number], 'UTC'), INTERVAL %[1]d SECOND) AS At, arrayJoin(
 				arrayFilter(o -> NOT has(arrayFilter((s, n) -> n = Number, Shares.Owner, Shares.Entry), o),
 					arrayDistinct(arrayFilter((o, n, r) -> n = Number AND r IN ('propagated', 'masked', 'victim', 'amplified'), Hops.Owner, Hops.Entry, Hops.Role)))) AS Owner,
 				0. AS Caused, toUInt64(1) AS Suffered, toInt64(0) AS Excess
-			FROM verdicts FINAL ARRAY JOIN arrayEnumerate(Entries.Start) AS Number WHERE Entries.Start[Number] >= ? AND Entries.Start[Number] < ?
-		) WHERE ? = '' OR Owner = ? GROUP BY At, Owner ORDER BY At, Owner`, seconds)+readSettings,
+			FROM %[2]s FINAL ARRAY JOIN arrayEnumerate(Entries.Start) AS Number WHERE Entries.Start[Number] >= ? AND Entries.Start[Number] < ?
+		) WHERE ? = '' OR Owner = ? GROUP BY At, Owner ORDER BY At, Owner`, seconds, db.table("verdicts"))+readSettings,
 		nanos(from), nanos(to), nanos(from), nanos(to), owner, owner)
 	if err != nil {
 		return nil, wrap("sum up by owner", err)
@@ -186,7 +186,7 @@ func (db *DB) Top(ctx context.Context, from, to time.Time, by string, limit int)
 	defer cancel()
 	rows, err := db.conn.Query(ctx, `SELECT `+name+` AS Name, any(s.Owner), sum(s.Weight) AS Caused, sum(s.ExcessNs), topK(1)(s.Rule)[1],
 			argMax(TraceId, Entries.Start[s.Entry]), toUnixTimestamp64Nano(max(Entries.Start[s.Entry]))
-		FROM verdicts FINAL ARRAY JOIN Shares AS s
+		FROM `+db.table("verdicts")+` FINAL ARRAY JOIN Shares AS s
 		WHERE Entries.Start[s.Entry] >= ? AND Entries.Start[s.Entry] < ? AND (? != 'edge' OR s.Kind = 'edge')
 		GROUP BY Name ORDER BY Caused DESC, Name LIMIT ?`+readSettings, nanos(from), nanos(to), by, limit)
 	if err != nil {

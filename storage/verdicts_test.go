@@ -31,7 +31,11 @@ func judged(n byte, version uint32, start time.Time, owner string) storage.Judge
 }
 
 func TestVerdictsAreFoundAndCountedOnce(t *testing.T) {
-	db := clickhousetest.DB(t)
+	verdictsAreFoundAndCountedOnce(t, clickhousetest.DB(t))
+}
+
+func verdictsAreFoundAndCountedOnce(t *testing.T, db *storage.DB) {
+	t.Helper()
 	start := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
 	var all []storage.JudgedTrace
 	for i := range 5 {
@@ -40,7 +44,8 @@ func TestVerdictsAreFoundAndCountedOnce(t *testing.T) {
 	// The first is judged again, for another owner: it must count once, and for that one.
 	all = append(all, judged(0, 2, start, "team-b"))
 	for _, j := range all {
-		if err := db.WriteJudged(t.Context(), slices.Values([]*storage.JudgedTrace{&j})); err != nil {
+		shard := db.Locals()[db.Shards().Of(j.TraceID)]
+		if err := shard.WriteJudged(t.Context(), slices.Values([]*storage.JudgedTrace{&j})); err != nil {
 			t.Fatal(err)
 		}
 	}

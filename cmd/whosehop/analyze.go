@@ -78,12 +78,12 @@ func (c *analyzeCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 		return unlessEnded(ctx, err)
 	}
 	defer func() { _ = db.Close() }()
-	judge, err := analyzer.New(set.analyzerConfig(), db, owners.Owner, log, prometheus.NewRegistry())
+	judge, err := analyzer.New(set.analyzerConfig(), db, shardsOf(db), owners.Owner, log, prometheus.NewRegistry())
 	if err != nil {
 		return usageError{err}
 	}
 	began := time.Now()
-	result, err := judge.JudgeHistory(ctx, db, h, (&meter{out: s.err, began: began, overwrite: isTerminal(s.err)}).show)
+	result, err := judge.JudgeHistory(ctx, h, (&meter{out: s.err, began: began, overwrite: isTerminal(s.err)}).show)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = errors.New("broken off; the same command goes on from here")

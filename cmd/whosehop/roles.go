@@ -166,7 +166,11 @@ func openStorage(ctx context.Context, dsn string, set *Settings, log *slog.Logge
 	const patience = 5 * time.Second // with a ClickHouse that does not answer
 	open, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	db, err := storage.Open(open, dsn, log)
+	connect := func() (*storage.DB, error) { return storage.Open(open, dsn, log) }
+	if set.Storage.Cluster != "" {
+		connect = func() (*storage.DB, error) { return storage.OpenCluster(open, dsn, set.Storage.Cluster, log) }
+	}
+	db, err := connect()
 	if err != nil {
 		return nil, err
 	}
@@ -180,6 +184,13 @@ func openStorage(ctx context.Context, dsn string, set *Settings, log *slog.Logge
 		}
 	}
 	return db, nil
+}
+
+func shardsOf(db *storage.DB) (shards []analyzer.ShardStore) {
+	for _, s := range db.Locals() {
+		shards = append(shards, s)
+	}
+	return shards
 }
 
 // lateSink is a storage that is connected to when that is possible: a collector that is started while ClickHouse
@@ -277,7 +288,7 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 	var judge *analyzer.Analyzer
 	if r.analyze || r.serve {
 		var err error
-		if judge, err = analyzer.New(w.set.analyzerConfig(), w.db, w.owners.Owner, w.log, w.reg); err != nil {
+		if judge, err = analyzer.New(w.set.analyzerConfig(), w.db, shardsOf(w.db), w.owners.Owner, w.log, w.reg); err != nil {
 			return err
 		}
 		ready = append(ready, w.db.Ping)

@@ -38,6 +38,7 @@ type Settings struct {
 
 type storageSettings struct {
 	DSN               string        `name:"dsn" help:"A running ClickHouse: clickhouse://user:password@host:9000/database. Without it one is started." placeholder:"DSN"`
+	Cluster           string        `help:"A cluster that this ClickHouse knows: spans are spread over its shards." placeholder:"NAME"`
 	Traces            string        `help:"A table of spans that an OpenTelemetry ClickHouse exporter fills, as database.table: it is read instead of our own." placeholder:"TABLE"`
 	Dir               string        `help:"Where a ClickHouse that is started keeps its data." default:"whosehop-data" type:"file"`
 	Engine            string        `help:"The embedded ClickHouse library; looked for if not given." type:"file" placeholder:"FILE"`
@@ -142,7 +143,7 @@ func (s *shard) UnmarshalText(text []byte) error {
 	if !ok || err1 != nil || err2 != nil || n < 1 || i < 0 || i >= n {
 		return fmt.Errorf("%q is no part: write 0/2 and 1/2 for two halves", text)
 	}
-	*s = shard{Index: i, Of: n}
+	*s = shard{From: i, To: i + 1, Of: n}
 	return nil
 }
 
@@ -150,7 +151,7 @@ func (s shard) String() string {
 	if s.Of == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d/%d", s.Index, s.Of)
+	return fmt.Sprintf("%d/%d", s.From, s.Of)
 }
 
 var scopes = map[string]storage.Scope{"failing": storage.Failing, "slow": storage.Slow, "all": storage.All}

@@ -89,7 +89,18 @@ func Open(t testing.TB, dsn string) *storage.DB {
 
 // Insert stores a block under an id, as the collector would.
 func Insert(ctx context.Context, db *storage.DB, b *spans.Block, id uint64) error {
-	p := native.Packed{ID: id, At: time.Now()}
-	new(native.Encoder).Encode(b, &p)
-	return db.InsertBlock(ctx, &p, false)
+	shards := make([]*native.Packed, db.Shards().Len())
+	new(native.Encoder).EncodeShards(b, db.Shards(), func(shard int) *native.Packed {
+		shards[shard] = &native.Packed{ID: id, At: time.Now()}
+		return shards[shard]
+	})
+	for _, p := range shards {
+		if p == nil {
+			continue
+		}
+		if err := db.InsertBlock(ctx, p, false); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/whosehop/whosehop/internal/clickhousetest"
 	"github.com/whosehop/whosehop/storage/server"
 )
 
@@ -29,7 +30,7 @@ type arena struct {
 	data     string        // where that has its tables
 	// Of a collector alone: its ClickHouse and the network between the two.
 	clickhouse *server.Server
-	network    *proxy
+	network    *clickhousetest.Proxy
 
 	killed            int // the process of ClickHouse that was killed last
 	kills             int
@@ -112,7 +113,7 @@ func (a *arena) apart(flags []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.network = startProxy(t, a.at.clickhouse, dsn.Host)
+	a.network = clickhousetest.StartProxy(t, a.at.clickhouse, dsn.Host)
 	dsn.Host = a.at.clickhouse
 	a.whosehop = newProcess(t, append([]string{
 		"collector", "--storage-dsn", dsn.String(), "--collector-grpc", a.at.grpc, "--collector-http", a.at.http, "--collector-health", a.at.health,
@@ -155,7 +156,7 @@ func (a *arena) progress() {
 // healAfter ends what is wrong with the network while the caller does other things; call the result to wait for it.
 func (a *arena) healAfter(pause time.Duration) (wait func()) {
 	healed := make(chan error, 1)
-	time.AfterFunc(pause, func() { healed <- a.network.heal() })
+	time.AfterFunc(pause, func() { healed <- a.network.Heal() })
 	return func() {
 		if err := <-healed; err != nil {
 			a.t.Fatal(err)

@@ -84,22 +84,22 @@ func (a *arena) trouble() (over func()) {
 	switch a.rng.IntN(8) {
 	case 0:
 		a.note("network stalls")
-		a.network.stall(true, true)
+		a.network.Stall(true, true)
 	case 1:
 		a.note("answers stall")
-		a.network.stall(false, true)
+		a.network.Stall(false, true)
 	case 2:
 		// What ClickHouse has stored by now looks failed to the collector, and is tried again.
 		a.note("answers stall, connections are cut")
-		a.network.stall(false, true)
+		a.network.Stall(false, true)
 		time.Sleep(a.between(10*time.Millisecond, 300*time.Millisecond))
-		a.network.cut()
+		a.network.Cut()
 	case 3:
 		a.note("connections are cut")
-		a.network.cut()
+		a.network.Cut()
 	case 4:
 		a.note("network is away")
-		a.network.vanish()
+		a.network.Vanish()
 	default:
 		return func() {}
 	}
@@ -117,10 +117,10 @@ func (a *arena) absence() {
 	a.progress()
 	before := a.book.tally()
 	a.note("network is away for " + away.String())
-	a.network.vanish()
+	a.network.Vanish()
 	time.Sleep(away)
 	after := a.book.tally()
-	if err := a.network.heal(); err != nil {
+	if err := a.network.Heal(); err != nil {
 		a.t.Fatal(err)
 	}
 	a.note("network heals")
@@ -167,7 +167,7 @@ func fill(t *testing.T, dir, bytesMax string, always bool) {
 		a.drained()
 		before := a.book.tally()
 		a.note("network is away")
-		a.network.vanish()
+		a.network.Vanish()
 		waitUntil(t, time.Minute, "the spool to be full", func() bool { return a.book.tally().refused >= before.refused+3*senders })
 		time.Sleep(time.Second)
 		after := a.book.tally()

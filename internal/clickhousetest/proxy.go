@@ -1,4 +1,4 @@
-package crash
+package clickhousetest
 
 import (
 	"net"
@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// proxy is the network between a collector and ClickHouse.
-type proxy struct {
+// Proxy is the network between a program and ClickHouse.
+type Proxy struct {
 	address, backend string
 
 	mu       sync.Mutex
@@ -22,37 +22,38 @@ type proxy struct {
 
 const (
 	toClickHouse = iota
-	toCollector
+	fromClickHouse
 )
 
-func startProxy(t *testing.T, address, backend string) *proxy {
+// StartProxy forwards what comes in at address to backend, until the test ends.
+func StartProxy(t *testing.T, address, backend string) *Proxy {
 	t.Helper()
-	p := &proxy{address: address, backend: backend, conns: make(map[net.Conn]struct{})}
+	p := &Proxy{address: address, backend: backend, conns: make(map[net.Conn]struct{})}
 	p.changed = sync.NewCond(&p.mu)
-	if err := p.heal(); err != nil {
+	if err := p.Heal(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		p.mu.Lock()
 		p.closed = true
 		p.mu.Unlock()
-		p.vanish()
-		p.stall(false, false)
+		p.Vanish()
+		p.Stall(false, false)
 		p.group.Wait()
 	})
 	return p
 }
 
-// stall lets connections be made, and bytes wait.
-func (p *proxy) stall(requests, answers bool) {
+// Stall lets connections be made, and bytes wait.
+func (p *Proxy) Stall(requests, answers bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stalled = [2]bool{toClickHouse: requests, toCollector: answers}
+	p.stalled = [2]bool{toClickHouse: requests, fromClickHouse: answers}
 	p.changed.Broadcast()
 }
 
-// cut breaks all connections; others can be made.
-func (p *proxy) cut() {
+// Cut breaks all connections; others can be made.
+func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.conns {
@@ -61,20 +62,20 @@ func (p *proxy) cut() {
 	}
 }
 
-// vanish breaks all connections and refuses others.
-func (p *proxy) vanish() {
+// Vanish breaks all connections and refuses others.
+func (p *Proxy) Vanish() {
 	p.mu.Lock()
 	if p.listener != nil {
 		_ = p.listener.Close()
 		p.listener = nil
 	}
 	p.mu.Unlock()
-	p.cut()
+	p.Cut()
 }
 
-// heal ends whatever was wrong.
-func (p *proxy) heal() error {
-	p.stall(false, false)
+// Heal ends whatever was wrong.
+func (p *Proxy) Heal() error {
+	p.Stall(false, false)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.listener != nil || p.closed {
@@ -97,7 +98,7 @@ func (p *proxy) heal() error {
 	return nil
 }
 
-func (p *proxy) serve(listener net.Listener, client net.Conn) {
+func (p *Proxy) serve(listener net.Listener, client net.Conn) {
 	defer func() { _ = client.Close() }()
 	server, err := net.Dial("tcp", p.backend)
 	if err != nil {
@@ -114,7 +115,7 @@ func (p *proxy) serve(listener net.Listener, client net.Conn) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		p.forward(toCollector, client, server)
+		p.forward(fromClickHouse, client, server)
 	}()
 	p.forward(toClickHouse, server, client)
 	<-done
@@ -125,7 +126,7 @@ func (p *proxy) serve(listener net.Listener, client net.Conn) {
 }
 
 // forward copies until one side ends; then the other does.
-func (p *proxy) forward(direction int, to, from net.Conn) {
+func (p *Proxy) forward(direction int, to, from net.Conn) {
 	defer func() { _, _ = to.Close(), from.Close() }()
 	for buffer := make([]byte, 16<<10); ; {
 		n, err := from.Read(buffer)

@@ -1,0 +1,177 @@
+CREATE TABLE IF NOT EXISTS otel_traces_local (
+    Timestamp DateTime64(9) CODEC(Delta, ZSTD(1)),
+    TraceId String CODEC(ZSTD(1)),
+    SpanId String CODEC(ZSTD(1)),
+    ParentSpanId String CODEC(ZSTD(1)),
+    TraceState String CODEC(LZ4),
+    SpanName LowCardinality(String) CODEC(LZ4),
+    SpanKind LowCardinality(String) CODEC(LZ4),
+    ServiceName LowCardinality(String) CODEC(LZ4),
+    ResourceAttributes Map(LowCardinality(String), String) CODEC(LZ4),
+    ScopeName String CODEC(LZ4),
+    ScopeVersion String CODEC(LZ4),
+    SpanAttributes Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    Duration UInt64 CODEC(ZSTD(1)),
+    StatusCode LowCardinality(String) CODEC(LZ4),
+    StatusMessage String CODEC(LZ4),
+    Events Nested (
+        Timestamp DateTime64(9),
+        Name LowCardinality(String),
+        Attributes Map(LowCardinality(String), String)
+    ) CODEC(LZ4),
+    Links Nested (
+        TraceId String,
+        SpanId String,
+        TraceState String,
+        Attributes Map(LowCardinality(String), String)
+    ) CODEC(LZ4),
+    ResourceSchemaUrl LowCardinality(String) CODEC(LZ4),
+    ScopeSchemaUrl LowCardinality(String) CODEC(LZ4),
+    SpanFlags UInt32 CODEC(LZ4),
+    Extras String CODEC(LZ4),
+    ScopeAttributes Map(LowCardinality(String), String) ALIAS CAST(JSONExtract(Extras, 'scopeAttributes', 'Map(String, String)'), 'Map(LowCardinality(String), String)'),
+    DroppedAttributesCount UInt32 ALIAS JSONExtract(Extras, 'droppedAttributes', 'UInt32'),
+    DroppedEventsCount UInt32 ALIAS JSONExtract(Extras, 'droppedEvents', 'UInt32'),
+    DroppedLinksCount UInt32 ALIAS JSONExtract(Extras, 'droppedLinks', 'UInt32'),
+    ResourceDroppedAttributesCount UInt32 ALIAS JSONExtract(Extras, 'resourceDroppedAttributes', 'UInt32'),
+    ScopeDroppedAttributesCount UInt32 ALIAS JSONExtract(Extras, 'scopeDroppedAttributes', 'UInt32'),
+    EndBeforeStart UInt64 ALIAS JSONExtract(Extras, 'endBeforeStart', 'UInt64'),
+    EventsDroppedAttributesCount Array(UInt32) ALIAS JSONExtract(Extras, 'eventsDroppedAttributes', 'Array(UInt32)'),
+    LinksDroppedAttributesCount Array(UInt32) ALIAS JSONExtract(Extras, 'linksDroppedAttributes', 'Array(UInt32)'),
+    LinksFlags Array(UInt32) ALIAS JSONExtract(Extras, 'linksFlags', 'Array(UInt32)'),
+    Suspect Bool DEFAULT
+        StatusCode IN ('Error', 'STATUS_CODE_ERROR')
+        OR SpanAttributes['error.type'] != ''
+        OR toUInt16OrZero(SpanAttributes['http.response.status_code']) >= 400
+        OR toUInt16OrZero(SpanAttributes['http.status_code']) >= 400
+        OR SpanAttributes['rpc.grpc.status_code'] NOT IN ('', '0')
+        OR SpanAttributes['rpc.response.status_code'] NOT IN ('', '0', 'OK')
+        OR SpanAttributes['rpc.status_code'] NOT IN ('', '0', 'OK')
+        OR SpanAttributes['rpc.connect_rpc.error_code'] != ''
+        OR SpanAttributes['error'] = 'true'
+        OR has(Events.Name, 'exception') CODEC(LZ4),
+    IngestTime DateTime64(3) DEFAULT now64(3) CODEC(LZ4),
+    IngestDate Date DEFAULT toDate(IngestTime) CODEC(LZ4),
+    Block UInt64 CODEC(LZ4),
+    INDEX idx_ingest_time IngestTime TYPE minmax GRANULARITY 1,
+    INDEX idx_timestamp Timestamp TYPE minmax GRANULARITY 1,
+    INDEX idx_duration Duration TYPE minmax GRANULARITY 1,
+    INDEX idx_span_attr_key mapKeys(SpanAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX idx_span_attr_value mapValues(SpanAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
+    PROJECTION by_trace INDEX TraceId TYPE basic
+)
+ENGINE = ReplicatedMergeTree('/whosehop/main/whosehop/2/otel_traces', 'ch-2-1')
+PARTITION BY IngestDate
+ORDER BY (ServiceName, SpanName, IngestTime)
+SETTINGS index_granularity = 4096, ttl_only_drop_parts = 1, replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800,
+    min_parts_to_merge_at_once = 32, min_bytes_for_wide_part = 100000000;
+CREATE TABLE IF NOT EXISTS otel_traces AS otel_traces_local ENGINE = Distributed('main', currentDatabase(), 'otel_traces_local', cityHash64(TraceId));
+CREATE VIEW IF NOT EXISTS otel_traces_trace_id_ts AS
+SELECT TraceId, toDateTime(min(Timestamp)) AS Start, toDateTime(max(Timestamp)) AS End
+FROM otel_traces
+WHERE TraceId != ''
+GROUP BY TraceId;
+CREATE VIEW IF NOT EXISTS otel_traces_trace_id_ts_mv AS SELECT * FROM otel_traces_trace_id_ts;
+CREATE TABLE IF NOT EXISTS verdicts_local (
+    TraceId String,
+    Version UInt32,
+    FirstIngest DateTime64(3),
+    SpanRows UInt64,
+    LastIngest DateTime64(3),
+    JudgedAt DateTime64(3) DEFAULT now64(3),
+    Rules LowCardinality(String),
+    Entries Nested (
+        Service LowCardinality(String),
+        Operation LowCardinality(String),
+        SpanId String,
+        Start DateTime64(9),
+        DurationNs Int64,
+        Symptom LowCardinality(String),
+        Summary String,
+        Body String
+    ),
+    Shares Nested (
+        Entry UInt32,
+        Kind LowCardinality(String),
+        Service LowCardinality(String),
+        Operation LowCardinality(String),
+        Caller LowCardinality(String),
+        Callee LowCardinality(String),
+        Phase LowCardinality(String),
+        Peer LowCardinality(String),
+        Accountable LowCardinality(String),
+        Owner LowCardinality(String),
+        Rule LowCardinality(String),
+        Class LowCardinality(String),
+        ErrorType LowCardinality(String),
+        Weight Float64,
+        ExcessNs Int64,
+        Confidence Float64
+    ),
+    Hops Nested (
+        Entry UInt32,
+        Service LowCardinality(String),
+        Owner LowCardinality(String),
+        Role LowCardinality(String)
+    ),
+    INDEX idx_trace_id TraceId TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX idx_judged_at JudgedAt TYPE minmax GRANULARITY 1,
+    INDEX idx_first_ingest FirstIngest TYPE minmax GRANULARITY 1
+)
+ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/verdicts', 'ch-2-1', Version)
+PARTITION BY toDate(FirstIngest)
+ORDER BY TraceId
+SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1, min_parts_to_merge_at_once = 10;
+CREATE TABLE IF NOT EXISTS verdicts AS verdicts_local ENGINE = Distributed('main', currentDatabase(), 'verdicts_local', cityHash64(TraceId));
+CREATE TABLE IF NOT EXISTS analyzer_progress_local (
+    Name String,
+    ScannedTo DateTime64(3),
+    UpdatedAt DateTime64(3) DEFAULT now64(3)
+)
+ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/analyzer_progress', 'ch-2-1', UpdatedAt)
+ORDER BY Name;
+CREATE TABLE IF NOT EXISTS baseline_local (
+    Kind UInt8,
+    Key1 LowCardinality(String),
+    Key2 String,
+    Key3 String,
+    Key4 String,
+    Failed Bool,
+    At DateTime,
+    Counts SimpleAggregateFunction(sumMap, Tuple(Array(Int32), Array(Int64))),
+    Low SimpleAggregateFunction(min, Int64),
+    High SimpleAggregateFunction(max, Int64)
+)
+ENGINE = ReplicatedAggregatingMergeTree('/whosehop/main/whosehop/2/baseline', 'ch-2-1')
+PARTITION BY toDate(At)
+ORDER BY (Kind, Key1, Key2, Key3, Key4, Failed, At)
+TTL At + INTERVAL 14 DAY
+SETTINGS replicated_deduplication_window = 1000, replicated_deduplication_window_seconds = 604800;
+CREATE TABLE IF NOT EXISTS baseline AS baseline_local ENGINE = Distributed('main', currentDatabase(), 'baseline_local', rand());
+CREATE TABLE IF NOT EXISTS baseline_recent_local (
+    Kind UInt8,
+    Key1 LowCardinality(String),
+    Key2 String,
+    Key3 String,
+    Key4 String,
+    Failed Bool,
+    Minute Int64,
+    At DateTime,
+    Counts SimpleAggregateFunction(sumMap, Tuple(Array(Int32), Array(Int64))),
+    Low SimpleAggregateFunction(min, Int64),
+    High SimpleAggregateFunction(max, Int64)
+)
+ENGINE = ReplicatedAggregatingMergeTree('/whosehop/main/whosehop/2/baseline_recent', 'ch-2-1')
+PARTITION BY At
+ORDER BY (Kind, Key1, Key2, Key3, Key4, Failed, Minute, At)
+TTL At + INTERVAL 4 HOUR
+SETTINGS ttl_only_drop_parts = 1, replicated_deduplication_window = 1000, replicated_deduplication_window_seconds = 604800;
+CREATE TABLE IF NOT EXISTS baseline_recent AS baseline_recent_local ENGINE = Distributed('main', currentDatabase(), 'baseline_recent_local', rand());
+CREATE TABLE IF NOT EXISTS analyzer_members_local (
+    Name String,
+    At DateTime64(3) DEFAULT now64(3),
+    Gone Bool
+)
+ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/analyzer_members', 'ch-2-1', At)
+ORDER BY Name
+TTL toDateTime(At) + INTERVAL 1 HOUR;
