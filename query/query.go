@@ -22,6 +22,8 @@ import (
 var (
 	ErrNotFound = errors.New("no span of this trace is stored")
 	ErrInvalid  = errors.New("invalid question")
+	// ErrMissing is of a trace that may lie on a shard that does not answer.
+	ErrMissing = errors.New("no span of this trace lies on the shards that answer")
 )
 
 // Reader is what the service needs of the storage.
@@ -33,6 +35,8 @@ type Reader interface {
 	Attribution(ctx context.Context, from, to time.Time, step time.Duration, owner string) ([]storage.AttributionRow, error)
 	Top(ctx context.Context, from, to time.Time, by string, limit int) ([]storage.TopRow, error)
 	Ping(ctx context.Context) error
+	// Missing names the shards that do not answer.
+	Missing(ctx context.Context) []string
 }
 
 // Judge judges on the spot: a trace, no verdicts where no span of it is stored; or all traces that came
@@ -93,6 +97,9 @@ func (s *Service) Verdicts(ctx context.Context, traceID string) ([]verdict.Verdi
 		return nil, err
 	}
 	if len(verdicts) == 0 {
+		if missing := s.reader.Missing(ctx); len(missing) > 0 {
+			return nil, fmt.Errorf("trace %x: %w; missing: %s", id[:], ErrMissing, strings.Join(missing, ", "))
+		}
 		return nil, fmt.Errorf("trace %x: %w", id[:], ErrNotFound)
 	}
 	for i := range verdicts {
@@ -196,10 +203,12 @@ type ListRequest struct {
 	PageToken                      string
 }
 
-// ListResponse is a page of verdicts; NextPageToken is empty on the last.
+// ListResponse is a page of verdicts; NextPageToken is empty on the last. Missing, here and in the other answers, are the
+// shards that did not answer: what lies there is not in it.
 type ListResponse struct {
 	Verdicts      []storage.VerdictRow
 	NextPageToken string
+	Missing       []string
 }
 
 // List lists verdicts with a symptom, newest entry first.
@@ -227,7 +236,7 @@ func (s *Service) List(ctx context.Context, r ListRequest) (*ListResponse, error
 	if err != nil {
 		return nil, err
 	}
-	page := &ListResponse{Verdicts: rows}
+	page := &ListResponse{Verdicts: rows, Missing: s.reader.Missing(ctx)}
 	if len(rows) > size {
 		page.Verdicts = rows[:size]
 		page.NextPageToken = formatToken(rows[size-1].Key)
@@ -289,6 +298,7 @@ type AttributionResponse struct {
 	From, To time.Time
 	Step     time.Duration
 	Rows     []storage.AttributionRow
+	Missing  []string
 }
 
 // Attribution sums up by owner, over time.
@@ -308,7 +318,7 @@ func (s *Service) Attribution(ctx context.Context, r AttributionRequest) (*Attri
 	if err != nil {
 		return nil, err
 	}
-	return &AttributionResponse{From: from, To: to, Step: step, Rows: rows}, nil
+	return &AttributionResponse{From: from, To: to, Step: step, Rows: rows, Missing: s.reader.Missing(ctx)}, nil
 }
 
 // niceStep rounds up to a step that people read off easily.
@@ -331,8 +341,14 @@ type RankRequest struct {
 	Limit    int
 }
 
+// RankResponse has the likeliest suspect first.
+type RankResponse struct {
+	Suspects []verdict.Suspect
+	Missing  []string
+}
+
 // Rank says what is breaking requests, and whose it is.
-func (s *Service) Rank(ctx context.Context, r RankRequest) ([]verdict.Suspect, error) {
+func (s *Service) Rank(ctx context.Context, r RankRequest) (*RankResponse, error) {
 	from, to, err := window(r.From, r.To)
 	if err != nil {
 		return nil, err
@@ -341,7 +357,11 @@ func (s *Service) Rank(ctx context.Context, r RankRequest) ([]verdict.Suspect, e
 	if err != nil {
 		return nil, err
 	}
-	return s.judge.RankNow(ctx, from, to, r.Entry, n)
+	suspects, err := s.judge.RankNow(ctx, from, to, r.Entry, n)
+	if err != nil {
+		return nil, err
+	}
+	return &RankResponse{Suspects: suspects, Missing: s.reader.Missing(ctx)}, nil
 }
 
 // TopRequest asks what caused the most.
@@ -351,8 +371,14 @@ type TopRequest struct {
 	Limit    int
 }
 
+// TopResponse has what caused the most first.
+type TopResponse struct {
+	Rows    []storage.TopRow
+	Missing []string
+}
+
 // Top ranks what caused the most.
-func (s *Service) Top(ctx context.Context, r TopRequest) ([]storage.TopRow, error) {
+func (s *Service) Top(ctx context.Context, r TopRequest) (*TopResponse, error) {
 	from, to, err := window(r.From, r.To)
 	if err != nil {
 		return nil, err
@@ -367,5 +393,9 @@ func (s *Service) Top(ctx context.Context, r TopRequest) ([]storage.TopRow, erro
 	if err != nil {
 		return nil, err
 	}
-	return s.reader.Top(ctx, from, to, r.By, n)
+	rows, err := s.reader.Top(ctx, from, to, r.By, n)
+	if err != nil {
+		return nil, err
+	}
+	return &TopResponse{Rows: rows, Missing: s.reader.Missing(ctx)}, nil
 }

@@ -90,6 +90,7 @@ func (c *analyzeCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 		}
 		return err
 	}
+	warnOfMissing(s, db.Missing(ctx))
 	sums, err := db.Attribution(ctx, h.From, h.To, h.To.Sub(h.From), "")
 	if err != nil {
 		return err

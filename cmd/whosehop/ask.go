@@ -329,10 +329,14 @@ func (c *topCmd) Run(ctx context.Context, s *streams) error {
 		_, err := s.out.Write(body)
 		return err
 	}
-	var answer struct{ Top []rest.Top }
+	var answer struct {
+		Top     []rest.Top
+		Missing []string
+	}
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return fmt.Errorf("read the answer of %s: %w", c.Server, err)
 	}
+	warnOfMissing(s, answer.Missing)
 	if len(answer.Top) == 0 {
 		_, err := fmt.Fprintf(s.out, "nothing failed in the last %s\n", c.Since)
 		return err
@@ -342,6 +346,13 @@ func (c *topCmd) Run(ctx context.Context, s *streams) error {
 		rows[i] = term.TopRow{Name: t.Name, Owner: t.Owner, Rule: t.Rule, Exemplar: t.Exemplar, Caused: t.Caused}
 	}
 	return term.Painter{Color: wantsColor(s.out)}.Top(s.out, c.By, rows)
+}
+
+// warnOfMissing says which shards of the storage did not answer.
+func warnOfMissing(s *streams, missing []string) {
+	if len(missing) > 0 {
+		_, _ = fmt.Fprintf(s.err, "a part of the storage does not answer, and what lies there is missing: %s\n", strings.Join(missing, ", "))
+	}
 }
 
 type completeCmd struct {

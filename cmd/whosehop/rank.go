@@ -67,6 +67,7 @@ func (c *rankCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 		lines.SetEscapeHTML(false)
 		return lines.Encode(answer)
 	}
+	warnOfMissing(s, answer.Missing)
 	out := bufio.NewWriter(s.out)
 	if err := (term.Painter{Color: wantsColor(s.out)}).Suspects(out, answer.Suspects); err != nil {
 		return fmt.Errorf("print: %w", err)
@@ -76,6 +77,7 @@ func (c *rankCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 
 type rankAnswer struct {
 	Suspects []verdict.Suspect `json:"suspects"`
+	Missing  []string          `json:"missing,omitempty"`
 }
 
 // normalMin is how many traces before the window make a normal; with fewer, those after it count too.

@@ -226,7 +226,7 @@ func (l *lateSink) Shards() *native.Shards {
 // collectFirst runs a collector, and connects to the storage beside it.
 func collectFirst(ctx context.Context, s *streams, set *Settings, log *slog.Logger) error {
 	const pause = time.Second
-	sink := new(lateSink)
+	sink := &lateSink{cluster: set.Storage.Cluster != ""}
 	w := &wiring{set: set, log: log, sink: sink, reg: telemetry.NewRegistry()}
 	group, ctx := errgroup.WithContext(ctx)
 	connect := func() error {

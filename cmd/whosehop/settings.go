@@ -203,6 +203,9 @@ func (s *Settings) validate(r roles) error {
 	if s.Storage.DSN == "" && s.Storage.MemoryBytesMax < 512<<20 {
 		return fmt.Errorf("storage.memory-bytes-max: %s is less than 512MiB", s.Storage.MemoryBytesMax)
 	}
+	if s.Storage.Cluster != "" && (s.Storage.DSN == "" || s.Storage.Traces != "") {
+		return errors.New("storage.cluster: it goes with storage.dsn, and not with storage.traces")
+	}
 	if r.collect && s.Storage.Traces != "" {
 		return errors.New("storage.traces: somebody else fills that table; run the roles analyzer and query without a collector")
 	}

@@ -4,6 +4,7 @@ package clickhousetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -34,14 +35,27 @@ func Main(m *testing.M) {
 		os.Exit(server.ChildMain(os.Args))
 	}
 	code := m.Run()
-	if shared.server != nil {
-		if err := shared.server.Stop(context.Background()); err != nil {
-			fmt.Fprintln(os.Stderr, "stop ClickHouse:", err)
-			code = max(code, 1)
-		}
-		_ = os.RemoveAll(shared.dir)
+	if err := Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "stop ClickHouse:", err)
+		code = max(code, 1)
 	}
 	os.Exit(code)
+}
+
+// Stop ends what was started for tests of this binary.
+func Stop() error {
+	servers, dirs := cluster.servers, cluster.dirs
+	if shared.server != nil {
+		servers, dirs = append(servers, shared.server), append(dirs, shared.dir)
+	}
+	var all error
+	for _, s := range servers {
+		all = errors.Join(all, s.Stop(context.Background()))
+	}
+	for _, dir := range dirs {
+		all = errors.Join(all, os.RemoveAll(dir))
+	}
+	return all
 }
 
 // Server is the engine of this test binary, for tests that kill it. A missing engine fails the test:

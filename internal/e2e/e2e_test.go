@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/whosehop/whosehop/internal/clickhousetest"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/server"
 	"github.com/whosehop/whosehop/verdict"
@@ -43,6 +44,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "build the programs:", err)
 	} else {
 		code = m.Run()
+	}
+	if err := clickhousetest.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "stop ClickHouse:", err)
+		code = max(code, 1)
 	}
 	_ = os.RemoveAll(dir)
 	os.Exit(code)

@@ -60,7 +60,7 @@ func (a *api) ListVerdicts(ctx context.Context, r *whosehopv1.ListVerdictsReques
 	if err != nil {
 		return nil, a.status(err)
 	}
-	response := &whosehopv1.ListVerdictsResponse{NextPageToken: page.NextPageToken}
+	response := &whosehopv1.ListVerdictsResponse{NextPageToken: page.NextPageToken, Missing: page.Missing}
 	for _, v := range page.Verdicts {
 		response.Verdicts = append(response.Verdicts, &whosehopv1.VerdictSummary{
 			TraceId: v.Key.TraceID, EntrySpanId: v.Key.SpanID, EntryService: v.Service, EntryOperation: v.Operation,
@@ -77,7 +77,7 @@ func (a *api) GetAttribution(ctx context.Context, r *whosehopv1.GetAttributionRe
 	if err != nil {
 		return nil, a.status(err)
 	}
-	response := &whosehopv1.GetAttributionResponse{}
+	response := &whosehopv1.GetAttributionResponse{Missing: got.Missing}
 	for _, row := range got.Rows {
 		response.Attributions = append(response.Attributions, &whosehopv1.Attribution{
 			At: timestamppb.New(row.At), Owner: row.Owner, Caused: row.Caused, Suffered: row.Suffered, Excess: durationpb.New(time.Duration(row.ExcessNs)),
@@ -88,12 +88,12 @@ func (a *api) GetAttribution(ctx context.Context, r *whosehopv1.GetAttributionRe
 
 // GetTop implements whosehopv1.WhosehopServer.
 func (a *api) GetTop(ctx context.Context, r *whosehopv1.GetTopRequest) (*whosehopv1.GetTopResponse, error) {
-	rows, err := a.service.Top(ctx, query.TopRequest{From: instant(r.GetFrom()), To: instant(r.GetTo()), By: r.GetBy(), Limit: int(r.GetLimit())})
+	got, err := a.service.Top(ctx, query.TopRequest{From: instant(r.GetFrom()), To: instant(r.GetTo()), By: r.GetBy(), Limit: int(r.GetLimit())})
 	if err != nil {
 		return nil, a.status(err)
 	}
-	response := &whosehopv1.GetTopResponse{}
-	for _, t := range rows {
+	response := &whosehopv1.GetTopResponse{Missing: got.Missing}
+	for _, t := range got.Rows {
 		response.Top = append(response.Top, &whosehopv1.Top{
 			Name: t.Name, Owner: t.Owner, Caused: t.Caused, Excess: durationpb.New(time.Duration(t.ExcessNs)), Rule: t.Rule,
 			ExemplarTraceId: t.Exemplar, LastSeen: timestamppb.New(time.Unix(0, t.LastNs)),
@@ -103,13 +103,13 @@ func (a *api) GetTop(ctx context.Context, r *whosehopv1.GetTopRequest) (*whoseho
 }
 
 func (a *api) GetRank(ctx context.Context, r *whosehopv1.GetRankRequest) (*whosehopv1.GetRankResponse, error) {
-	suspects, err := a.service.Rank(ctx, query.RankRequest{From: instant(r.GetFrom()), To: instant(r.GetTo()), Entry: r.GetEntry(), Limit: int(r.GetLimit())})
+	got, err := a.service.Rank(ctx, query.RankRequest{From: instant(r.GetFrom()), To: instant(r.GetTo()), Entry: r.GetEntry(), Limit: int(r.GetLimit())})
 	if err != nil {
 		return nil, a.status(err)
 	}
-	response := &whosehopv1.GetRankResponse{}
-	for i := range suspects {
-		text, err := json.Marshal(&suspects[i])
+	response := &whosehopv1.GetRankResponse{Missing: got.Missing}
+	for i := range got.Suspects {
+		text, err := json.Marshal(&got.Suspects[i])
 		if err != nil {
 			return nil, a.status(err)
 		}
@@ -133,6 +133,8 @@ func (a *api) status(err error) error {
 		return status.Error(codes.NotFound, err.Error())
 	case errors.Is(err, query.ErrInvalid):
 		return status.Error(codes.InvalidArgument, err.Error())
+	case errors.Is(err, query.ErrMissing):
+		return status.Error(codes.Unavailable, err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return status.FromContextError(err).Err()
 	case errors.As(err, &passing) && passing.Retryable():

@@ -72,6 +72,11 @@ type (
 	listAnswer struct {
 		Verdicts      []summary `json:"verdicts"`
 		NextPageToken string    `json:"nextPageToken,omitempty"`
+		missing
+	}
+	// missing are the shards that did not answer.
+	missing struct {
+		Missing []string `json:"missing,omitempty"`
 	}
 	summary struct {
 		TraceID    string    `json:"traceId"`
@@ -90,6 +95,7 @@ type (
 		To           time.Time     `json:"to"`
 		StepSeconds  float64       `json:"stepSeconds"`
 		Attributions []attribution `json:"attributions"`
+		missing
 	}
 	attribution struct {
 		At       time.Time `json:"at"`
@@ -100,9 +106,11 @@ type (
 	}
 	topAnswer struct {
 		Top []Top `json:"top"`
+		missing
 	}
 	rankAnswer struct {
 		Suspects []verdict.Suspect `json:"suspects"`
+		missing
 	}
 )
 
@@ -129,7 +137,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return nil, err
 		}
-		answer := listAnswer{Verdicts: make([]summary, 0, len(page.Verdicts)), NextPageToken: page.NextPageToken}
+		answer := listAnswer{Verdicts: make([]summary, 0, len(page.Verdicts)), NextPageToken: page.NextPageToken, missing: missing{page.Missing}}
 		for i := range page.Verdicts {
 			answer.Verdicts = append(answer.Verdicts, newSummary(&page.Verdicts[i]))
 		}
@@ -153,7 +161,7 @@ func (h *handler) attribution(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return nil, err
 		}
-		answer := attributionAnswer{From: got.From.UTC(), To: got.To.UTC(), StepSeconds: got.Step.Seconds(), Attributions: make([]attribution, 0, len(got.Rows))}
+		answer := attributionAnswer{From: got.From.UTC(), To: got.To.UTC(), StepSeconds: got.Step.Seconds(), Attributions: make([]attribution, 0, len(got.Rows)), missing: missing{got.Missing}}
 		for _, a := range got.Rows {
 			answer.Attributions = append(answer.Attributions, attribution{At: a.At.UTC(), Owner: a.Owner, Caused: a.Caused, Suffered: a.Suffered, ExcessNs: a.ExcessNs})
 		}
@@ -166,12 +174,12 @@ func (h *handler) top(w http.ResponseWriter, r *http.Request) {
 	request := query.TopRequest{By: q.text("by"), Limit: q.number("limit")}
 	request.From, request.To = q.window()
 	h.answer(w, r, &q, func(ctx context.Context) (any, error) {
-		rows, err := h.service.Top(ctx, request)
+		got, err := h.service.Top(ctx, request)
 		if err != nil {
 			return nil, err
 		}
-		answer := topAnswer{Top: make([]Top, 0, len(rows))}
-		for _, t := range rows {
+		answer := topAnswer{Top: make([]Top, 0, len(got.Rows)), missing: missing{got.Missing}}
+		for _, t := range got.Rows {
 			answer.Top = append(answer.Top, Top{
 				Name: t.Name, Owner: t.Owner, Caused: t.Caused, ExcessNs: t.ExcessNs, Rule: t.Rule, Exemplar: t.Exemplar, LastSeen: time.Unix(0, t.LastNs).UTC(),
 			})
@@ -185,8 +193,11 @@ func (h *handler) rank(w http.ResponseWriter, r *http.Request) {
 	request := query.RankRequest{Entry: q.text("entry"), Limit: q.number("limit")}
 	request.From, request.To = q.window()
 	h.answer(w, r, &q, func(ctx context.Context) (any, error) {
-		suspects, err := h.service.Rank(ctx, request)
-		return rankAnswer{Suspects: append([]verdict.Suspect{}, suspects...)}, err
+		got, err := h.service.Rank(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		return rankAnswer{Suspects: append([]verdict.Suspect{}, got.Suspects...), missing: missing{got.Missing}}, nil
 	})
 }
 
@@ -294,6 +305,9 @@ func (h *handler) fail(w http.ResponseWriter, err error) {
 		writeProblem(w, http.StatusNotFound, err.Error())
 	case errors.Is(err, query.ErrInvalid):
 		writeProblem(w, http.StatusBadRequest, err.Error())
+	case errors.Is(err, query.ErrMissing):
+		w.Header().Set("Retry-After", "2")
+		writeProblem(w, http.StatusServiceUnavailable, err.Error())
 	case errors.Is(err, context.Canceled):
 		return
 	case errors.As(err, &passing) && passing.Retryable():

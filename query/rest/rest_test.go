@@ -29,7 +29,12 @@ import (
 )
 
 // fake knows one judged trace (01…), one that has not settled (02…), and may fail.
-type fake struct{ err error }
+type fake struct {
+	err     error
+	missing []string
+}
+
+func (f *fake) Missing(context.Context) []string { return f.missing }
 
 func (f *fake) TraceVerdicts(_ context.Context, id spans.TraceID) ([]string, storage.SettledTrace, bool, error) {
 	body, err := json.Marshal(known(id))
@@ -160,6 +165,30 @@ func TestPagesOfAListMeet(t *testing.T) {
 	page, err := client.ListVerdicts(t.Context(), &whosehopv1.ListVerdictsRequest{PageSize: 99})
 	if err != nil || len(page.GetVerdicts()) != 99 || page.GetNextPageToken() == "" {
 		t.Errorf("gRPC: %v", err)
+	}
+}
+
+// TestWhatIsMissingIsSaid: a shard of the storage does not answer.
+func TestWhatIsMissingIsSaid(t *testing.T) {
+	server, client := serve(t, &fake{missing: []string{"shard 2 (ch-2:9000)"}})
+	for _, question := range []string{"verdicts", "attribution", "top", "rank"} {
+		if code, _, body := get(t, server.URL+"/api/v1/"+question); code != 200 || !strings.Contains(body, `"missing":["shard 2 (ch-2:9000)"]`) {
+			t.Errorf("%s: %d %s", question, code, body)
+		}
+	}
+	whole, _ := serve(t, &fake{})
+	if _, _, body := get(t, whole.URL+"/api/v1/verdicts"); strings.Contains(body, "missing") {
+		t.Errorf("nothing is missing: %s", body)
+	}
+	if code, header, body := get(t, server.URL+"/api/v1/verdicts/"+unknown); code != 503 || header.Get("Retry-After") == "" || !strings.Contains(body, "shard 2 (ch-2:9000)") {
+		t.Errorf("a trace that may lie there: %d %s", code, body)
+	}
+	if _, err := client.GetVerdict(t.Context(), &whosehopv1.GetVerdictRequest{TraceId: unknown}); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "shard 2") {
+		t.Errorf("a trace that may lie there: %v", err)
+	}
+	top, err := client.GetTop(t.Context(), &whosehopv1.GetTopRequest{})
+	if err != nil || len(top.GetMissing()) != 1 {
+		t.Errorf("%v, %v", top, err)
 	}
 }
 

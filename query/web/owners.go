@@ -17,6 +17,7 @@ type ownersPage struct {
 	Bars             []bar
 	Max              string
 	FromText, ToText string
+	Missing          []string
 }
 
 type ownerRow struct {
@@ -39,7 +40,7 @@ const (
 )
 
 func newOwnersPage(got *query.AttributionResponse) *ownersPage {
-	p := &ownersPage{FromText: when(got.From.UnixNano())[:16], ToText: when(got.To.UnixNano())[:16] + " UTC"}
+	p := &ownersPage{Missing: got.Missing, FromText: when(got.From.UnixNano())[:16], ToText: when(got.To.UnixNano())[:16] + " UTC"}
 	byName := make(map[string]*ownerRow)
 	steps := make(map[time.Time]float64)
 	for _, r := range got.Rows {

@@ -76,6 +76,8 @@ func (h *handler) fail(w http.ResponseWriter, err error) {
 		h.errorPage(w, http.StatusNotFound, "This trace is not known", err.Error()+". It may have been sampled out, not have arrived yet, or have expired.")
 	case errors.Is(err, query.ErrInvalid):
 		h.errorPage(w, http.StatusBadRequest, "That is not a question", err.Error())
+	case errors.Is(err, query.ErrMissing):
+		h.errorPage(w, http.StatusServiceUnavailable, "A part of the storage does not answer", err.Error()+".")
 	case errors.As(err, &passing) && passing.Retryable():
 		h.log.Warn("page not answered", "error", err)
 		h.errorPage(w, http.StatusServiceUnavailable, "The storage does not answer", "Try again in a moment.")
@@ -172,6 +174,7 @@ type listPage struct {
 	Sinces, Symptoms                      []string
 	Verdicts                              []storage.VerdictRow
 	Next                                  string
+	Missing                               []string
 }
 
 // since reads how far back a page looks.
@@ -206,7 +209,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, err)
 		return
 	}
-	page.Verdicts = found.Verdicts
+	page.Verdicts, page.Missing = found.Verdicts, found.Missing
 	if found.NextPageToken != "" {
 		next := url.Values{"since": {text}, "pageToken": {found.NextPageToken}}
 		for key, value := range map[string]string{"owner": page.Owner, "service": page.Service, "entry": page.Entry, "symptom": page.Symptom} {

@@ -54,8 +54,11 @@ storefront SERVER "GET /checkout" 0..412 502
 
 // fake is a storage with two traces: the story, and one of ten thousand spans.
 type fake struct {
-	blocks map[spans.TraceID]*spans.Block
+	blocks  map[spans.TraceID]*spans.Block
+	missing []string
 }
+
+func (f *fake) Missing(context.Context) []string { return f.missing }
 
 var (
 	storyID = spans.TraceID{0x4b, 0xf9, 0x2f, 0x35, 0x77, 0xb3, 0x4d, 0xa6, 0xa3, 0xce, 0x92, 0x9d, 0x0e, 0x0e, 0x47, 0x36}
@@ -137,7 +140,11 @@ func (f *fake) Ping(context.Context) error { return nil }
 
 func serve(t *testing.T) *httptest.Server {
 	t.Helper()
-	f := newFake(t)
+	return serveFake(t, newFake(t))
+}
+
+func serveFake(t *testing.T, f *fake) *httptest.Server {
+	t.Helper()
 	mux := http.NewServeMux()
 	web.Register(mux, query.New(f, f), slog.New(slog.DiscardHandler))
 	server := httptest.NewServer(mux)
@@ -327,6 +334,28 @@ func TestErrorsAreClear(t *testing.T) {
 		_, _ = fmt.Fprint(&body, read(t, response))
 		if response.StatusCode != want.code || !strings.Contains(body.String(), want.text) {
 			t.Errorf("%s: %d %.300s", path, response.StatusCode, body.String())
+		}
+	}
+}
+
+// TestWhatIsMissingIsSaid: a shard of the storage does not answer.
+func TestWhatIsMissingIsSaid(t *testing.T) {
+	f := newFake(t)
+	f.missing = []string{"shard 2 (<ch>)"}
+	server, whole := serveFake(t, f), serve(t)
+	for path, code := range map[string]int{"/": 200, "/owners": 200, "/verdicts/" + strings.Repeat("0a", 16): 503} {
+		response, err := http.Get(server.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body := read(t, response); response.StatusCode != code || !strings.Contains(body, "shard 2 (&lt;ch&gt;)") {
+			t.Errorf("%s: %d %.500s", path, response.StatusCode, body)
+		}
+		if response, err = http.Get(whole.URL + path); err != nil {
+			t.Fatal(err)
+		}
+		if body := read(t, response); strings.Contains(body, "missing") {
+			t.Errorf("%s: nothing is missing: %.500s", path, body)
 		}
 	}
 }

@@ -226,6 +226,8 @@ type ListVerdictsResponse struct {
 	Verdicts []*VerdictSummary      `protobuf:"bytes,1,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,3,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -272,6 +274,13 @@ func (x *ListVerdictsResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+func (x *ListVerdictsResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
 }
 
 type VerdictSummary struct {
@@ -464,8 +473,10 @@ func (x *GetAttributionRequest) GetOwner() string {
 }
 
 type GetAttributionResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Attributions  []*Attribution         `protobuf:"bytes,1,rep,name=attributions,proto3" json:"attributions,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Attributions []*Attribution         `protobuf:"bytes,1,rep,name=attributions,proto3" json:"attributions,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -503,6 +514,13 @@ func (*GetAttributionResponse) Descriptor() ([]byte, []int) {
 func (x *GetAttributionResponse) GetAttributions() []*Attribution {
 	if x != nil {
 		return x.Attributions
+	}
+	return nil
+}
+
+func (x *GetAttributionResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
 	}
 	return nil
 }
@@ -659,8 +677,10 @@ func (x *GetTopRequest) GetLimit() int32 {
 }
 
 type GetTopResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Top           []*Top                 `protobuf:"bytes,1,rep,name=top,proto3" json:"top,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Top   []*Top                 `protobuf:"bytes,1,rep,name=top,proto3" json:"top,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -698,6 +718,13 @@ func (*GetTopResponse) Descriptor() ([]byte, []int) {
 func (x *GetTopResponse) GetTop() []*Top {
 	if x != nil {
 		return x.Top
+	}
+	return nil
+}
+
+func (x *GetTopResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
 	}
 	return nil
 }
@@ -874,7 +901,9 @@ func (x *GetRankRequest) GetLimit() int32 {
 type GetRankResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The JSON form of a suspect, which is a contract of its own; the likeliest first.
-	SuspectJson   []string `protobuf:"bytes,1,rep,name=suspect_json,json=suspectJson,proto3" json:"suspect_json,omitempty"`
+	SuspectJson []string `protobuf:"bytes,1,rep,name=suspect_json,json=suspectJson,proto3" json:"suspect_json,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -916,6 +945,13 @@ func (x *GetRankResponse) GetSuspectJson() []string {
 	return nil
 }
 
+func (x *GetRankResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
 var File_whosehop_v1_whosehop_proto protoreflect.FileDescriptor
 
 const file_whosehop_v1_whosehop_proto_rawDesc = "" +
@@ -934,10 +970,11 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\asymptom\x18\x06 \x01(\tR\asymptom\x12\x1b\n" +
 	"\tpage_size\x18\a \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\b \x01(\tR\tpageToken\"w\n" +
+	"page_token\x18\b \x01(\tR\tpageToken\"\x91\x01\n" +
 	"\x14ListVerdictsResponse\x127\n" +
 	"\bverdicts\x18\x01 \x03(\v2\x1b.whosehop.v1.VerdictSummaryR\bverdicts\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe8\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x18\n" +
+	"\amissing\x18\x03 \x03(\tR\amissing\"\xe8\x02\n" +
 	"\x0eVerdictSummary\x12\x19\n" +
 	"\btrace_id\x18\x01 \x01(\tR\atraceId\x12\"\n" +
 	"\rentry_span_id\x18\x02 \x01(\tR\ventrySpanId\x12#\n" +
@@ -954,9 +991,10 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12-\n" +
 	"\x04step\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04step\x12\x14\n" +
-	"\x05owner\x18\x04 \x01(\tR\x05owner\"V\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\"p\n" +
 	"\x16GetAttributionResponse\x12<\n" +
-	"\fattributions\x18\x01 \x03(\v2\x18.whosehop.v1.AttributionR\fattributions\"\xb6\x01\n" +
+	"\fattributions\x18\x01 \x03(\v2\x18.whosehop.v1.AttributionR\fattributions\x12\x18\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"\xb6\x01\n" +
 	"\vAttribution\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x16\n" +
@@ -967,9 +1005,10 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x0e\n" +
 	"\x02by\x18\x03 \x01(\tR\x02by\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\x05R\x05limit\"4\n" +
+	"\x05limit\x18\x04 \x01(\x05R\x05limit\"N\n" +
 	"\x0eGetTopResponse\x12\"\n" +
-	"\x03top\x18\x01 \x03(\v2\x10.whosehop.v1.TopR\x03top\"\xf3\x01\n" +
+	"\x03top\x18\x01 \x03(\v2\x10.whosehop.v1.TopR\x03top\x12\x18\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"\xf3\x01\n" +
 	"\x03Top\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x16\n" +
@@ -982,9 +1021,10 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x14\n" +
 	"\x05entry\x18\x03 \x01(\tR\x05entry\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\x05R\x05limit\"4\n" +
+	"\x05limit\x18\x04 \x01(\x05R\x05limit\"N\n" +
 	"\x0fGetRankResponse\x12!\n" +
-	"\fsuspect_json\x18\x01 \x03(\tR\vsuspectJson2\x92\x03\n" +
+	"\fsuspect_json\x18\x01 \x03(\tR\vsuspectJson\x12\x18\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing2\x92\x03\n" +
 	"\bWhosehop\x12M\n" +
 	"\n" +
 	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12S\n" +
