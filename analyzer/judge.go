@@ -151,7 +151,7 @@ func (a *Analyzer) judgeBlock(block *spans.Block, batch []tracked, spansMax int,
 	builder := trace.NewBuilder(block)
 	groups := trace.Group(block)
 	a.known.witness(arrivals(groups, batch, of), func(rows []uint32) *trace.Forest { return builder.Build(rows, learnSpans) })
-	judger := blame.NewJudger(blame.Config{Owner: a.owner, Normal: a.known.now(), OnlyTrouble: true})
+	judger := blame.NewJudger(blame.Config{Owner: a.owner, Normal: a.known.now(), SLO: a.cfg.SLO, OnlyTrouble: true})
 	for _, g := range groups {
 		i, ok := of[g.ID]
 		if !ok {

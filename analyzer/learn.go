@@ -89,7 +89,7 @@ func (a *Analyzer) learn(ctx context.Context) (more bool, err error) {
 }
 
 // learnWindow learns from a sample of what was ingested in a window. What is slow counts as seen, not as
-// normal; of what failed only how failures spread is learnt.
+// normal; of what failed only how failures spread is learnt. SLOs are not asked: what always breaks its own is normal.
 func (a *Analyzer) learnWindow(ctx context.Context, from, to time.Time) (*baseline.Baseline, error) {
 	ids, standFor, err := a.store.IngestedTraces(ctx, from, to, learnBefore, learnTraces)
 	if err != nil {
