@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,6 +44,8 @@ type Config struct {
 	Scope storage.Scope
 	// BytesMax is what the spans that are being judged may take, of all workers.
 	BytesMax int64
+	// SLO is how long entries and consumers may take, in nanoseconds: by "service operation", or else by operation.
+	SLO map[string]int64
 	// Slice is the part of all traces that this analyzer judges; without one, all that run share the work.
 	Slice storage.Slice
 }
@@ -59,6 +63,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("analyzer.spans-max: %d is less than 1", c.SpansMax)
 	case c.BytesMax < bytesMin:
 		return fmt.Errorf("analyzer.memory-bytes-max: %d is less than %d", c.BytesMax, int64(bytesMin))
+	case len(c.SLO) > sloMost:
+		return fmt.Errorf("analyzer.slo: %d entries are more than %d", len(c.SLO), sloMost)
 	case c.Slice.Of < 0 || c.Slice.From < 0 || c.Slice.Of > 0 && c.Slice.From >= c.Slice.Of:
 		return fmt.Errorf("analyzer.shard: %d/%d is no part: write 0/2 and 1/2 for two halves", c.Slice.From, c.Slice.Of)
 	}
@@ -144,6 +150,8 @@ func New(cfg Config, store Store, shards []ShardStore, owner Owner, log *slog.Lo
 const (
 	// slowMost operations are looked at for runs that are too slow: those that run most.
 	slowMost = 1000
+	// sloMost entries may have an SLO: all of them are in every question which traces got spans.
+	sloMost = 500
 	// idlePause is how long there may be nothing to do before it is looked again.
 	idlePause = time.Second
 	errorMax  = 15 * time.Second
@@ -185,10 +193,13 @@ func (a *Analyzer) repeat(ctx context.Context, what string, pause time.Duration,
 	}
 }
 
-// slow are the operations of which it is known what is too slow.
+// slow are the operations of which it is known what is too slow, and all that have an SLO.
 func (a *Analyzer) slow() (list []storage.SlowOperation) {
 	if a.cfg.Scope == storage.Failing {
 		return nil
+	}
+	for _, entry := range slices.Sorted(maps.Keys(a.cfg.SLO)) {
+		list = append(list, storage.SlowOperation{Name: entry, OverNs: a.cfg.SLO[entry]})
 	}
 	a.known.now().Slow(slowMost, func(service, name string, overNs int64) {
 		list = append(list, storage.SlowOperation{Service: service, Name: name, OverNs: overNs})
@@ -208,7 +219,7 @@ func (a *Analyzer) JudgeNow(ctx context.Context, id spans.TraceID) ([]verdict.Ve
 	if len(groups) == 0 {
 		return nil, nil
 	}
-	return blame.Judge(trace.Build(block, groups[0].Rows, a.cfg.SpansMax), blame.Config{Owner: a.owner, Normal: a.known.now()}), nil
+	return blame.Judge(trace.Build(block, groups[0].Rows, a.cfg.SpansMax), blame.Config{Owner: a.owner, Normal: a.known.now(), SLO: a.cfg.SLO}), nil
 }
 
 // Ready says why no verdicts are written at the moment, nil when they are, on some shard at least.

@@ -469,6 +469,60 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// TestSLO: a trace in which all went well, of an operation of which nothing was learnt, is judged when it took longer than
+// it may: live, on demand, and in a history, which is another one under other SLOs. With the scope failing it is not.
+func TestSLO(t *testing.T) {
+	t.Parallel() // it waits a lot
+	db, conn := open(t)
+	began := time.Unix(0, block(t, healthy, 1).StartNs[0])
+	send := func(script string, id byte) { insert(t, db, block(t, script, id), fmt.Sprint("SLO ", id)) }
+	analyzerOf := func(scope storage.Scope, slo map[string]int64) *analyzer.Analyzer {
+		t.Helper()
+		return newAnalyzer(t, analyzer.Config{
+			Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Workers: 2, SpansMax: 1000, Scope: scope, SLO: slo, BytesMax: 64 << 20,
+		}, db)
+	}
+	slo := map[string]int64{"POST /buy": 15e6, "admin POST /buy": 25e6}
+	a := analyzerOf(storage.Slow, slo)
+	stop := start(t, a)
+	send(healthy, 1)                                      // shop, 20 ms
+	send(strings.ReplaceAll(healthy, "shop", "admin"), 2) // admin, 20 ms
+	send(strings.ReplaceAll(healthy, "20ms", "15ms"), 3)  // shop, 15 ms
+	send(failing, 4)
+	eventually(t, conn, map[string]row{"01": {1, 3, 1}, "04": {1, 3, 1}})
+	var body string
+	if err := conn.QueryRow(t.Context(), "SELECT Entries.Body[1] FROM verdicts FINAL WHERE endsWith(TraceId, '01')").Scan(&body); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(body, `"symptom":"latency"`) || !strings.Contains(body, "slower than its SLO of 15 ms") {
+		t.Errorf("%s", body)
+	}
+	got, err := a.JudgeNow(t.Context(), spans.TraceID{1, 15: 1})
+	if err != nil || len(got) != 1 || got[0].Symptom != "latency" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	waitFor(t, "what breaks its SLO is learnt as well", func() bool { return stored(t, conn, "shop", "POST /buy") == 3 })
+	stop()
+
+	judge := func(scope storage.Scope, slo map[string]int64, want map[string]row) {
+		t.Helper()
+		h := analyzer.History{From: began, To: began.Add(time.Minute), Entry: "POST /buy"}
+		if _, err := analyzerOf(scope, slo).JudgeHistory(t.Context(), h, func(analyzer.HistoryProgress) {}); err != nil {
+			t.Fatal(err)
+		}
+		if got := verdicts(t, conn); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("verdicts %v, want %v", got, want)
+		}
+	}
+	judge(storage.Slow, slo, map[string]row{"01": {2, 3, 1}, "04": {2, 3, 1}})
+	judge(storage.Slow, nil, map[string]row{"01": {3, 3, 0}, "04": {3, 3, 1}})
+	judge(storage.Slow, map[string]int64{"admin POST /buy": 1e6}, map[string]row{"01": {4, 3, 0}, "02": {1, 3, 1}, "04": {4, 3, 1}})
+	if err := conn.Exec(t.Context(), "TRUNCATE TABLE verdicts"); err != nil {
+		t.Fatal(err)
+	}
+	judge(storage.Failing, slo, map[string]row{"04": {1, 3, 1}})
+}
+
 // TestGiantsAreJudgedInBounds: what takes more memory than there is, is judged in smaller batches and on fewer spans.
 func TestGiantsAreJudgedInBounds(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -50,10 +51,13 @@ const (
 	sampleSpans  = 100_000
 )
 
-// job names a history: the same question under the same rules goes on where it was broken off.
+// job names a history: the same question under the same rules and SLOs goes on where it was broken off.
 func (h *History) job(cfg *Config) string {
 	f := fnv.New64a()
 	_, _ = fmt.Fprintf(f, "%d %d %q %d %s", h.From.UnixNano(), h.To.UnixNano(), h.Entry, cfg.Scope, verdict.Rules)
+	for _, entry := range slices.Sorted(maps.Keys(cfg.SLO)) {
+		_, _ = fmt.Fprintf(f, " %q %d", entry, cfg.SLO[entry])
+	}
 	return fmt.Sprintf("history %016x", f.Sum64())
 }
 

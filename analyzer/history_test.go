@@ -184,6 +184,7 @@ func TestHistoryJob(t *testing.T) {
 		"entry":           {func(q *question) { q.Entry = "GET /cart" }, false},
 		"all entries":     {func(q *question) { q.Entry = "" }, false},
 		"scope":           {func(q *question) { q.cfg.Scope = storage.All }, false},
+		"an SLO":          {func(q *question) { q.cfg.SLO = map[string]int64{"GET /checkout": 1} }, false},
 		"an entry quoted": {func(q *question) { q.Entry = `GET /checkout" 1` }, false},
 	} {
 		q := asked

@@ -156,7 +156,7 @@ func (s *shard) judgeBlock(block *spans.Block, batch []tracked, spansMax int, yi
 	builder := trace.NewBuilder(block)
 	groups := trace.Group(block)
 	s.known.witness(s.index, arrivals(groups, batch, of), func(rows []uint32) *trace.Forest { return builder.Build(rows, learnSpans) })
-	judger := blame.NewJudger(blame.Config{Owner: s.owner, Normal: s.known.now(), OnlyTrouble: true})
+	judger := blame.NewJudger(blame.Config{Owner: s.owner, Normal: s.known.now(), SLO: s.cfg.SLO, OnlyTrouble: true})
 	for _, g := range groups {
 		i, ok := of[g.ID]
 		if !ok {

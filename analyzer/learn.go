@@ -90,7 +90,7 @@ func (s *shard) learn(ctx context.Context) (more bool, err error) {
 }
 
 // learnWindow learns from a sample of what was ingested in a window. What is slow counts as seen, not as
-// normal; of what failed only how failures spread is learnt.
+// normal; of what failed only how failures spread is learnt. SLOs are not asked: what always breaks its own is normal.
 func (s *shard) learnWindow(ctx context.Context, from, to time.Time) (*baseline.Baseline, error) {
 	ids, standFor, err := s.store.IngestedTraces(ctx, from, to, learnBefore, learnTraces)
 	if err != nil {

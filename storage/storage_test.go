@@ -343,6 +343,7 @@ func TestSlowEntriesAreSuspect(t *testing.T) {
 	}
 	b.Attrs, b.Events, b.EventEnds = spans.Attrs{Ends: []uint32{0, 0}}, spans.Events{}, []uint32{0, 0}
 	b.ParentIDs[0], b.ParentIDs[1] = spans.SpanID{}, b.SpanIDs[0]
+	b.EndNs[1] = b.StartNs[1] + 500_000
 	if err := clickhousetest.Insert(t.Context(), db, b, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -350,8 +351,13 @@ func TestSlowEntriesAreSuspect(t *testing.T) {
 	slow := func(i int, overNs int64) storage.SlowOperation {
 		return storage.SlowOperation{Service: string(b.Service(i)), Name: b.Names.Str(i), OverNs: overNs}
 	}
+	slo := func(entry string, overNs int64) storage.SlowOperation {
+		return storage.SlowOperation{Name: entry, OverNs: overNs}
+	}
+	name := func(i int) string { return b.Names.Str(i) }
+	full := func(i int) string { return string(b.Service(i)) + " " + name(i) }
 	never := storage.SlowOperation{Service: "it's", Name: `a \ name`, OverNs: 0}
-	for name, tc := range map[string]struct {
+	for what, tc := range map[string]struct {
 		scope storage.Scope
 		slow  []storage.SlowOperation
 		want  bool
@@ -360,6 +366,15 @@ func TestSlowEntriesAreSuspect(t *testing.T) {
 		"longer than known": {scope: storage.Slow, slow: []storage.SlowOperation{never, slow(0, took(0)-1)}, want: true},
 		"as known":          {scope: storage.Slow, slow: []storage.SlowOperation{never, slow(0, took(0))}},
 		"a callee":          {scope: storage.Slow, slow: []storage.SlowOperation{slow(1, took(1)-1)}},
+		"over its SLO":      {scope: storage.Slow, slow: []storage.SlowOperation{slo(name(0), took(0)-1)}, want: true},
+		"of its service":    {scope: storage.Slow, slow: []storage.SlowOperation{slo(full(0), took(0)-1)}, want: true},
+		"within its SLO":    {scope: storage.Slow, slow: []storage.SlowOperation{slo(name(0), took(0)), slo("it's", 0)}},
+		"the longer SLO":    {scope: storage.Slow, slow: []storage.SlowOperation{slo(name(0), 0), slo(full(0), took(0))}},
+		"the shorter SLO":   {scope: storage.Slow, slow: []storage.SlowOperation{slo(full(0), took(0)-1), slo(name(0), took(0))}, want: true},
+		"SLO below known":   {scope: storage.Slow, slow: []storage.SlowOperation{slo(name(0), took(0)-1), slow(0, took(0))}, want: true},
+		"SLO above known":   {scope: storage.Slow, slow: []storage.SlowOperation{slo(name(0), took(0)), slow(0, took(0)-1)}, want: true},
+		"SLO of a callee":   {scope: storage.Slow, slow: []storage.SlowOperation{slo(full(1), 0)}},
+		"SLO not asked for": {scope: storage.Failing, slow: []storage.SlowOperation{slo(name(0), 0)}},
 		"not asked for":     {scope: storage.Failing, slow: []storage.SlowOperation{slow(0, took(0)-1)}},
 		"all":               {scope: storage.All, want: true},
 	} {
@@ -369,7 +384,7 @@ func TestSlowEntriesAreSuspect(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(got) != 1 || got[0].Suspect != tc.want {
-			t.Errorf("%s: %+v", name, got)
+			t.Errorf("%s: %+v", what, got)
 		}
 	}
 }

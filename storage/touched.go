@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,7 +45,8 @@ type TouchQuery struct {
 	Gentle bool
 }
 
-// SlowOperation is an operation, and what it hardly ever takes longer than.
+// SlowOperation is an operation, and what it hardly ever takes longer than. Without a service it is an SLO: Name is that
+// of an operation or, which comes first, of a service and an operation, and OverNs what that may take.
 type SlowOperation struct {
 	Service, Name string
 	OverNs        int64
@@ -124,19 +126,38 @@ func suspectSQL(q *TouchQuery) string {
 		return "Suspect"
 	}
 	least := q.Slow[0].OverNs
-	var names, over strings.Builder
-	for i, s := range q.Slow {
-		if i > 0 {
-			names.WriteByte(',')
-			over.WriteByte(',')
+	var known, slos limits
+	for _, s := range q.Slow {
+		if s.Service == "" {
+			slos.add(s.Name, s.OverNs)
+		} else {
+			known.add(s.Service+"\x00"+s.Name, s.OverNs)
 		}
-		names.WriteString(quoteText(s.Service + "\x00" + s.Name))
-		fmt.Fprint(&over, max(0, s.OverNs))
 		least = min(least, s.OverNs)
 	}
+	limit := known.of("concat(ServiceName, '\\0', SpanName)", "toUInt64(18446744073709551615)")
+	if slos.names != nil {
+		slo := slos.of("concat(ServiceName, ' ', SpanName)", slos.of("SpanName", "toUInt64(18446744073709551615)"))
+		limit = "least(" + limit + ", " + slo + ")"
+	}
 	// The cheap conditions first: hardly any span gets to the last.
-	return fmt.Sprintf("Suspect OR (Duration > %d AND (ParentSpanId = '' OR SpanKind IN ('Consumer', 'SPAN_KIND_CONSUMER')) AND "+
-		"Duration > transform(concat(ServiceName, '\\0', SpanName), [%s], [%s], toUInt64(18446744073709551615)))", max(0, least), names.String(), over.String())
+	return fmt.Sprintf("Suspect OR (Duration > %d AND (ParentSpanId = '' OR SpanKind IN ('Consumer', 'SPAN_KIND_CONSUMER')) AND Duration > %s)",
+		max(0, least), limit)
+}
+
+// limits are what operations take at most, by name.
+type limits struct{ names, ns []string }
+
+func (l *limits) add(name string, ns int64) {
+	l.names, l.ns = append(l.names, quoteText(name)), append(l.ns, strconv.FormatInt(max(0, ns), 10))
+}
+
+// of looks a name up, and is otherwise what another expression says.
+func (l *limits) of(name, otherwise string) string {
+	if l.names == nil {
+		return otherwise
+	}
+	return "transform(" + name + ", [" + strings.Join(l.names, ",") + "], [" + strings.Join(l.ns, ",") + "], " + otherwise + ")"
 }
 
 // JudgedState is what the newest verdict of a trace was judged on.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
 
@@ -24,7 +25,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the verdicts of the corpus")
 
-// corpusCase is a file of testdata: a story, the traces on trial, their verdicts, and perhaps a history.
+// corpusCase is a file of testdata: a story, the traces on trial, their verdicts, and perhaps a history, and SLOs.
 // Lines of the story say what the case stands for:
 //
 //	situation 12: an optional dependency fails all the time     of those that every engine must get right
@@ -83,6 +84,17 @@ const historyTraces = 12
 func (c *corpusCase) config(t testing.TB) Config {
 	t.Helper()
 	cfg := Config{Owner: func(service, _ string, _ func(string) (string, bool)) string { return "team-" + service }}
+	if f := c.file("slo"); f != nil {
+		cfg.SLO = make(map[string]int64)
+		for line := range strings.Lines(string(f.Data)) {
+			entry, text, _ := strings.Cut(strings.TrimSpace(line), "=")
+			slo, err := time.ParseDuration(text)
+			if err != nil {
+				t.Fatalf("%s: slo: %v", c.path, err)
+			}
+			cfg.SLO[entry] = slo.Nanoseconds()
+		}
+	}
 	if c.file("history") == nil {
 		return cfg
 	}

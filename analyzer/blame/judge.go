@@ -19,6 +19,8 @@ type Config struct {
 	Owner func(service, namespace string, attr func(string) (string, bool)) string
 	// Normal is what healthy traces look like. Nil: nothing is known.
 	Normal *baseline.Baseline
+	// SLO is how long entries and consumers may take, in nanoseconds: by "service operation", or else by operation.
+	SLO map[string]int64
 	// OnlyTrouble leaves verdicts on entries without a symptom bare: no hops, no summary.
 	OnlyTrouble bool
 	// Explain adds to every verdict which rules were tried, and why they did or did not fit.
@@ -76,6 +78,8 @@ type trial struct {
 	perEdge       map[*baseline.Edge]int
 	stack         []int32
 	children      []int32
+	overSLO       int32 // the first operation that latency found to be slower than its SLO, or None
+	entryName     []byte
 }
 
 // start makes the trial one of the forest.
@@ -228,6 +232,9 @@ func (t *trial) judge(e int32) verdict.Verdict {
 		case len(masked) > 0:
 			v.Symptom = verdict.SymptomDegraded
 			findings = t.explain(masked)
+			if t.overSLO != trace.None {
+				v.Notes = append(v.Notes, t.sloWords(t.overSLO))
+			}
 		case len(findings) > 0:
 			v.Symptom = verdict.SymptomLatency
 		}

@@ -12,12 +12,43 @@ import (
 	"github.com/whosehop/whosehop/verdict"
 )
 
-// Blame for latency: what an operation took beyond its normal is handed down the critical path, to
+// Blame for latency: what an operation took beyond its normal, or its SLO, is handed down the critical path, to
 // the operation itself, to calls that it made too often, to gaps and waits, and into its callees. At
 // every operation the parts sum to what is handed down, in whole nanoseconds. See docs/blame.md.
 
-// excessOf is what an operation took beyond its normal mean, if that is more than chance: 0 otherwise.
-func (t *trial) excessOf(i int32) int64 {
+// excessOf is what an operation took beyond its normal, or else beyond its SLO.
+func (t *trial) excessOf(i int32) (ns int64, bySLO bool) {
+	if ns := t.beyondNormal(i); ns > 0 {
+		return ns, false
+	}
+	ns = t.beyondSLO(i)
+	return ns, ns > 0
+}
+
+// beyondSLO is what an operation took beyond its SLO, 0 where it kept to it or has none.
+func (t *trial) beyondSLO(i int32) int64 {
+	sloNs := t.sloOf(i)
+	if sloNs == 0 {
+		return 0
+	}
+	return max(0, t.f.Nodes[i].DurationNs()-sloNs)
+}
+
+// sloOf is the SLO of an operation, 0 where it has none.
+func (t *trial) sloOf(i int32) int64 {
+	if len(t.cfg.SLO) == 0 {
+		return 0
+	}
+	name := t.f.Nodes[i].Name
+	t.entryName = append(append(append(t.entryName[:0], t.f.ServiceOf(i).Name...), ' '), name...)
+	if ns, ok := t.cfg.SLO[string(t.entryName)]; ok {
+		return ns
+	}
+	return t.cfg.SLO[name]
+}
+
+// beyondNormal is what an operation took beyond its normal mean, if that is more than chance: 0 otherwise.
+func (t *trial) beyondNormal(i int32) int64 {
 	n := &t.f.Nodes[i]
 	normal := t.cfg.Normal.Operation(t.f.ServiceOf(i).Name, n.Name)
 	if normal == nil || n.NoDuration || n.Phantom() {
@@ -44,14 +75,8 @@ const (
 
 // latency finds who made the tree of an entry slow: the entry itself, and what ran behind it.
 func (t *trial) latency(entry int32) []finding {
-	var findings []finding
-	excessNs := t.excessOf(entry)
-	if t.cfg.Explain {
-		t.toldLatency(entry, excessNs)
-	}
-	if excessNs > 0 {
-		findings = t.spread(entry, excessNs, true)
-	}
+	t.overSLO = trace.None
+	findings := t.tooLong(entry)
 	for _, i := range t.order {
 		if t.f.Nodes[i].Kind != spans.KindConsumer || i == entry || t.outcome[i].Failed() {
 			continue
@@ -59,9 +84,26 @@ func (t *trial) latency(entry int32) []finding {
 		if f, ok := t.queued(i); ok {
 			findings = append(findings, f)
 		}
-		if excessNs := t.excessOf(i); excessNs > 0 {
-			findings = append(findings, t.spread(i, excessNs, true)...)
+		findings = append(findings, t.tooLong(i)...)
+	}
+	return findings
+}
+
+// tooLong finds who made one operation slow, if it is: an entry, or a consumer.
+func (t *trial) tooLong(i int32) []finding {
+	excessNs, bySLO := t.excessOf(i)
+	if t.cfg.Explain && t.f.Nodes[i].Parent == trace.None {
+		t.toldLatency(i, excessNs)
+	}
+	if excessNs == 0 {
+		return nil
+	}
+	findings := t.spread(i, excessNs, spreading{failures: true, bySLO: bySLO})
+	if t.beyondSLO(i) > 0 {
+		if t.overSLO == trace.None {
+			t.overSLO = i
 		}
+		findings[0].evidence = append(findings[0].evidence, t.sloWords(i))
 	}
 	return findings
 }
@@ -114,17 +156,28 @@ const (
 	termCall                    // a call that took longer
 )
 
+// spreading is how an excess is handed down.
+type spreading struct {
+	// failures: the time of calls that failed belongs to what made them fail, and not to where it was spent.
+	failures bool
+	// bySLO: the excess is one over an SLO, which may be less than what is normal.
+	bySLO bool
+}
+
 // spread hands an operation's excess down to those that made it. It walks with a stack of its own.
-// The time of calls that failed belongs to what made them fail, if failures are asked for, else to
-// where it was spent.
-func (t *trial) spread(node int32, excessNs int64, failures bool) []finding {
+func (t *trial) spread(node int32, excessNs int64, how spreading) []finding {
 	var findings []finding
 	stack := []portion{{node, excessNs}}
 	for len(stack) > 0 {
 		at := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
 		t.onPath[at.node] = true
-		terms := t.terms(at.node)
+		normal, first := t.cfg.Normal, len(findings)
+		spent := how.bySLO && !t.grewBy(at.node, at.ns)
+		if spent {
+			normal = nil // it takes as long as ever, or nobody knows: what counts is where the time goes
+		}
+		terms := t.terms(at.node, normal)
 		t.termList = nil // a failed call below may need a list of its own
 		share(at.ns, terms)
 		if t.cfg.Explain {
@@ -134,20 +187,36 @@ func (t *trial) spread(node int32, excessNs int64, failures bool) []finding {
 			m := &terms[k]
 			switch {
 			case m.ns <= 0:
-			case m.kind == termCall && failures && t.outcome[m.call].Failed() && t.outcome[m.call].Class != "CANCELLED":
+			case m.kind == termCall && how.failures && t.outcome[m.call].Failed() && t.outcome[m.call].Class != "CANCELLED":
 				t.onPath[m.call] = true
 				findings = append(findings, t.failedTime(m.call, m.ns)...)
 			case m.kind == termCall:
-				deeper, found := t.intoCall(m.call, m.ns)
+				deeper, found := t.intoCall(m.call, m.ns, normal)
 				findings = append(findings, found...)
 				stack = append(stack, deeper...)
 			default:
-				findings = append(findings, t.ownTime(at.node, m))
+				findings = append(findings, t.ownTime(at.node, m, spent))
 			}
 		}
 		t.termList = terms
+		if spent {
+			for k := range findings[first:] {
+				findings[first+k].confidence *= spentNotGrown
+			}
+		}
 	}
 	return mergeSites(findings)
+}
+
+// spentNotGrown is how much less sure it is who is to blame for time of which it is not known that it is more than usual:
+// as slowInside has it, 0.6 for an operation's own time.
+const spentNotGrown = 0.75
+
+// grewBy: most of an excess is what the operation took beyond its normal mean.
+func (t *trial) grewBy(i int32, excessNs int64) bool {
+	n := &t.f.Nodes[i]
+	normal := t.cfg.Normal.Operation(t.f.ServiceOf(i).Name, n.Name)
+	return normal != nil && 2*(n.DurationNs()-normal.MeanNs()) >= excessNs
 }
 
 // share makes of the terms' raw sizes parts of ns that sum to it exactly. What is less than a
@@ -180,13 +249,14 @@ func scale(ns, part, whole int64) int64 {
 	return int64(quotient)
 }
 
-// terms are the reasons why an operation may have taken longer, the operation's own work first.
-func (t *trial) terms(i int32) []term {
+// terms are the reasons why an operation may have taken longer than normal, or without that taken its time, the
+// operation's own work first.
+func (t *trial) terms(i int32, normal *baseline.Baseline) []term {
 	var selfNs int64
 	t.steps, selfNs = t.f.PathOf(i, t.steps)
 	steps := t.steps
 	n := &t.f.Nodes[i]
-	profile := t.cfg.Normal.Profile(t.f.ServiceOf(i).Name, n.Name)
+	profile := normal.Profile(t.f.ServiceOf(i).Name, n.Name)
 	terms := append(t.termList[:0], term{kind: termSelf, call: trace.None})
 	defer func() { t.termList = terms }()
 	if profile != nil {
@@ -203,32 +273,32 @@ func (t *trial) terms(i int32) []term {
 			terms = append(terms, term{kind: termBackoff, call: s.Node, ns: s.BeforeNs})
 			selfNs -= s.BeforeNs
 		}
-		normal := t.cfg.Normal.EdgeOf(t.f, i, s.Node)
-		if normal != nil && !t.outcome[s.Node].Failed() {
-			counted[normal]++
+		edge := normal.EdgeOf(t.f, i, s.Node)
+		if edge != nil && !t.outcome[s.Node].Failed() {
+			counted[edge]++
 		}
 	}
-	if pool, ok := t.poolWait(i, steps, selfNs); ok {
+	if pool, ok := t.poolWait(i, steps, selfNs, normal); ok {
 		terms = append(terms, pool)
 		selfNs -= pool.ns
 	}
 	terms[0].ns = selfNs
 	for k := range steps {
 		s := &steps[k]
-		normal := t.cfg.Normal.EdgeOf(t.f, i, s.Node)
+		edge := normal.EdgeOf(t.f, i, s.Node)
 		meanNs := int64(0)
-		if normal != nil && normal.Durations.Count() > 0 {
-			meanNs = normal.Durations.MeanNs()
-			usual := normal.CallsMean()
-			if more := float64(counted[normal]) - usual; more >= 1 {
-				terms = append(terms, term{kind: termCalls, call: s.Node, ns: int64(more * float64(meanNs)), count: counted[normal], usual: usual})
+		if edge != nil && edge.Durations.Count() > 0 {
+			meanNs = edge.Durations.MeanNs()
+			usual := edge.CallsMean()
+			if more := float64(counted[edge]) - usual; more >= 1 {
+				terms = append(terms, term{kind: termCalls, call: s.Node, ns: int64(more * float64(meanNs)), count: counted[edge], usual: usual})
 			}
-			counted[normal] = 0 // once for all of them
+			counted[edge] = 0 // once for all of them
 		}
 		overNs := min(s.OnNs, t.f.Nodes[s.Node].DurationNs()-meanNs)
 		if k+1 < len(steps) && overNs > 0 {
 			// What the operation rests less before its next call has made nobody late.
-			if next := t.cfg.Normal.EdgeOf(t.f, i, steps[k+1].Node); next != nil && next.Before.Count() > 0 {
+			if next := normal.EdgeOf(t.f, i, steps[k+1].Node); next != nil && next.Before.Count() > 0 {
 				restedNs := min(overNs, max(0, next.Before.QuantileNs(0.1)-steps[k+1].BeforeNs))
 				overNs -= restedNs
 				terms[0].ns += restedNs
@@ -240,7 +310,7 @@ func (t *trial) terms(i int32) []term {
 		if overNs <= 0 {
 			continue
 		}
-		terms = t.besides(terms, i, s, overNs)
+		terms = t.besides(terms, i, s, overNs, normal)
 	}
 	for k := range terms {
 		terms[k].ns = max(0, terms[k].ns)
@@ -270,7 +340,7 @@ type sibling struct {
 // besides adds the excess of a call on the path, shared with the calls beside it that would have made
 // their parent wait nearly as long: the Shapley value of a maximum (Littlechild and Owen, 1973),
 // where each step is split among those that reach above it.
-func (t *trial) besides(terms []term, parent int32, s *trace.Step, overNs int64) []term {
+func (t *trial) besides(terms []term, parent int32, s *trace.Step, overNs int64, normal *baseline.Baseline) []term {
 	group := append(t.siblings[:0], sibling{s.Node, s.ToNs, overNs})
 	defer func() { t.siblings = group }()
 	expectedNs := s.ToNs - overNs
@@ -285,8 +355,8 @@ func (t *trial) besides(terms []term, parent int32, s *trace.Step, overNs int64)
 			continue
 		}
 		meanNs := int64(0)
-		if normal := t.cfg.Normal.EdgeOf(t.f, parent, c); normal != nil {
-			meanNs = normal.Durations.MeanNs()
+		if edge := normal.EdgeOf(t.f, parent, c); edge != nil {
+			meanNs = edge.Durations.MeanNs()
 		}
 		over := max(0, n.DurationNs()-meanNs)
 		expectedNs = max(expectedNs, n.EndNs-over)
@@ -313,17 +383,17 @@ func (t *trial) besides(terms []term, parent int32, s *trace.Step, overNs int64)
 
 // poolWait: the operation's own time lies right before its calls to one callee, every time, and
 // nowhere else: it waited for a connection or a slot.
-func (t *trial) poolWait(i int32, steps []trace.Step, selfNs int64) (term, bool) {
+func (t *trial) poolWait(i int32, steps []trace.Step, selfNs int64, normal *baseline.Baseline) (term, bool) {
 	callee, waits, waitedNs := "", 0, int64(0)
 	for k := range steps {
 		s := &steps[k]
 		n := &t.f.Nodes[s.Node]
-		normal := t.cfg.Normal.EdgeOf(t.f, i, s.Node)
-		if n.Kind != spans.KindClient || normal == nil || normal.Before.Count() == 0 {
+		edge := normal.EdgeOf(t.f, i, s.Node)
+		if n.Kind != spans.KindClient || edge == nil || edge.Before.Count() == 0 {
 			continue
 		}
-		overNs := s.BeforeNs - normal.Before.MeanNs()
-		waited := overNs > max(1_000_000, 3*normal.Before.QuantileNs(0.99))
+		overNs := s.BeforeNs - edge.Before.MeanNs()
+		waited := overNs > max(1_000_000, 3*edge.Before.QuantileNs(0.99))
 		switch name := n.Facts.CalleeKey(); {
 		case waited && callee == "" && waits == 0:
 			callee = name
@@ -347,7 +417,7 @@ func (t *trial) poolWait(i int32, steps []trace.Step, selfNs int64) (term, bool)
 }
 
 // intoCall explains what a call took too long: its gap, its callee, or what it failed with.
-func (t *trial) intoCall(c int32, ns int64) ([]portion, []finding) {
+func (t *trial) intoCall(c int32, ns int64, normal *baseline.Baseline) ([]portion, []finding) {
 	n := &t.f.Nodes[c]
 	t.onPath[c] = true
 	if n.Kind != spans.KindClient {
@@ -368,11 +438,11 @@ func (t *trial) intoCall(c int32, ns int64) ([]portion, []finding) {
 	}
 	serverNs := min(t.f.Nodes[s].DurationNs(), n.DurationNs())
 	gapNs := n.DurationNs() - serverNs
-	if normal := t.cfg.Normal.EdgeOf(t.f, t.parentOf(c), c); normal != nil && normal.Server.Count() > 0 {
-		serverNs -= normal.Server.MeanNs()
-		gapNs -= normal.Gap.MeanNs()
-	} else if normal := t.cfg.Normal.Operation(t.f.ServiceOf(s).Name, t.f.Nodes[s].Name); normal != nil {
-		serverNs -= normal.MeanNs()
+	if edge := normal.EdgeOf(t.f, t.parentOf(c), c); edge != nil && edge.Server.Count() > 0 {
+		serverNs -= edge.Server.MeanNs()
+		gapNs -= edge.Gap.MeanNs()
+	} else if server := normal.Operation(t.f.ServiceOf(s).Name, t.f.Nodes[s].Name); server != nil {
+		serverNs -= server.MeanNs()
 	}
 	parts := []term{{ns: max(0, serverNs)}, {ns: max(0, gapNs)}}
 	share(ns, parts)
@@ -431,8 +501,8 @@ func (t *trial) slowPeer(c int32, ns int64) finding {
 	return f
 }
 
-// ownTime is a finding about the operation itself.
-func (t *trial) ownTime(i int32, m *term) finding {
+// ownTime is a finding about the operation itself: that it took longer, or just that it spent the time.
+func (t *trial) ownTime(i int32, m *term, spent bool) finding {
 	n := &t.f.Nodes[i]
 	if n.Kind == spans.KindClient {
 		return t.slowPeer(i, m.ns)
@@ -481,8 +551,12 @@ func (t *trial) ownTime(i int32, m *term) finding {
 			return f
 		}
 		f.summary = t.sprintf("%s took %s%s", t.own(n.Name), t.took(n.DurationNs()), t.normalOperation(i))
-		f.evidence = t.lines(t.sprintf("%s took %s%s; %s of it is its own work beyond the usual, with none of its calls running",
-			t.operationWords(i), t.took(n.DurationNs()), t.normalOperation(i), t.took(m.ns)))
+		of := "it is its own work beyond the usual"
+		if spent {
+			of = "what is beyond the SLO is its own work"
+		}
+		f.evidence = t.lines(t.sprintf("%s took %s%s; %s of %s, with none of its calls running",
+			t.operationWords(i), t.took(n.DurationNs()), t.normalOperation(i), t.took(m.ns), of))
 		if call := n.Parent; call != trace.None && t.f.Nodes[call].Kind == spans.KindClient {
 			f.runnerUp = t.candidate(t.edge(call, verdict.PhaseRequest), 0.1)
 		}

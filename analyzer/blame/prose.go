@@ -153,6 +153,11 @@ func cut(s string, most int) string {
 	return s[:most] + "…"
 }
 
+// sloWords says of an operation that it broke its SLO.
+func (t *trial) sloWords(i int32) string {
+	return t.sprintf("%s took %s, slower than its SLO of %s", t.operationWords(i), t.took(t.f.Nodes[i].DurationNs()), t.took(t.sloOf(i)))
+}
+
 // summary is the one sentence that says whose hop it was.
 func (t *trial) summary(v *verdict.Verdict, findings []finding) string {
 	entry := t.sprintf("%s %s", v.Entry.Service, v.Entry.Operation)
@@ -199,6 +204,13 @@ func (t *trial) summary(v *verdict.Verdict, findings []finding) string {
 	}
 	if v.Symptom == verdict.SymptomLatency {
 		passedOn = t.sprintf("; %s of %s too long", t.took(f.excessNs), t.took(excess(findings)))
+		if i := t.overSLO; i != trace.None {
+			who := ""
+			if t.f.Nodes[i].Parent != trace.None { // behind the entry
+				who = t.operationWords(i) + " is "
+			}
+			passedOn += t.sprintf(", %sslower than its SLO of %s", who, t.took(t.sloOf(i)))
+		}
 	} else if passed := count(v.Hops, verdict.RolePropagated, verdict.RoleAmplified); passed > 0 {
 		passedOn = t.sprintf("; %s passed it on", t.plural(passed, "hop"))
 	}

@@ -108,7 +108,7 @@ func (t *trial) slowInside(c, s int32) finding {
 	if over := ns - normal.MeanNs(); over > 0 {
 		ns = over
 	}
-	f := t.spread(s, max(1, ns), false)[0]
+	f := t.spread(s, max(1, ns), spreading{})[0]
 	f.rule, f.class, f.excessNs = "slow-callee", verdict.ClassTimeout, 0
 	f.evidence = append([]string{t.gaveUp(c)}, f.evidence...)
 	f.nodes = append([]int32{c}, f.nodes...)

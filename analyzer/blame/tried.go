@@ -144,6 +144,9 @@ func (t *trial) toldLatency(i int32, excessNs int64) {
 		at.Why = fmt.Sprintf("it took %s; normal is %s, and hardly ever more than %s, over %d runs", verdict.Took(n.DurationNs()),
 			verdict.Took(normal.MeanNs()), verdict.Took(normal.HighNs()), normal.Count())
 	}
+	if slo := t.sloOf(i); slo > 0 {
+		at.Why += fmt.Sprintf("; its SLO is %s", verdict.Took(slo))
+	}
 	t.tried = append(t.tried, at)
 }
 

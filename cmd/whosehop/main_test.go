@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/alecthomas/kong"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -36,5 +40,26 @@ func TestSizes(t *testing.T) {
 		if s.String() != want {
 			t.Errorf("%d is %s, want %s", s, s, want)
 		}
+	}
+}
+
+// TestSLOsReachTheAnalyzer: from the command line, in nanoseconds, and no more of them than it takes.
+func TestSLOsReachTheAnalyzer(t *testing.T) {
+	var c cli
+	parser, err := kong.New(&c, kong.NamedMapper("file", fileMapper{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse([]string{"up", "--analyzer-slo", "GET /a=b=300ms", "--analyzer-slo", "shop GET /c=2us"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.analyzerConfig().SLO, map[string]int64{"GET /a=b": 300_000_000, "shop GET /c": 2000}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	for i := range 500 {
+		c.Settings.Analyze.SLO[fmt.Sprint("GET /", i)] = 1
+	}
+	if err := c.validate(roles{analyze: true}); err == nil || !strings.Contains(err.Error(), "analyzer.slo: 502 entries are more than 500") {
+		t.Errorf("502 entries: %v", err)
 	}
 }

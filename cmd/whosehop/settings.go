@@ -69,6 +69,7 @@ type analyzerSettings struct {
 	Quiet          time.Duration `help:"How long a trace must have got no span before it is judged." default:"5s"`
 	WaitMax        time.Duration `help:"How long a trace that gets no quiet is waited for." default:"60s"`
 	Scope          string        `help:"Which traces are judged: failing; slow, which is those and what takes longer than normal; or all." default:"slow"`
+	SLO            slos          `name:"slo" help:"How long an entry or a consumer may take, by its operation or its service and operation; may be given again." sep:";" placeholder:"ENTRY=DURATION"`
 	Shard          shard         `help:"The part of all traces that this analyzer judges, as 0/2 is the first of two; if not given, all analyzers that run share the work." placeholder:"I/N"`
 	Workers        int           `help:"How many batches are judged at once." default:"2"`
 	SpansMax       int           `help:"How many spans of one trace are looked at." default:"100000"`
@@ -154,6 +155,42 @@ func (s shard) String() string {
 	return fmt.Sprintf("%d/%d", s.From, s.Of)
 }
 
+// slos are what operations may take, in nanoseconds.
+type slos map[string]int64
+
+// Decode implements kong.MapperValue. It adds to what was given before.
+func (s *slos) Decode(ctx *kong.DecodeContext) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("slo", &text); err != nil {
+		return err
+	}
+	if *s == nil {
+		*s = make(slos)
+	}
+	for _, one := range kong.SplitEscaped(text, ctx.Value.Tag.Sep) {
+		at := max(0, strings.LastIndexByte(one, '=')) // there may be others in a name
+		entry := strings.TrimSpace(one[:at])
+		slo, err := time.ParseDuration(strings.TrimSpace(strings.TrimPrefix(one[at:], "=")))
+		if err != nil || slo <= 0 || entry == "" {
+			return fmt.Errorf("%q is no SLO like \"GET /checkout=300ms\"", one)
+		}
+		if _, twice := (*s)[entry]; twice {
+			return fmt.Errorf("%q is given twice", entry)
+		}
+		(*s)[entry] = int64(slo)
+	}
+	return nil
+}
+
+// MarshalYAML implements yaml.Marshaler.
+func (s slos) MarshalYAML() (any, error) {
+	list := make([]string, 0, len(s))
+	for _, entry := range slices.Sorted(maps.Keys(s)) {
+		list = append(list, fmt.Sprint(entry, "=", time.Duration(s[entry])))
+	}
+	return list, nil
+}
+
 var scopes = map[string]storage.Scope{"failing": storage.Failing, "slow": storage.Slow, "all": storage.All}
 
 // listenAddress puts an address without a host on loopback: nothing leaves the machine unasked.
@@ -188,7 +225,7 @@ func (s *Settings) analyzerConfig() analyzer.Config {
 	a := &s.Analyze
 	return analyzer.Config{
 		Quiet: a.Quiet, WaitMax: a.WaitMax, Workers: a.Workers, SpansMax: a.SpansMax,
-		Late: map[bool]time.Duration{true: foreignLate}[s.Storage.Traces != ""], Scope: scopes[a.Scope], BytesMax: int64(a.MemoryBytesMax), Slice: storage.Slice(a.Shard),
+		Late: map[bool]time.Duration{true: foreignLate}[s.Storage.Traces != ""], Scope: scopes[a.Scope], BytesMax: int64(a.MemoryBytesMax), SLO: a.SLO, Slice: storage.Slice(a.Shard),
 	}
 }
 
@@ -426,7 +463,7 @@ func settingKeys() map[string]bool {
 }
 
 // fileResolver gives kong the values of the configuration file.
-type fileResolver struct{ values map[string]string } // by flag name
+type fileResolver struct{ values map[string]any } // by flag name: a string, or several
 
 // fileBytesMax bounds a configuration file.
 const fileBytesMax = 1 << 20
@@ -445,7 +482,7 @@ func (r *fileResolver) load(path string) error {
 	if err := yaml.NewDecoder(io.LimitReader(f, fileBytesMax)).Decode(&tree); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("--config %s: %w", path, err)
 	}
-	r.values = make(map[string]string)
+	r.values = make(map[string]any)
 	known := settingKeys()
 	for name, node := range tree {
 		if err := r.add(known, name, &node); err != nil {
@@ -483,7 +520,7 @@ func (r *fileResolver) add(known map[string]bool, key string, value *yaml.Node) 
 		if err := value.Decode(&list); err != nil {
 			return fmt.Errorf("%s: want a list of words", key)
 		}
-		r.values[strings.ReplaceAll(key, ".", "-")] = strings.Join(list, ",")
+		r.values[strings.ReplaceAll(key, ".", "-")] = list
 		return nil
 	case known[key]:
 		return fmt.Errorf("%s: want one value or a list", key)
@@ -503,10 +540,14 @@ func (r *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (
 			return nil, nil
 		}
 	}
-	value, ok := r.values[flag.Name]
-	switch {
-	case !ok:
+	given, ok := r.values[flag.Name]
+	if !ok {
 		return nil, nil
+	}
+	value, one := given.(string)
+	switch {
+	case !one:
+		return kong.JoinEscaped(given.([]string), flag.Tag.Sep), nil
 	case flag.IsBool():
 		set, err := strconv.ParseBool(value)
 		if err != nil {
