@@ -34,7 +34,7 @@ engine: ## fetch the pinned embedded ClickHouse (npm, some 180 MB)
 demo: engine build ## run the shop with a fault (FAULT=name) and print the first verdict
 	@deploy/demo.sh $(FAULT)
 
-testdeps: engine # what the tests need beside Go: Chromium, a Node.js SDK, telemetrygen
+testdeps: engine $(PEER) # what the tests need beside Go: Chromium, a Node.js SDK, telemetrygen, an OpenTelemetry Collector
 	@deploy/testdeps.sh
 
 test: testdeps ## run all tests
@@ -74,10 +74,12 @@ bench-analyzer: engine build ## judging a history, beside reading it by a trace 
 bench-live: engine build ## verdicts in time under load, at a cost that does not grow with what is stored (ARGS="-minutes N")
 	cd benchmarks && go run ./live -whosehop $(BIN)/whosehop -engine ../$(ENGINE) $(ARGS)
 
-# The OpenTelemetry Collector that is measured beside: a module of its own, large, built once.
+# The OpenTelemetry Collector that is tested and measured beside: a module of its own, large, built once.
 $(PEER): benchmarks/peer/go.sum benchmarks/peer/main.go
 	@mkdir -p $(TOOLS)
-	@echo "Building the OpenTelemetry Collector (some minutes, once)…"
+	@echo "Building the OpenTelemetry Collector (some two minutes, once)…"
+	@cd benchmarks/peer && go list -deps . >/dev/null || \
+		{ echo "The Go modules of the OpenTelemetry Collector are not to be had from $$(go env GOPROXY): the tests need them once; set GOPROXY to a module proxy that is within reach." >&2; exit 1; }
 	cd benchmarks/peer && go build -trimpath -o $@ .
 
 KILLS ?= 200

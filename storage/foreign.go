@@ -44,7 +44,11 @@ func (db *DB) UseTraces(ctx context.Context, table string) error {
 		return fmt.Errorf("storage.traces: %s: %w", table, err)
 	}
 	if err := db.conn.Exec(ctx, "CREATE OR REPLACE VIEW "+foreignView+" AS "+query); err != nil {
-		return wrap("make a view of "+table, err)
+		what := "make a view of " + table
+		if strings.Contains(query, "JSONAllValues") {
+			what += ", whose attributes are JSON (that takes ClickHouse 26.4 or newer)"
+		}
+		return wrap(what, err)
 	}
 	db.spans, db.stored = foreignView, "Timestamp"
 	return nil
@@ -95,12 +99,15 @@ func foreignSelect(table string, types map[string]string) (string, error) {
 			missing = append(missing, c.name)
 		case has == "":
 			expression = fmt.Sprintf("CAST(%s, '%s')", c.missing, c.kind)
-		case strings.HasPrefix(has, "JSON") || strings.HasPrefix(has, "Object(") || strings.HasPrefix(has, "Array(JSON"):
-			return "", fmt.Errorf("column %s is %s; attributes are read from maps: set json: false in the exporter", c.name, has)
+		case strings.HasPrefix(has, "JSON"):
+			expression = fmt.Sprintf("CAST(%s, '%s')", flattened(name), c.kind)
+		case strings.HasPrefix(has, "Array(JSON"):
+			expression = fmt.Sprintf("CAST(arrayMap(a -> %s, %s), '%s')", flattened("a"), name, c.kind)
 		case strings.HasPrefix(c.kind, "UInt") && strings.HasPrefix(has, "Int"):
 			expression = fmt.Sprintf("CAST(greatest(%s, 0), '%s')", name, c.kind)
 		case c.name == "Timestamp":
-			expression = "toDateTime64(" + name + ", 9, 'UTC')"
+			// A cast, and not a function: partitions are found through it.
+			expression = "CAST(" + name + ", 'DateTime64(9, \\'UTC\\')')"
 		default:
 			expression = fmt.Sprintf("CAST(%s, '%s')", name, c.kind)
 		}
@@ -113,6 +120,12 @@ func foreignSelect(table string, types map[string]string) (string, error) {
 		return "", errors.New("there is no column " + strings.Join(missing, ", ") + ": is it a table of spans as the OpenTelemetry exporter makes it?")
 	}
 	return "SELECT *, " + suspectDefault() + " AS Suspect, CAST(Timestamp, 'DateTime64(3)') AS IngestTime FROM (SELECT " + list.String() + " FROM " + table + ")", nil
+}
+
+// flattened makes a map of attributes that are stored as JSON: "http.route" is a path in it. Both lists are in the order
+// of the paths.
+func flattened(json string) string {
+	return fmt.Sprintf("mapFromArrays(JSONAllPaths(%[1]s), JSONAllValues(%[1]s))", json)
 }
 
 // suspectDefault is the condition that our own table has as the default of Suspect.

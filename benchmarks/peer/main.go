@@ -1,5 +1,6 @@
-// Command peer is the OpenTelemetry Collector that benchmarks/ingest measures beside whosehop: the OTLP
-// receiver, the batch processor and the ClickHouse exporter, as the collector's builder would join them.
+// Command peer is the OpenTelemetry Collector that benchmarks/ingest measures beside whosehop, and whose tables
+// internal/e2e judges: the OTLP receiver, the batch processor and the ClickHouse exporter, as the collector's builder
+// would join them.
 package main
 
 import (

@@ -20,7 +20,12 @@ import (
 // startRole starts one role and returns the address that find captures of what it says when it is ready.
 func startRole(t *testing.T, find *regexp.Regexp, args ...string) (cmd *exec.Cmd, address string) {
 	t.Helper()
-	cmd = exec.Command(filepath.Join(bin, "whosehop"), args...)
+	return startProgram(t, find, filepath.Join(bin, "whosehop"), args...)
+}
+
+func startProgram(t *testing.T, find *regexp.Regexp, program string, args ...string) (cmd *exec.Cmd, address string) {
+	t.Helper()
+	cmd = exec.Command(program, args...)
 	pipe, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -29,7 +34,7 @@ func startRole(t *testing.T, find *regexp.Regexp, args ...string) (cmd *exec.Cmd
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	said := make(chan string, 1)
+	said, ended := make(chan string, 1), make(chan string, 1)
 	go func() {
 		var head strings.Builder
 		lines := bufio.NewScanner(pipe)
@@ -41,11 +46,14 @@ func startRole(t *testing.T, find *regexp.Regexp, args ...string) (cmd *exec.Cmd
 			}
 		}
 		_ = cmd.Wait()
+		ended <- head.String()
 	}()
 	select {
 	case address = <-said:
+	case last := <-ended:
+		t.Fatalf("%s %v ended: %s", program, args, last)
 	case <-time.After(30 * time.Second):
-		t.Fatalf("whosehop %v was not ready within 30 s", args)
+		t.Fatalf("%s %v was not ready within 30 s", program, args)
 	}
 	return cmd, address
 }
