@@ -349,8 +349,14 @@ func TestWhatIsRefusedToSeveralAtOnce(t *testing.T) {
 		got, err := a.JudgeNow(t.Context(), spans.TraceID{1, 15: trial})
 		return err == nil && len(got) == 1 && got[0].Shares[0].Site.Callee == "pay"
 	})
-	last := send(fmt.Sprintf(refused, "shop", "shop"))
-	send(fmt.Sprintf(refused, "admin", "admin"))
+	last := id + 1
+	both := block(t, fmt.Sprintf(refused, "shop", "shop"), last)
+	list, err := tracescript.Parse(fmt.Sprintf(refused, "admin", "admin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracescript.Append(both, list, spans.TraceID{1, 15: last + 1})
+	insert(t, db, both, "both")
 	var body string
 	waitFor(t, "the refused trace is judged", func() bool {
 		return conn.QueryRow(t.Context(), "SELECT Entries.Body[1] FROM verdicts FINAL WHERE TraceId = ?", fmt.Sprintf("01%028x%02x", 0, last)).Scan(&body) == nil
