@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings the cluster up as a project of its own, and checks from spans to verdicts that it does what it is for: traces
 # are sharded and replicated, a Keeper, a replica and a whole shard may be away, and nothing acknowledged is lost.
-# It takes everything away again. Needs Docker with Compose 2.20 or later, curl, some 8 GB of memory, and ten minutes.
+# It takes everything away again. It needs Docker 25 with Compose 2.20.2, or later, and curl.
 set -euo pipefail
 cd "$(dirname "$0")"
 
