@@ -233,7 +233,7 @@ var busyCodes = []int{
 	202, 203, 241, 252, 439, 473, 745, // too many queries, parts or threads, no memory, overloaded
 	75, 76, 243, // the disk is full
 	236, 242, 425, // shutting down, read-only for now, the operating system
-	225, 279, 285, 286, 319, 999, // Keeper or the other replicas are away
+	225, 279, 285, 286, 319, 517, 999, // Keeper or the other replicas are away
 }
 
 func isBusy(err error) bool {

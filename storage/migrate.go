@@ -131,12 +131,14 @@ func (db *DB) retain(ctx context.Context, keep Retention) error {
 	} {
 		// Another process may set the same at this moment, and one of the two is refused; what counts
 		// is what is there afterwards.
-		const attempts = 3
+		const attempts, pause = 3, 200 * time.Millisecond
 		var done bool
 		var err error
 		for range attempts {
 			if done, err = db.retainTable(ctx, t.table, t.by, t.keep); done {
 				break
+			} else if err != nil {
+				time.Sleep(pause)
 			}
 		}
 		if err != nil {
