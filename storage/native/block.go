@@ -26,12 +26,17 @@ var (
 type Encoder struct {
 	f    frames
 	list []column
+	id   uint64 // of the block that is being packed
+	day  uint16 // that its rows are filed under
 
 	order          []uint32 // rows as the table sorts them
 	sorter, spread []sortRow
 	groups         []group
 	ranks          []uint32
 	group          map[groupKey]uint32
+	// By shard: its rows as the table sorts them. By row of the block: its shard.
+	ofShard [][]uint32
+	shardOf []uint32
 	// The same number for the same resource, by row of resources.
 	same      []uint32
 	resources map[string]uint32
@@ -75,8 +80,10 @@ type groupKey struct {
 // Packed is a block as an INSERT carries it.
 type Packed struct {
 	// ID tells the block from all others.
-	ID   uint64
-	Rows int
+	ID uint64
+	// Shard is where it goes in a cluster, from 0; 0 where there is no cluster.
+	Shard int
+	Rows  int
 	// Columns are those that were written; all others have their defaults in every row.
 	Columns []string
 	// Frames are compressed frames.
@@ -88,13 +95,61 @@ type Packed struct {
 // Encode packs a block, its rows in the order of the table, into p, the memory of which is used again.
 // The caller has set p.ID and p.At.
 func (e *Encoder) Encode(b *spans.Block, p *Packed) {
+	e.sort(b)
+	e.pack(e.columns(b), p)
+}
+
+// EncodeShards packs the rows of each shard as Encode would pack a block of them. into gives what to pack them into,
+// for each shard that has rows, with an ID of its own.
+func (e *Encoder) EncodeShards(b *spans.Block, shards *Shards, into func(shard int) *Packed) {
+	e.sort(b)
+	columns := e.columns(b)
+	if shards.Len() == 1 {
+		e.pack(columns, into(0))
+		return
+	}
+	e.divide(b, shards)
+	all := e.order
+	for shard, rows := range e.ofShard {
+		if len(rows) == 0 {
+			continue
+		}
+		p := into(shard)
+		e.order = rows
+		e.pack(columns, p)
+		p.Shard = shard
+	}
+	e.order = all
+}
+
+// divide gives the rows to their shards, in the order of the table.
+func (e *Encoder) divide(b *spans.Block, shards *Shards) {
+	e.shardOf = e.shardOf[:0]
+	for i, id := range b.TraceIDs {
+		if i > 0 && id == b.TraceIDs[i-1] {
+			e.shardOf = append(e.shardOf, e.shardOf[i-1])
+			continue
+		}
+		e.shardOf = append(e.shardOf, uint32(shards.Of(id)))
+	}
+	e.ofShard = slices.Grow(e.ofShard[:0], shards.Len())[:shards.Len()]
+	for i := range e.ofShard {
+		e.ofShard[i] = e.ofShard[i][:0]
+	}
+	for _, i := range e.order {
+		rows := &e.ofShard[e.shardOf[i]]
+		*rows = append(*rows, i)
+	}
+}
+
+// pack packs the rows in e.order.
+func (e *Encoder) pack(columns []column, p *Packed) {
 	f := &e.f
 	f.raw, f.packed = f.raw[:0], p.Frames[:0]
-	e.sort(b)
-	columns := e.columns(b, p)
+	e.id, e.day = p.ID, uint16(p.At.Unix()/(24*60*60))
 	f.raw = append(f.raw, blockInfo...)
 	f.varint(len(columns))
-	f.varint(b.Len())
+	f.varint(len(e.order))
 	p.Columns = p.Columns[:0]
 	for _, c := range columns {
 		p.Columns = append(p.Columns, c.name)
@@ -104,7 +159,7 @@ func (e *Encoder) Encode(b *spans.Block, p *Packed) {
 		f.room()
 	}
 	f.pack()
-	p.Rows, p.Frames = b.Len(), f.packed
+	p.Shard, p.Rows, p.Frames = 0, len(e.order), f.packed
 	f.packed = nil
 }
 
@@ -236,7 +291,7 @@ const (
 )
 
 // columns lists what a block needs: a column in which every row is empty is left to its default.
-func (e *Encoder) columns(b *spans.Block, p *Packed) []column {
+func (e *Encoder) columns(b *spans.Block) []column {
 	all := e.list[:0]
 	add := func(name, kind string, write func()) { all = append(all, column{name, kind, write}) }
 	r, s := &b.Resources, &b.Scopes
@@ -288,14 +343,13 @@ func (e *Encoder) columns(b *spans.Block, p *Packed) []column {
 	// Behind the attributes, from which it is known.
 	add("Suspect", "Bool", func() { e.suspects(b) })
 	add("IngestDate", "Date", func() {
-		day := uint16(p.At.Unix() / (24 * 60 * 60))
 		for range e.order {
-			e.f.raw = binary.LittleEndian.AppendUint16(e.f.raw, day)
+			e.f.raw = binary.LittleEndian.AppendUint16(e.f.raw, e.day)
 		}
 	})
 	add("Block", kindLong, func() {
 		for range e.order {
-			e.f.uint64(p.ID)
+			e.f.uint64(e.id)
 		}
 	})
 	e.list = all

@@ -69,3 +69,34 @@ func TestEncodeAllocatesNothingPerSpan(t *testing.T) {
 		t.Errorf("%v allocations a block of %d spans", n, b.Len())
 	}
 }
+
+// TestOneShardIsPackedAsTheWhole, byte for byte.
+func TestOneShardIsPackedAsTheWhole(t *testing.T) {
+	b := spansOf(500, 300)
+	var e Encoder
+	var want, got Packed
+	e.Encode(b, &want)
+	e.EncodeShards(b, NewShards([]uint32{3}), func(int) *Packed { return &got })
+	if !bytes.Equal(got.Frames, want.Frames) || got.Rows != want.Rows || got.Shard != 0 {
+		t.Errorf("%d rows of shard %d are packed differently", got.Rows, got.Shard)
+	}
+}
+
+// TestEncodeShardsAllocatesNothingPerSpan holds once the buffers have grown.
+func TestEncodeShardsAllocatesNothingPerSpan(t *testing.T) {
+	b := spansOf(1000, 1)
+	for i := range b.TraceIDs {
+		b.TraceIDs[i] = spans.TraceID{byte(i), byte(i >> 8)}
+	}
+	shards := NewShards([]uint32{1, 2, 1})
+	var e Encoder
+	packed := make([]Packed, shards.Len())
+	into := func(shard int) *Packed { return &packed[shard] }
+	e.EncodeShards(b, shards, into)
+	if n := testing.AllocsPerRun(20, func() { e.EncodeShards(b, shards, into) }); n > 50 {
+		t.Errorf("%v allocations a block of %d spans", n, b.Len())
+	}
+	if n := packed[0].Rows + packed[1].Rows + packed[2].Rows; n != b.Len() || packed[2].Shard != 2 {
+		t.Errorf("%d rows are packed, the last of shard %d", n, packed[2].Shard)
+	}
+}
