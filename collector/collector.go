@@ -120,14 +120,28 @@ func (c *Collector) Ready(context.Context) error {
 	if !c.serving.Load() {
 		return errors.New("the collector is not receiving")
 	}
+	lanes := c.committer.lanes()
+	if lanes == nil {
+		return errors.New("ClickHouse has not been reached since the start: on which shards traces lie is not known")
+	}
+	for _, l := range lanes.list {
+		if err := c.laneReady(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Collector) laneReady(l *lane) error {
 	if store := c.committer.spool; store != nil {
-		if state := store.State(); state.Full && c.committer.away.Load() {
-			return fmt.Errorf("ClickHouse is away and the spool is full (%d bytes, the oldest %s old)", state.Bytes, state.Oldest.Round(time.Second))
+		if _, full := store.StateOf(l.shard); full && l.away.Load() {
+			state := store.State()
+			return fmt.Errorf("%s is away and the spool is full (%d bytes, the oldest %s old)", l.name, state.Bytes, state.Oldest.Round(time.Second))
 		}
 		return nil
 	}
 	// An old failure says nothing: without senders, there is no later try that could clear it.
-	if f := c.committer.failed.Load(); f != nil && time.Since(f.at) < failureFresh {
+	if f := l.failed.Load(); f != nil && time.Since(f.at) < failureFresh {
 		return fmt.Errorf("the last block could not be stored: %w", f.err)
 	}
 	return nil

@@ -35,6 +35,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // sink is a storage with faults to order.
 type sink struct {
 	insert func(ctx context.Context, p *native.Packed, again bool) error
+	// shards are one if it is nil.
+	shards func() *native.Shards
 
 	mu      sync.Mutex
 	spans   int
@@ -55,6 +57,13 @@ func (s *sink) InsertBlock(ctx context.Context, p *native.Packed, again bool) er
 	s.spans += p.Rows
 	s.inserts++
 	return nil
+}
+
+func (s *sink) Shards() *native.Shards {
+	if s.shards != nil {
+		return s.shards()
+	}
+	return native.NewShards([]uint32{1})
 }
 
 func (s *sink) counts() (spans, inserts int) {

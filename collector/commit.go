@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,11 @@ import (
 // brings the spool to ClickHouse, the oldest first. While ClickHouse is away, blocks gather for
 // spoolAfter and go to the spool at once.
 //
+// A cluster has a lane for each of its shards, with inserts and a drainer of its own; a plain database is one
+// shard. A block is packed apart for each shard that it has traces of. Each part is then a block by itself, kept at
+// the same time as the others, and the senders are answered when all are. While some shards are away, blocks are
+// sealed for the others, and what is for those that are away goes to the spool in smaller pieces.
+//
 // Invariants:
 //   - A block is open, or on its way, or done, in this order; its waiters are answered once, when it
 //     is done: in ClickHouse, or on disk, or given up. A waiter may leave before; its spans stay in the
@@ -42,9 +48,9 @@ import (
 //     one request.
 //   - A block has one identity for all tries, in the spool too, and a try after one that may have succeeded
 //     says so: a lost answer stores nothing twice. A sender that was told to come again brings its spans
-//     in another block: those may be stored twice.
+//     in another block: those may be stored twice. So may the parts of a block that were kept, if another was not.
 //   - A block of the spool leaves it when ClickHouse has it. One that is damaged, or that ClickHouse refuses
-//     for good, is set aside and never deleted.
+//     for good, or that is for a shard that is no more, is set aside and never deleted.
 type committer struct {
 	sink          Sink
 	spool         *spool.Spool // nil for none
@@ -55,20 +61,14 @@ type committer struct {
 	spoolAfter    time.Duration
 	insertTimeout time.Duration
 	cut           chan struct{} // closed when inserts are to be given up
-	slots         chan struct{} // inserts under way
 	encoders      chan *native.Encoder
-	packed        chan *native.Packed // idle
-	spooled       chan struct{}       // there is something in the spool
-
-	// failed is the last try to insert, if it failed; away, that it failed for now.
-	failed atomic.Pointer[failure]
-	away   atomic.Bool
+	known         atomic.Pointer[lanes] // as soon as the sink knows its shards; see lanes
 	// For the summary.
 	storedSpans, spooledSpans atomic.Int64
 
 	mu      sync.Mutex
 	open    *batch
-	sealed  int // blocks that are sealed and not done
+	packing int // blocks that are sealed and not packed
 	idle    []*spans.Block
 	running sync.WaitGroup
 }
@@ -77,9 +77,7 @@ func newCommitter(cfg *Config, sink Sink, s *spool.Spool, log *slog.Logger, m *m
 	c := &committer{
 		sink: sink, spool: s, log: log, metrics: m, budget: b,
 		linger: cfg.Linger, spoolAfter: cfg.SpoolAfter, insertTimeout: cfg.InsertTimeout,
-		cut: make(chan struct{}), slots: make(chan struct{}, inflightMax), spooled: make(chan struct{}, 1),
-		encoders: make(chan *native.Encoder, runtime.GOMAXPROCS(0)),
-		packed:   make(chan *native.Packed, inflightMax+idleMax),
+		cut: make(chan struct{}), encoders: make(chan *native.Encoder, runtime.GOMAXPROCS(0)),
 	}
 	for range cap(c.encoders) {
 		c.encoders <- new(native.Encoder)
@@ -109,7 +107,7 @@ const (
 	// batchRowsMax and batchBytesMax seal a block: what ClickHouse likes to get at once.
 	batchRowsMax  = 65_536
 	batchBytesMax = 64 << 20
-	// inflightMax inserts keep one being sent while another is being written.
+	// inflightMax inserts into a shard keep one being sent while another is being written.
 	inflightMax = 2
 	retryPause  = 100 * time.Millisecond
 	retryMax    = 2 * time.Second
@@ -121,19 +119,29 @@ var (
 	errUnavailable = errors.New("the storage is away; come again")
 )
 
-// admit says whether a request would be turned away, before anything of it is read: ClickHouse is away, and the
-// spool has no room. While nothing waits there, requests are let in: somebody has to try whether ClickHouse is back.
+// admit says whether a request would be turned away, before anything of it is read: it is not known which shards there
+// are, or one is away and the spool has no room for it. While nothing waits there, requests are let in: somebody has to
+// try whether the shard is back.
 func (c *committer) admit() error {
-	if c.spool == nil || !c.away.Load() {
+	lanes := c.lanes()
+	if lanes == nil {
+		return errUnavailable
+	}
+	if c.spool == nil {
 		return nil
 	}
-	if state := c.spool.State(); state.Full && state.Blocks > 0 {
-		return errOverloaded
+	for _, l := range lanes.list {
+		if !l.away.Load() {
+			continue
+		}
+		if blocks, full := c.spool.StateOf(l.shard); full && blocks > 0 {
+			return errOverloaded
+		}
 	}
 	return nil
 }
 
-// store decodes a request into the open block and returns when that is stored, or spooled. The error is
+// store decodes a request that was admitted into the open block and returns when that is stored, or spooled. The error is
 // errOverloaded, errUnavailable, a decoding error, ctx's, or the storage's own, which will not pass.
 func (c *committer) store(ctx context.Context, decode func(*spans.Block) (otlp.Rejected, error)) (otlp.Rejected, error) {
 	b, rejected, err := c.add(decode)
@@ -227,8 +235,7 @@ func (c *committer) sealIfDue() {
 		return
 	}
 	full := b.block.Len() >= batchRowsMax || b.bytes >= batchBytesMax
-	atOnce := c.sealed < inflightMax && (c.spool == nil || !c.away.Load())
-	if full || b.late || b.due && atOnce {
+	if full || b.late || b.due && c.roomForOne() {
 		c.seal()
 	}
 }
@@ -237,18 +244,36 @@ func (c *committer) seal() {
 	b := c.open
 	b.timer.Stop()
 	c.open = nil
-	c.sealed++
+	c.packing++
 	c.running.Go(func() { c.commit(b) })
 }
 
 func (c *committer) commit(b *batch) {
 	rows := float64(b.block.Len())
-	p, err := c.pack(b)
-	c.metrics.blockRows.Observe(rows)
-	if b.err = err; err == nil {
-		b.err = c.keep(b, p)
+	lanes := c.lanes()
+	parts, err := c.pack(b, lanes)
+	c.mu.Lock()
+	c.packing--
+	for _, p := range parts {
+		lanes.list[p.Shard].underWay++
 	}
-	switch {
+	c.sealIfDue() // for lanes that get nothing of this one
+	c.mu.Unlock()
+	errs := make([]error, len(parts))
+	var kept sync.WaitGroup
+	for i, p := range parts {
+		c.metrics.blockRows.Observe(float64(p.Rows))
+		l := lanes.list[p.Shard]
+		kept.Go(func() {
+			errs[i] = c.keep(b, l, p)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			l.underWay--
+			c.sealIfDue()
+		})
+	}
+	kept.Wait()
+	switch b.err = gravest(append(errs, err)); {
 	case b.err == nil:
 		c.metrics.commitSeconds.Observe(time.Since(b.opened).Seconds())
 	case errors.Is(b.err, errOverloaded):
@@ -259,29 +284,41 @@ func (c *committer) commit(b *batch) {
 		c.metrics.refused.WithLabelValues("storage_refused").Add(rows)
 	}
 	close(b.done)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sealed--
-	c.sealIfDue()
 }
 
-// pack makes bytes for an INSERT of a block, and gives the block back.
-func (c *committer) pack(b *batch) (p *native.Packed, err error) {
-	p = c.newPacked()
-	p.ID, p.At = rand.Uint64(), time.Now()
+// gravest is what senders are told: to come again, if that may store one part of what they sent.
+func gravest(errs []error) error {
+	for _, err := range errs {
+		if errors.Is(err, errOverloaded) || errors.Is(err, errUnavailable) {
+			return err
+		}
+	}
+	return cmp.Or(errs...)
+}
+
+// pack makes bytes for INSERTs of a block, one for each shard that it has traces of, and gives the block back.
+func (c *committer) pack(b *batch, lanes *lanes) (parts []*native.Packed, err error) {
+	at := time.Now()
 	e := <-c.encoders
 	defer func() {
 		// One block that cannot be packed must not take all others with it.
 		if fault := recover(); fault != nil {
 			c.encoders <- new(native.Encoder)
 			c.budget.give(b.bytes)
-			err = fmt.Errorf("pack a block: %v", fault)
+			parts, err = nil, fmt.Errorf("pack a block: %v", fault)
 			c.log.Error("a block could not be packed", "rows", b.block.Len(), "error", err)
 		}
 	}()
-	e.Encode(b.block, p)
+	e.EncodeShards(b.block, lanes.shards, func(shard int) *native.Packed {
+		p := lanes.list[shard].newPacked()
+		p.ID, p.At = rand.Uint64(), at
+		parts = append(parts, p)
+		return p
+	})
 	c.encoders <- e
-	c.budget.force(int64(len(p.Frames)))
+	for _, p := range parts {
+		c.budget.force(int64(len(p.Frames)))
+	}
 	c.budget.give(b.bytes)
 	block := b.block
 	b.block = nil
@@ -294,43 +331,34 @@ func (c *committer) pack(b *batch) (p *native.Packed, err error) {
 			c.idle = append(c.idle, block)
 		}
 	}
-	return p, nil
-}
-
-func (c *committer) newPacked() *native.Packed {
-	select {
-	case p := <-c.packed:
-		return p
-	default:
-		return new(native.Packed)
-	}
+	return parts, nil
 }
 
 // unpack gives the bytes of a block back.
-func (c *committer) unpack(p *native.Packed) {
+func (c *committer) unpack(l *lane, p *native.Packed) {
 	c.budget.give(int64(len(p.Frames)))
 	select {
-	case c.packed <- p:
+	case l.packed <- p:
 	default:
 	}
 }
 
 // keep brings a block to where it may be answered for. The error is errOverloaded, errUnavailable, or the
 // storage's own, which will not pass.
-func (c *committer) keep(b *batch, p *native.Packed) error {
+func (c *committer) keep(b *batch, l *lane, p *native.Packed) error {
 	if c.spool == nil {
-		defer c.unpack(p)
-		return c.insist(p, false)
+		defer c.unpack(l, p)
+		return c.insist(l, p, false)
 	}
 	late := time.NewTimer(time.Until(b.opened.Add(c.spoolAfter)))
 	defer late.Stop()
 	tried := false
 	var inserted chan error
-	if !c.away.Load() {
+	if !l.away.Load() {
 		select {
-		case c.slots <- struct{}{}:
+		case l.slots <- struct{}{}:
 			tried, inserted = true, make(chan error, 1)
-			c.running.Go(func() { inserted <- c.insertInSlot(p, false) })
+			c.running.Go(func() { inserted <- c.insertInSlot(l, p, false) })
 		case <-late.C:
 		}
 	}
@@ -338,37 +366,40 @@ func (c *committer) keep(b *batch, p *native.Packed) error {
 		select {
 		case err := <-inserted:
 			if inserted = nil; err == nil || !isPassing(err) {
-				c.unpack(p)
+				c.unpack(l, p)
 				return err
 			}
 		case <-late.C:
 		}
+	}
+	if !l.away.Load() {
+		l.behind.Store(true)
 	}
 	e, err := c.spool.Add(p, tried)
 	if err == nil {
 		c.metrics.spooled.Add(float64(p.Rows))
 		c.spooledSpans.Add(int64(p.Rows))
 		c.running.Go(func() {
-			defer c.unpack(p)
-			c.settle(e, inserted)
+			defer c.unpack(l, p)
+			c.settle(l, e, inserted)
 		})
 		return nil
 	}
-	defer c.unpack(p)
+	defer c.unpack(l, p)
 	full := errors.Is(err, spool.ErrFull)
 	if !full {
-		c.log.Error("the spool takes no blocks", "error", err)
+		l.log.Error("the spool takes no blocks", "error", err)
 	}
 	if inserted != nil {
 		if err := <-inserted; err == nil || !isPassing(err) {
 			return err
 		}
 	}
-	// The drainer sees to a ClickHouse that is away, if there is something to drain; else this block does. One that is
+	// The drainer sees to a shard that is away, if there is something to drain; else this block does. One that is
 	// there and slow is waited for, as long as senders are to wait.
 	err = errUnavailable
-	if !c.away.Load() || c.spool.State().Blocks == 0 {
-		err = c.insist(p, tried)
+	if blocks, _ := c.spool.StateOf(l.shard); blocks == 0 || !l.away.Load() {
+		err = c.insist(l, p, tried)
 	}
 	if full && errors.Is(err, errUnavailable) {
 		return errOverloaded
@@ -377,7 +408,7 @@ func (c *committer) keep(b *batch, p *native.Packed) error {
 }
 
 // settle ends the story of a block that went to the spool while an insert of it was under way, if one was.
-func (c *committer) settle(e *spool.Entry, inserted chan error) {
+func (c *committer) settle(l *lane, e *spool.Entry, inserted chan error) {
 	err := errUnavailable
 	if inserted != nil {
 		err = <-inserted
@@ -390,25 +421,25 @@ func (c *committer) settle(e *spool.Entry, inserted chan error) {
 	default:
 		c.spool.Release(e)
 		select {
-		case c.spooled <- struct{}{}:
+		case l.spooled <- struct{}{}:
 		default:
 		}
 	}
 }
 
 // insist tries to store a block for insertTimeout.
-func (c *committer) insist(p *native.Packed, again bool) error {
+func (c *committer) insist(l *lane, p *native.Packed, again bool) error {
 	end := time.NewTimer(c.insertTimeout)
 	defer end.Stop()
 	for pause := retryPause; ; pause = min(2*pause, retryMax) {
 		select {
-		case c.slots <- struct{}{}:
+		case l.slots <- struct{}{}:
 		case <-end.C:
 			return errUnavailable
 		case <-c.cut:
 			return errUnavailable
 		}
-		err := c.insertInSlot(p, again)
+		err := c.insertInSlot(l, p, again)
 		if err == nil || !isPassing(err) {
 			return err
 		}
@@ -424,11 +455,11 @@ func (c *committer) insist(p *native.Packed, again bool) error {
 }
 
 // insertInSlot is insert by somebody who has a slot, and gives that up.
-func (c *committer) insertInSlot(p *native.Packed, again bool) error {
+func (c *committer) insertInSlot(l *lane, p *native.Packed, again bool) error {
 	ctx, cancel := c.whileAllowed()
 	defer cancel()
-	defer func() { <-c.slots }()
-	return c.insert(ctx, p, again)
+	defer func() { <-l.slots }()
+	return c.insert(ctx, l, p, again)
 }
 
 // whileAllowed ends after insertTimeout, or when inserts are to be given up.
@@ -445,12 +476,13 @@ func (c *committer) whileAllowed() (context.Context, context.CancelFunc) {
 }
 
 // insert tries once to store a block, and takes note of how that went.
-func (c *committer) insert(ctx context.Context, p *native.Packed, again bool) error {
+func (c *committer) insert(ctx context.Context, l *lane, p *native.Packed, again bool) error {
 	err := c.sink.InsertBlock(ctx, p, again)
 	if err == nil {
-		c.failed.Store(nil)
-		if c.away.Swap(false) {
-			c.log.Info("blocks are stored again")
+		l.failed.Store(nil)
+		l.behind.Store(false)
+		if l.away.Swap(false) {
+			l.log.Info("blocks are stored again")
 		}
 		c.metrics.stored.Add(float64(p.Rows))
 		c.storedSpans.Add(int64(p.Rows))
@@ -459,15 +491,15 @@ func (c *committer) insert(ctx context.Context, p *native.Packed, again bool) er
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return passingError{err} // given up by us: that says nothing of ClickHouse
 	}
-	before := c.failed.Swap(&failure{at: time.Now(), err: err})
+	before := l.failed.Swap(&failure{at: time.Now(), err: err})
 	if ctx.Err() != nil || isPassing(err) {
-		if !c.away.Swap(true) {
-			c.log.Warn("blocks cannot be stored for now", "spool", c.spool != nil, "error", err)
+		if !l.away.Swap(true) {
+			l.log.Warn("blocks cannot be stored for now", "spool", c.spool != nil, "error", err)
 		}
 		return passingError{err}
 	}
 	if before == nil || before.err.Error() != err.Error() { // else the summary says it
-		c.log.Error("a block was refused by the storage", "rows", p.Rows, "error", err)
+		l.log.Error("a block was refused by the storage", "rows", p.Rows, "error", err)
 	}
 	return err
 }
@@ -484,13 +516,39 @@ func isPassing(err error) bool {
 
 // drainSpool brings blocks of the spool to ClickHouse until ctx ends.
 func (c *committer) drainSpool(ctx context.Context) {
+	lanes := c.lanes()
+	for ; lanes == nil; lanes = c.lanes() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(retryPause):
+		}
+	}
+	for _, shard := range c.spool.Shards() {
+		if 0 <= shard && shard < len(lanes.list) {
+			continue
+		}
+		why := fmt.Errorf("it is for shard %d, and there are %d", shard+1, len(lanes.list))
+		for e := c.spool.Take(shard); e != nil; e = c.spool.Take(shard) {
+			c.setAside(e, false, why)
+		}
+	}
+	var drainers sync.WaitGroup
+	for _, l := range lanes.list {
+		drainers.Go(func() { c.drainLane(ctx, l) })
+	}
+	drainers.Wait()
+}
+
+// drainLane does it for one shard.
+func (c *committer) drainLane(ctx context.Context, l *lane) {
 	pause := retryPause
 	for ctx.Err() == nil {
 		var wait <-chan time.Time
-		switch e := c.spool.Take(); {
+		switch e := c.spool.Take(l.shard); {
 		case e == nil:
 			wait = time.After(retryMax)
-		case c.unspool(ctx, e):
+		case c.unspool(ctx, l, e):
 			pause = retryPause
 			continue
 		default:
@@ -500,8 +558,8 @@ func (c *committer) drainSpool(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-wait:
-		case <-c.spooled:
-			if c.away.Load() { // news of more blocks is no news of ClickHouse
+		case <-l.spooled:
+			if l.away.Load() { // news of more blocks is no news of the shard
 				select {
 				case <-ctx.Done():
 				case <-wait:
@@ -512,8 +570,8 @@ func (c *committer) drainSpool(ctx context.Context) {
 }
 
 // unspool says whether it is done with the block.
-func (c *committer) unspool(ctx context.Context, e *spool.Entry) bool {
-	p := c.newPacked()
+func (c *committer) unspool(ctx context.Context, l *lane, e *spool.Entry) bool {
+	p := l.newPacked()
 	if err := c.spool.Load(e, p); err != nil {
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
 			c.log.Error("the spool cannot be read for now", "error", err)
@@ -524,7 +582,7 @@ func (c *committer) unspool(ctx context.Context, e *spool.Entry) bool {
 		return true
 	}
 	c.budget.force(int64(len(p.Frames)))
-	defer c.unpack(p)
+	defer c.unpack(l, p)
 	again := e.Tried
 	if err := c.spool.Trying(e); err != nil {
 		c.log.Error("the spool cannot be written", "error", err)
@@ -533,7 +591,7 @@ func (c *committer) unspool(ctx context.Context, e *spool.Entry) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.insertTimeout)
 	defer cancel()
-	switch err := c.insert(ctx, p, again); {
+	switch err := c.insert(ctx, l, p, again); {
 	case err == nil:
 		c.spool.Remove(e)
 		return true

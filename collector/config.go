@@ -85,10 +85,15 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// Sink stores blocks: all of a block or nothing. again says that the same block was tried before, perhaps
-// with success: it must not be stored twice. It returns soon after ctx has ended. An error that is
-// Retryable() bool passes, as does one that ctx's end brought about; any other will come again, and the
-// block is given up. storage.DB is one.
+// Sink is where spans are stored. storage.DB is one.
 type Sink interface {
+	// InsertBlock stores a block in its shard: all of it or nothing. again says that the same block was tried before,
+	// perhaps with success: it must not be stored twice. It returns soon after ctx has ended. An error that is
+	// Retryable() bool passes, as does one that ctx's end brought about; any other will come again, and the
+	// block is given up.
 	InsertBlock(ctx context.Context, p *native.Packed, again bool) error
+	// Shards says which shards there are, and which traces lie on them: one shard if this is no cluster. It is nil as long
+	// as that is not known, because ClickHouse has not been reached since the start; senders are told to come again until
+	// then, since not even the spool can take what has no shard. Once known it stays.
+	Shards() *native.Shards
 }

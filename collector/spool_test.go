@@ -228,7 +228,7 @@ func TestAnInsertThatTakesLong(t *testing.T) {
 			if files := spoolFiles(t, cfg, "*.tried"); len(files) != 1 {
 				t.Errorf("%q", files)
 			}
-			if e := c.committer.spool.Take(); e != nil {
+			if e := c.committer.spool.Take(0); e != nil {
 				t.Errorf("the drainer could have had %+v", e)
 			}
 			close(release)
@@ -588,7 +588,7 @@ func TestAStorageThatIsBackIsNoticed(t *testing.T) {
 				code, _, _ = post(t, c, typeProto, "", bytes.NewReader(marshal(t, exportRequest(1))))
 			}
 			if code != http.StatusOK {
-				t.Errorf("5 s after the storage came back: answered %d, away %v, %+v", code, c.committer.away.Load(), c.committer.spool.State())
+				t.Errorf("5 s after the storage came back: answered %d, away %v, %+v", code, c.committer.lanes().list[0].away.Load(), c.committer.spool.State())
 			}
 		})
 	}

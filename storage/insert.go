@@ -21,6 +21,11 @@ var insertSettings = []native.Setting{
 	{Key: "exclude_materialize_skip_indexes_on_insert", Value: "idx_span_attr_key,idx_span_attr_value", Optional: true},
 }
 
+var oneShard = native.NewShards([]uint32{1})
+
+// Shards says which shards there are: one.
+func (db *DB) Shards() *native.Shards { return oneShard }
+
 // InsertBlock stores a block, all of it or nothing. again says that this was tried before, and that it is not
 // known how that ended: the block is then stored if it is not there. The error is an *Error.
 //

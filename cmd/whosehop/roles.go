@@ -184,7 +184,11 @@ func openStorage(ctx context.Context, dsn string, set *Settings, log *slog.Logge
 
 // lateSink is a storage that is connected to when that is possible: a collector that is started while ClickHouse
 // is away takes spans into its spool.
-type lateSink struct{ db atomic.Pointer[storage.DB] }
+type lateSink struct {
+	db atomic.Pointer[storage.DB]
+	// cluster says that ClickHouse knows which shards there are; else there is one.
+	cluster bool
+}
 
 type notYet struct{}
 
@@ -196,6 +200,16 @@ func (l *lateSink) InsertBlock(ctx context.Context, p *native.Packed, again bool
 		return db.InsertBlock(ctx, p, again)
 	}
 	return notYet{}
+}
+
+func (l *lateSink) Shards() *native.Shards {
+	if db := l.db.Load(); db != nil {
+		return db.Shards()
+	}
+	if l.cluster {
+		return nil
+	}
+	return native.NewShards([]uint32{1})
 }
 
 // collectFirst runs a collector, and connects to the storage beside it.

@@ -3,7 +3,9 @@
 // Goal: a block that Add has taken outlives kill -9 and the loss of power, and comes back as it was.
 //
 // Outline: a block is a file of its own. It is written under another name, synced, and renamed: a file with the
-// right name is whole. Its name says when it came and, once an insert of it has been tried, that too.
+// right name is whole. Its name says when it came, for which shard of a cluster if not the first, and, once an insert
+// of it has been tried, that too. The blocks of each shard are a queue of their own, so that none waits for another
+// shard; the room on disk is for all.
 // Damage therefore takes one block, and is seen by the checksum: such a file is set aside, as is one that
 // the storage refuses for good, and neither is ever deleted here.
 //
@@ -18,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,8 +32,8 @@ import (
 	"github.com/whosehop/whosehop/storage/native"
 )
 
-// ErrFull is why a block is not taken: the spool has reached its size, or its oldest block its age, or the
-// disk is full.
+// ErrFull is why a block is not taken: the spool has reached its size, or the oldest block of its shard its age, or
+// the disk is full.
 var ErrFull = errors.New("the spool is full")
 
 // ErrDamaged is why a block cannot be read back.
@@ -44,9 +47,9 @@ type Spool struct {
 	lock     *os.File
 
 	mu      sync.Mutex
-	bytes   int64 // of waiting and of set aside
-	full    bool  // the last block found no room, and none has left since
-	waiting []*Entry
+	bytes   int64            // of waiting and of set aside
+	full    bool             // the last block found no room, and none has left since
+	waiting map[int][]*Entry // by shard, the oldest first; none is empty
 	last    int64
 }
 
@@ -54,6 +57,8 @@ type Spool struct {
 type Entry struct {
 	At   time.Time
 	Size int64
+	// Shard is where the block goes in a cluster.
+	Shard int
 	// Tried says that an insert of the block was begun, and perhaps succeeded.
 	Tried bool
 
@@ -77,7 +82,7 @@ func Open(dir string, bytesMax int64, ageMax time.Duration) (*Spool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the spool: %w", err)
 	}
-	s := &Spool{dir: dir, bytesMax: bytesMax, ageMax: ageMax, lock: lock}
+	s := &Spool{dir: dir, bytesMax: bytesMax, ageMax: ageMax, lock: lock, waiting: make(map[int][]*Entry)}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = lock.Close()
 		return nil, fmt.Errorf("lock the spool: %s is in use by another collector: %w", dir, err)
@@ -112,14 +117,18 @@ func (s *Spool) scan() error {
 			s.bytes += info.Size()
 		case suffixUntried, suffixTried:
 			var ns int64
-			if _, err := fmt.Sscanf(f.Name(), "%d", &ns); err != nil {
+			var shard int
+			if n, _ := fmt.Sscanf(f.Name(), "%d-%d", &ns, &shard); n == 0 {
 				continue // not ours
 			}
 			s.bytes += info.Size()
-			s.waiting = append(s.waiting, &Entry{At: time.Unix(0, ns), Size: info.Size(), Tried: suffix == suffixTried, name: f.Name()})
+			e := &Entry{At: time.Unix(0, ns), Size: info.Size(), Shard: shard, Tried: suffix == suffixTried, name: f.Name()}
+			s.waiting[shard] = append(s.waiting[shard], e)
 		}
 	}
-	slices.SortFunc(s.waiting, func(x, y *Entry) int { return strings.Compare(x.name, y.name) })
+	for _, queue := range s.waiting {
+		slices.SortFunc(queue, func(x, y *Entry) int { return strings.Compare(x.name, y.name) })
+	}
 	return nil
 }
 
@@ -128,6 +137,7 @@ type header struct {
 	ID      uint64    `json:"id"`
 	Rows    int       `json:"rows"`
 	Columns []string  `json:"columns"`
+	Shard   int       `json:"shard,omitempty"`
 	At      time.Time `json:"at"`
 }
 
@@ -139,14 +149,14 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Add stores a block; when it returns, that is on disk. The block counts as taken until it is released.
 func (s *Spool) Add(p *native.Packed, tried bool) (*Entry, error) {
-	head, err := json.Marshal(header{ID: p.ID, Rows: p.Rows, Columns: p.Columns, At: p.At})
+	head, err := json.Marshal(header{ID: p.ID, Rows: p.Rows, Columns: p.Columns, Shard: p.Shard, At: p.At})
 	if err != nil {
 		return nil, fmt.Errorf("spool a block: %w", err)
 	}
 	begin := binary.LittleEndian.AppendUint32([]byte(magic), uint32(len(head)))
 	begin = append(begin, head...)
 	sum := crc32.Update(crc32.Checksum(begin, castagnoli), castagnoli, p.Frames)
-	e, err := s.reserve(int64(len(begin)+len(p.Frames)+4), tried)
+	e, err := s.reserve(p.Shard, int64(len(begin)+len(p.Frames)+4), tried)
 	if err != nil {
 		return nil, err
 	}
@@ -161,11 +171,11 @@ func (s *Spool) Add(p *native.Packed, tried bool) (*Entry, error) {
 }
 
 // reserve makes room for a block, under a name of its own.
-func (s *Spool) reserve(size int64, tried bool) (*Entry, error) {
+func (s *Spool) reserve(shard int, size int64, tried bool) (*Entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if s.full = s.bytes+size > s.bytesMax; s.full || s.tooOld(now) {
+	if s.full = s.bytes+size > s.bytesMax; s.full || s.tooOld(shard, now) {
 		return nil, ErrFull
 	}
 	s.last = max(now.UnixNano(), s.last+1)
@@ -173,14 +183,20 @@ func (s *Spool) reserve(size int64, tried bool) (*Entry, error) {
 	if tried {
 		suffix = suffixTried
 	}
-	e := &Entry{At: time.Unix(0, s.last), Size: size, Tried: tried, name: fmt.Sprintf("%020d%s", s.last, suffix), taken: true}
+	name := fmt.Sprintf("%020d", s.last)
+	if shard > 0 {
+		name += fmt.Sprintf("-%d", shard)
+	}
+	e := &Entry{At: time.Unix(0, s.last), Size: size, Shard: shard, Tried: tried, name: name + suffix, taken: true}
 	s.bytes += size
-	s.waiting = append(s.waiting, e)
+	s.waiting[shard] = append(s.waiting[shard], e)
 	return e, nil
 }
 
-func (s *Spool) tooOld(now time.Time) bool {
-	return len(s.waiting) > 0 && now.Sub(s.waiting[0].At) > s.ageMax
+// tooOld says whether the oldest block of a shard is.
+func (s *Spool) tooOld(shard int, now time.Time) bool {
+	queue := s.waiting[shard]
+	return len(queue) > 0 && now.Sub(queue[0].At) > s.ageMax
 }
 
 func (s *Spool) write(name string, parts ...[]byte) error {
@@ -219,11 +235,18 @@ func (s *Spool) syncDir() error {
 	return d.Sync()
 }
 
-// Take gives the oldest block that nobody has taken, nil for none.
-func (s *Spool) Take() *Entry {
+// Shards are those that blocks wait for.
+func (s *Spool) Shards() []int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range s.waiting {
+	return slices.Collect(maps.Keys(s.waiting))
+}
+
+// Take gives the oldest block of a shard that nobody has taken, nil for none.
+func (s *Spool) Take(shard int) *Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.waiting[shard] {
 		if !e.taken {
 			e.taken = true
 			return e
@@ -269,7 +292,15 @@ func (s *Spool) Load(e *Entry, p *native.Packed) error {
 	if err != nil {
 		return fmt.Errorf("read a block of the spool: %w", err)
 	}
-	return decode(data, p)
+	var read native.Packed
+	if err := decode(data, &read); err != nil {
+		return err
+	}
+	if read.Shard != e.Shard {
+		return fmt.Errorf("%w: its name says shard %d and its header %d", ErrDamaged, e.Shard, read.Shard)
+	}
+	*p = read
+	return nil
 }
 
 func decode(data []byte, p *native.Packed) error {
@@ -290,7 +321,7 @@ func decode(data []byte, p *native.Packed) error {
 	if err := json.Unmarshal(body[:length], &h); err != nil {
 		return fmt.Errorf("%w: its header is no JSON: %w", ErrDamaged, err)
 	}
-	*p = native.Packed{ID: h.ID, Rows: h.Rows, Columns: h.Columns, At: h.At, Frames: body[length:]}
+	*p = native.Packed{ID: h.ID, Shard: h.Shard, Rows: h.Rows, Columns: h.Columns, At: h.At, Frames: body[length:]}
 	return nil
 }
 
@@ -307,12 +338,17 @@ func (s *Spool) Remove(e *Entry) {
 func (s *Spool) forget(e *Entry, gone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i := slices.Index(s.waiting, e); i >= 0 {
-		s.waiting = slices.Delete(s.waiting, i, i+1)
-		if gone {
-			s.bytes -= e.Size
-			s.full = false
-		}
+	queue := s.waiting[e.Shard]
+	i := slices.Index(queue, e)
+	if i < 0 {
+		return
+	}
+	if s.waiting[e.Shard] = slices.Delete(queue, i, i+1); len(queue) == 1 {
+		delete(s.waiting, e.Shard)
+	}
+	if gone {
+		s.bytes -= e.Size
+		s.full = false
 	}
 }
 
@@ -336,14 +372,23 @@ type State struct {
 	Full   bool
 }
 
-// State looks at it.
+// State looks at it; it is full if it is for one of the shards.
 func (s *Spool) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	state := State{Bytes: s.bytes, Blocks: len(s.waiting), Full: s.full || s.tooOld(now)}
-	if len(s.waiting) > 0 {
-		state.Oldest = max(0, now.Sub(s.waiting[0].At))
+	state := State{Bytes: s.bytes, Full: s.full}
+	for shard, queue := range s.waiting {
+		state.Blocks += len(queue)
+		state.Oldest = max(state.Oldest, now.Sub(queue[0].At))
+		state.Full = state.Full || s.tooOld(shard, now)
 	}
 	return state
+}
+
+// StateOf is how many blocks of a shard wait, and whether there is no room for more of them.
+func (s *Spool) StateOf(shard int) (blocks int, full bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.waiting[shard]), s.full || s.tooOld(shard, time.Now())
 }

@@ -104,7 +104,7 @@ func TestABlockComesBackAsItWas(t *testing.T) {
 					t.Fatal(err)
 				}
 				s = open(t, dir, roomy, ageless)
-				again := s.Take()
+				again := s.Take(0)
 				if again == nil || again.Tried != tried || again.Size != e.Size || !again.At.Equal(e.At) {
 					t.Fatalf("%+v, was %+v", again, e)
 				}
@@ -128,20 +128,20 @@ func TestTheOldestComesFirst(t *testing.T) {
 	for i := range uint64(n) {
 		s.Release(add(t, s, block(i, 10), i%3 == 0)) // the suffix must not count
 	}
-	if err := s.Trying(s.waiting[4]); err != nil {
+	if err := s.Trying(s.waiting[0][4]); err != nil {
 		t.Fatal(err)
 	}
 	inOrder := func() (taken []*Entry) {
 		t.Helper()
 		for i := range uint64(n) {
-			e := s.Take()
+			e := s.Take(0)
 			if e == nil {
 				t.Fatalf("%d blocks, want %d", i, n)
 			}
 			sameBlock(t, s, e, block(i, 10))
 			taken = append(taken, e)
 		}
-		if e := s.Take(); e != nil {
+		if e := s.Take(0); e != nil {
 			t.Errorf("%+v was taken twice", e)
 		}
 		return taken
@@ -150,7 +150,7 @@ func TestTheOldestComesFirst(t *testing.T) {
 	s.Release(taken[7])
 	s.Release(taken[2])
 	for _, want := range []*Entry{taken[2], taken[7], nil} {
-		if e := s.Take(); e != want {
+		if e := s.Take(0); e != want {
 			t.Errorf("took %+v, want %+v", e, want)
 		}
 	}
@@ -164,15 +164,108 @@ func TestTheOldestComesFirst(t *testing.T) {
 	}
 }
 
+// ofShard is a block for a shard of a cluster.
+func ofShard(shard int, id uint64) *native.Packed {
+	p := block(id, 10)
+	p.Shard = shard
+	return p
+}
+
+// TestShardsAreQueuesOfTheirOwn, here and after a restart.
+func TestShardsAreQueuesOfTheirOwn(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, roomy, ageless)
+	for i := range uint64(9) {
+		e := add(t, s, ofShard(int(i)%3*5, i), i == 8)
+		if i == 4 {
+			if err := s.Trying(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.Release(e)
+	}
+	for range 2 {
+		_ = s.Close()
+		s = open(t, dir, roomy, ageless)
+		shards := s.Shards()
+		slices.Sort(shards)
+		if !slices.Equal(shards, []int{0, 5, 10}) || s.State().Blocks != 9 {
+			t.Errorf("shards %v, %+v", shards, s.State())
+		}
+		for i := range uint64(9) {
+			shard := int(i) % 3 * 5
+			e := s.Take(shard)
+			if e == nil || e.Shard != shard || e.Tried != (i == 4 || i == 8) {
+				t.Fatalf("of shard %d: %+v", shard, e)
+			}
+			sameBlock(t, s, e, ofShard(shard, i))
+		}
+		for _, shard := range []int{0, 1, 5, 10} {
+			if e := s.Take(shard); e != nil {
+				t.Errorf("took %+v of shard %d", e, shard)
+			}
+		}
+	}
+	// What is set aside and taken back by hand is of the same shard.
+	e := s.waiting[10][1]
+	path, err := s.SetAside(e, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path, strings.TrimSuffix(path, ".refused")+".tried"); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Close()
+	s = open(t, dir, roomy, ageless)
+	if got := s.waiting[10][1]; !got.At.Equal(e.At) || !got.Tried {
+		t.Errorf("%+v, was %+v", got, e)
+	}
+	for _, e := range slices.Clone(s.waiting[5]) {
+		s.Remove(e)
+	}
+	if blocks, _ := s.StateOf(5); blocks != 0 || s.State().Blocks != 6 || len(s.Shards()) != 2 {
+		t.Errorf("%d blocks of shard 5, %+v", blocks, s.State())
+	}
+}
+
+// TestAFileUnderAnotherShardsName is not brought there.
+func TestAFileUnderAnotherShardsName(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, roomy, ageless)
+	e := add(t, s, ofShard(2, 1), false)
+	e.Shard = 1
+	if err := s.Load(e, new(native.Packed)); !errors.Is(err, ErrDamaged) {
+		t.Error(err)
+	}
+}
+
+// TestTheFormatBeforeThereWereShards is read as that of the first, which is the only one.
+func TestTheFormatBeforeThereWereShards(t *testing.T) {
+	dir := t.TempDir()
+	header := `{"id":7,"rows":2,"columns":["TraceId"],"at":"2026-11-20T10:00:00Z"}`
+	data := withHeader(uint32(len(header)), header+"frames")
+	if err := os.WriteFile(filepath.Join(dir, "00000000000000000007.tried"), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir, roomy, 1<<62)
+	at := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
+	sameBlock(t, s, s.Take(0), &native.Packed{ID: 7, Rows: 2, Columns: []string{"TraceId"}, At: at, Frames: []byte("frames")})
+	// And what is of the first shard is written as it was then.
+	e := add(t, s, &native.Packed{ID: 7, Rows: 2, Columns: []string{"TraceId"}, At: at, Frames: []byte("frames")}, false)
+	if now, err := os.ReadFile(filepath.Join(dir, e.name)); err != nil || !bytes.Equal(now, data) || len(e.name) != len("00000000000000000007.block") {
+		t.Errorf("%s is %q (%v), was %q", e.name, now, err, data)
+	}
+}
+
 // TestABlockOfOneselfIsTaken: who adds a block decides first whether others may try it.
 func TestABlockOfOneselfIsTaken(t *testing.T) {
 	s := open(t, t.TempDir(), roomy, ageless)
 	e := add(t, s, block(1, 1), true)
-	if other := s.Take(); other != nil {
+	if other := s.Take(0); other != nil {
 		t.Errorf("took %+v", other)
 	}
 	s.Release(e)
-	if other := s.Take(); other != e {
+	if other := s.Take(0); other != e {
 		t.Errorf("took %+v", other)
 	}
 }
@@ -193,7 +286,7 @@ func TestTryingOutlivesTheProcess(t *testing.T) {
 	_ = s.Close()
 	s = open(t, dir, roomy, ageless)
 	for i, tried := range []bool{true, false} {
-		e := s.Take()
+		e := s.Take(0)
 		if e == nil || e.Tried != tried {
 			t.Fatalf("%+v, want tried %v", e, tried)
 		}
@@ -223,7 +316,7 @@ func TestOpenLeavesWhatIsNotItsOwn(t *testing.T) {
 	if left := names(t, dir); !slices.Equal(left, stay) {
 		t.Errorf("left: %q, want %q", left, stay)
 	}
-	if e := s.Take(); e != nil {
+	if e := s.Take(0); e != nil {
 		t.Errorf("took %+v", e)
 	}
 	if state := s.State(); state != (State{Bytes: int64(len(aside[0]) + len(aside[1]))}) {
@@ -310,7 +403,7 @@ func TestDamageIsSetAside(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := open(t, dir, roomy, 1<<62)
-			e := s.Take()
+			e := s.Take(0)
 			var p native.Packed
 			if err := s.Load(e, &p); !errors.Is(err, ErrDamaged) {
 				t.Fatalf("%v, %+v", err, p)
@@ -325,7 +418,7 @@ func TestDamageIsSetAside(t *testing.T) {
 			}
 			// What is set aside still takes room, now and after a restart.
 			for range 2 {
-				if state := s.State(); state != (State{Bytes: int64(len(data))}) || s.Take() != nil {
+				if state := s.State(); state != (State{Bytes: int64(len(data))}) || s.Take(0) != nil {
 					t.Errorf("%+v", state)
 				}
 				_ = s.Close()
@@ -353,7 +446,7 @@ func TestWhatIsRefusedIsSetAside(t *testing.T) {
 		if err := decode(data, &p); err != nil || !bytes.Equal(p.Frames, want.Frames) {
 			t.Error(err)
 		}
-		if state := s.State(); state != (State{Bytes: e.Size}) || s.Take() != nil {
+		if state := s.State(); state != (State{Bytes: e.Size}) || s.Take(0) != nil {
 			t.Errorf("%+v", state)
 		}
 	}
@@ -391,7 +484,7 @@ func TestFullBySize(t *testing.T) {
 	_ = s.Close()
 	s = open(t, dir, 2*size, ageless)
 	refused()
-	if e := s.Take(); e == nil || e.name != second.name {
+	if e := s.Take(0); e == nil || e.name != second.name {
 		t.Errorf("took %+v", e)
 	}
 }
@@ -406,13 +499,31 @@ func TestFullByAge(t *testing.T) {
 		}
 		_ = s.Close()
 		s = open(t, dir, roomy, time.Nanosecond) // its age outlives the process
-		e = s.Take()
+		e = s.Take(0)
 	}
 	s.Remove(e)
 	if s.State().Full {
 		t.Errorf("%+v", s.State())
 	}
 	add(t, s, block(2, 10), false)
+}
+
+// TestAgeIsOfAShard: one that is away for long is no reason to take no blocks for the others.
+func TestAgeIsOfAShard(t *testing.T) {
+	s := open(t, t.TempDir(), roomy, ageless)
+	add(t, s, ofShard(1, 1), false).At = time.Now().Add(-2 * ageless)
+	if _, err := s.Add(ofShard(1, 2), false); !errors.Is(err, ErrFull) {
+		t.Error(err)
+	}
+	add(t, s, ofShard(0, 3), false)
+	for shard, want := range []bool{false, true, false} {
+		if blocks, full := s.StateOf(shard); full != want || blocks != []int{1, 1, 0}[shard] {
+			t.Errorf("shard %d: %d blocks, full %v", shard, blocks, full)
+		}
+	}
+	if state := s.State(); !state.Full || state.Oldest < 2*ageless {
+		t.Errorf("%+v", state)
+	}
 }
 
 func TestOneCollectorADirectory(t *testing.T) {
@@ -444,7 +555,7 @@ func TestAFailedWriteLeavesNothing(t *testing.T) {
 	if _, err := s.Add(block(1, 10), false); err == nil || errors.Is(err, ErrFull) {
 		t.Error(err)
 	}
-	if state := s.State(); state != (State{}) || s.Take() != nil {
+	if state := s.State(); state != (State{}) || s.Take(0) != nil {
 		t.Errorf("%+v", state)
 	}
 }
@@ -473,11 +584,11 @@ func TestConcurrentUse(t *testing.T) {
 		taking.Go(func() {
 			var p native.Packed
 			for turn := 0; ; turn++ {
-				e := s.Take()
+				e := s.Take(0)
 				if e == nil {
 					select {
 					case <-done:
-						if s.Take() == nil {
+						if s.Take(0) == nil {
 							return
 						}
 						t.Error("a block was free and not to be had")
