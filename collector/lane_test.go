@@ -244,7 +244,7 @@ func TestAShardThatIsBehindHoldsUpNoOther(t *testing.T) {
 	cfg := spoolConfig(t)
 	cfg.SpoolAfter = cfg.InsertTimeout // longer than waitUntil waits
 	c := start(t, cfg, shards.sink())
-	t.Cleanup(release) // before the end of the collector
+	t.Cleanup(release)                               // before the end of the collector
 	post(t, c, typeProto, "", strings.NewReader("")) // once that is answered, it runs
 	c.committer.lanes().list[2].behind.Store(true)
 	const requests = inflightMax + 3
