@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -298,6 +300,41 @@ func TestTheSpoolOfSeveralShards(t *testing.T) {
 		}
 	})
 	shards.heal(1)
+	c := start(t, cfg, shards.sink())
+	drained(t, c)
+	shards.checkTraces(requests)
+}
+
+// TestKilledWithBlocksOfSeveralShards: the files of a moment are what a kill leaves. All inserts were begun then.
+func TestKilledWithBlocksOfSeveralShards(t *testing.T) {
+	shards := newCluster(t)
+	for shard := range 3 {
+		shards.spoil(shard, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+	}
+	cfg := spoolConfig(t)
+	cfg.DrainTimeout = 50 * time.Millisecond
+	left := filepath.Join(t.TempDir(), "left")
+	const requests = inflightMax + 1 // the last is the drainers'
+	t.Run("killed", func(t *testing.T) {
+		c := start(t, cfg, shards.sink())
+		for request := range requests {
+			if code := postShards(t, c, request); code != http.StatusOK {
+				t.Fatalf("answered %d", code)
+			}
+		}
+		waitUntil(t, "all inserts to be begun", func() bool {
+			shards.mu.Lock()
+			defer shards.mu.Unlock()
+			return shards.inserts == [3]int{requests, requests, requests}
+		})
+		if err := os.CopyFS(left, os.DirFS(cfg.SpoolDir)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for shard := range 3 {
+		shards.heal(shard)
+	}
+	cfg.SpoolDir = left
 	c := start(t, cfg, shards.sink())
 	drained(t, c)
 	shards.checkTraces(requests)
