@@ -39,7 +39,7 @@ func newMetrics(reg prometheus.Registerer, pending *budget, s *spool.Spool) *met
 			Name: "whosehop_collector_spans_refused_total", Help: "Spans whose senders were told that they are not stored, by reason.",
 		}, []string{"reason"}),
 		setAside: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "whosehop_collector_spool_blocks_set_aside_total", Help: "Blocks of the spool that are damaged, or that ClickHouse refuses; they are kept on disk.",
+			Name: "whosehop_collector_spool_blocks_set_aside_total", Help: "Blocks of the spool that are damaged, or that ClickHouse refuses, or for a shard that is no more; they are kept on disk.",
 		}),
 		blockRows: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "whosehop_collector_block_rows", Help: "Spans in a block.", Buckets: prometheus.ExponentialBuckets(1, 4, 9),

@@ -117,10 +117,11 @@ func (s *Spool) scan() error {
 			s.bytes += info.Size()
 		case suffixUntried, suffixTried:
 			var ns int64
-			var shard int
-			if n, _ := fmt.Sscanf(f.Name(), "%d-%d", &ns, &shard); n == 0 {
+			number := 1
+			if n, _ := fmt.Sscanf(f.Name(), "%d-%d", &ns, &number); n == 0 {
 				continue // not ours
 			}
+			shard := number - 1
 			s.bytes += info.Size()
 			e := &Entry{At: time.Unix(0, ns), Size: info.Size(), Shard: shard, Tried: suffix == suffixTried, name: f.Name()}
 			s.waiting[shard] = append(s.waiting[shard], e)
@@ -185,7 +186,7 @@ func (s *Spool) reserve(shard int, size int64, tried bool) (*Entry, error) {
 	}
 	name := fmt.Sprintf("%020d", s.last)
 	if shard > 0 {
-		name += fmt.Sprintf("-%d", shard)
+		name += fmt.Sprintf("-%d", shard+1) // as ClickHouse counts
 	}
 	e := &Entry{At: time.Unix(0, s.last), Size: size, Shard: shard, Tried: tried, name: name + suffix, taken: true}
 	s.bytes += size
@@ -297,7 +298,7 @@ func (s *Spool) Load(e *Entry, p *native.Packed) error {
 		return err
 	}
 	if read.Shard != e.Shard {
-		return fmt.Errorf("%w: its name says shard %d and its header %d", ErrDamaged, e.Shard, read.Shard)
+		return fmt.Errorf("%w: its name says shard %d and its header %d", ErrDamaged, e.Shard+1, read.Shard+1)
 	}
 	*p = read
 	return nil

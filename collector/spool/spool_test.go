@@ -250,6 +250,9 @@ func TestTheFormatBeforeThereWereShards(t *testing.T) {
 	s := open(t, dir, roomy, 1<<62)
 	at := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
 	sameBlock(t, s, s.Take(0), &native.Packed{ID: 7, Rows: 2, Columns: []string{"TraceId"}, At: at, Frames: []byte("frames")})
+	if name := add(t, s, ofShard(1, 1), false).name; !strings.HasSuffix(name, "-2.block") {
+		t.Errorf("a block of the second shard is named %s", name)
+	}
 	// And what is of the first shard is written as it was then.
 	e := add(t, s, &native.Packed{ID: 7, Rows: 2, Columns: []string{"TraceId"}, At: at, Frames: []byte("frames")}, false)
 	if now, err := os.ReadFile(filepath.Join(dir, e.name)); err != nil || !bytes.Equal(now, data) || len(e.name) != len("00000000000000000007.block") {

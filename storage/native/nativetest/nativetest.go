@@ -9,7 +9,7 @@ import (
 	"github.com/ClickHouse/ch-go/proto"
 )
 
-// Words reads a LowCardinality(String) column of a packed block back.
+// Words reads a String or LowCardinality(String) column of a packed block back.
 func Words(t testing.TB, frames []byte, column string) []string {
 	t.Helper()
 	reader := proto.NewReader(bytes.NewReader(frames))
@@ -39,7 +39,7 @@ func Words(t testing.TB, frames []byte, column string) []string {
 		if err = errors.Join(err, data.DecodeColumn(reader, rows)); err != nil {
 			break
 		}
-		if words, ok := data.Data.(*proto.ColLowCardinality[string]); ok && name == column {
+		if words, ok := data.Data.(interface{ Row(i int) string }); ok && name == column {
 			list := make([]string, rows)
 			for i := range list {
 				list[i] = words.Row(i)
