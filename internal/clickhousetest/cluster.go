@@ -50,7 +50,7 @@ func Cluster(t *testing.T) (dsn string, network []*Proxy) {
 func startCluster() error {
 	var hosts strings.Builder
 	for range shards {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func startCluster() error {
 		fmt.Fprintf(&hosts, "<shard><replica><host>127.0.0.1</host><port>%s</port><user>cluster</user><password>cluster</password></replica></shard>", port)
 	}
 	for range shards {
-		dir, err := os.MkdirTemp("", "whosehop-cluster-") //nolint:usetesting // outlives the test
+		dir, err := os.MkdirTemp("", "whosehop-cluster-")
 		if err != nil {
 			return err
 		}

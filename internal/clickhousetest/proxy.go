@@ -1,6 +1,7 @@
 package clickhousetest
 
 import (
+	"context"
 	"net"
 	"sync"
 	"testing"
@@ -81,7 +82,7 @@ func (p *Proxy) Heal() error {
 	if p.listener != nil || p.closed {
 		return nil
 	}
-	listener, err := net.Listen("tcp", p.address)
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", p.address)
 	if err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (p *Proxy) Heal() error {
 
 func (p *Proxy) serve(listener net.Listener, client net.Conn) {
 	defer func() { _ = client.Close() }()
-	server, err := net.Dial("tcp", p.backend)
+	server, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", p.backend)
 	if err != nil {
 		return
 	}
