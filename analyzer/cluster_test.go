@@ -97,4 +97,17 @@ func TestAnalyzersOfACluster(t *testing.T) {
 	}
 	eventually(t, conn, want)
 	stopFirst()
+
+	// The past of all shards, judged again.
+	time.Sleep(1100 * time.Millisecond) // the traces settle
+	began := time.Unix(0, block(t, failing, 1).StartNs[0])
+	var last analyzer.HistoryProgress
+	result, err := first.JudgeHistory(t.Context(), analyzer.History{From: began, To: began.Add(time.Hour)}, func(p analyzer.HistoryProgress) { last = p })
+	if err != nil || result.Traces != int64(len(want)) || last.Spans != last.SpansTotal || last.Spans != int64(3*len(want)) || !last.To.Equal(began.Add(time.Hour)) {
+		t.Errorf("%+v, %+v, %v", result, last, err)
+	}
+	for id := range want {
+		want[id] = row{2, 3, 1}
+	}
+	eventually(t, conn, want)
 }
