@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -119,8 +120,19 @@ func foreignSelect(table string, types map[string]string) (string, error) {
 	if len(missing) > 0 {
 		return "", errors.New("there is no column " + strings.Join(missing, ", ") + ": is it a table of spans as the OpenTelemetry exporter makes it?")
 	}
-	return "SELECT *, " + suspectDefault() + " AS Suspect, CAST(Timestamp, 'DateTime64(3)') AS IngestTime FROM (SELECT " + list.String() + " FROM " + table + ")", nil
+	suspect := suspectDefault()
+	if strings.HasPrefix(types["SpanAttributes"], "JSON") {
+		for _, m := range attributeOfMap.FindAllStringSubmatch(suspect, -1) {
+			fmt.Fprintf(&list, ", CAST(theirs.SpanAttributes.`%[1]s`, 'String') AS `attribute %[1]s`", m[1])
+		}
+		suspect = attributeOfMap.ReplaceAllString(suspect, "`attribute $1`")
+	}
+	return "SELECT *, " + suspect + " AS Suspect, CAST(Timestamp, 'DateTime64(3)') AS IngestTime FROM (SELECT " + list.String() + " FROM " + table + " AS theirs)", nil
 }
+
+// attributeOfMap is where a condition looks an attribute up. Each path of a JSON column is a column of its own: selecting by
+// some of them, which is done for every span, takes a sixtieth of the time that making the map does.
+var attributeOfMap = regexp.MustCompile(`SpanAttributes\['([^']+)'\]`)
 
 // flattened makes a map of attributes that are stored as JSON: "http.route" is a path in it. Both lists are in the order
 // of the paths.

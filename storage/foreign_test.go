@@ -88,6 +88,19 @@ func TestForeignTables(t *testing.T) {
 			if minutes, err := db.SpansPerMinute(t.Context(), q.From, q.To); err != nil || len(minutes) != 1 || minutes[0].Spans != 1 {
 				t.Errorf("%v, %v", minutes, err)
 			}
+			if strings.Contains(table.columns, "Duration Int64") { // of a clock that was set back
+				insert := "INSERT INTO theirs (Timestamp, TraceId, SpanId, SpanKind, StatusCode, Duration) VALUES ('2026-05-01 12:00:00.5', 'ff0102030405060708090a0b0c0d0e0f', '0001020304050607', 'SPAN_KIND_CONSUMER', 'STATUS_CODE_OK', -5)"
+				if err := conn.Exec(t.Context(), insert); err != nil {
+					t.Fatal(err)
+				}
+				var b spans.Block
+				if err := db.ReadTraces(t.Context(), storage.TraceQuery{IDs: []spans.TraceID{{0xff, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}}}, &b); err != nil {
+					t.Fatal(err)
+				}
+				if b.Len() != 1 || b.Kinds[0] != spans.KindConsumer || b.Statuses[0] != spans.StatusOK || b.EndNs[0] != b.StartNs[0] {
+					t.Errorf("read %+v", b)
+				}
+			}
 		})
 	}
 }
@@ -130,6 +143,8 @@ func TestForeignJSON(t *testing.T) {
 			('2026-05-01 12:00:00.5', '000102030405060708090a0b0c0d0e0f', '0001020304050607', 'POST /buy', 'Server', 'shop', 'Unset', '{"service.name":"shop","process.pid":7}',
 			'{"http.response.status_code":500,"zero":0,"a.b.c":"x","deep":{"er":{"est":1.5}},"yes":true,"no":false,"big":9007199254740993,"quote":"it\\\\\\"s","day":"2026-05-01","nothing":null}',
 			['2026-05-01 12:00:00.6', '2026-05-01 12:00:00.7'], ['exception', 'plain'], ['{"exception.type":"Oops","exception.escaped":false}', '{}'])`,
+		`INSERT INTO theirs (Timestamp, TraceId, SpanId, StatusCode, SpanAttributes) VALUES ('2026-05-01 12:00:00.5', 'ee000000000000000000000000000000', '0001020304050607', 'Unset',
+			'{"http.response.status_code":200,"rpc.grpc.status_code":0,"error":false,"rpc.status_code":"OK"}')`,
 	} {
 		if err := conn.Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
@@ -138,16 +153,27 @@ func TestForeignJSON(t *testing.T) {
 	if err := db.UseTraces(t.Context(), database+".theirs"); err != nil {
 		t.Fatal(err)
 	}
+	for n, attributes := range []string{`{"error":true}`, `{"a":1,"b":2,"c":3,"error.type":"timeout"}`, `{"rpc.grpc.status_code":14}`, `{"http.status_code":"404"}`} {
+		insert := fmt.Sprintf("INSERT INTO theirs (Timestamp, TraceId, SpanId, StatusCode, SpanAttributes) VALUES ('2026-05-01 12:00:00.5', 'ff%030d', '0001020304050607', 'Unset', '%s')", n, attributes)
+		if err := conn.Exec(t.Context(), insert); err != nil {
+			t.Fatal(err)
+		}
+	}
 	start := time.Date(2026, 5, 1, 12, 0, 0, 500e6, time.UTC)
 	q := storage.TraceQuery{From: start.Add(-time.Second), To: start.Add(time.Second), Whole: true}
 	suspects := 0
 	err := db.Touched(t.Context(), storage.TouchQuery{From: q.From, To: q.To}, func(seen *storage.TouchedTrace) {
-		q.IDs = append(q.IDs, seen.ID)
-		if seen.Suspect {
+		switch {
+		case seen.Suspect:
 			suspects++
+		case seen.ID[0] != 0xee:
+			t.Errorf("%x is not suspect", seen.ID)
+		}
+		if seen.ID[0] == 0 {
+			q.IDs = append(q.IDs, seen.ID)
 		}
 	})
-	if err != nil || suspects != 1 {
+	if err != nil || suspects != 5 {
 		t.Fatalf("%d suspects, %v", suspects, err)
 	}
 	var b spans.Block

@@ -391,6 +391,7 @@ func checkSlow(t *testing.T, web string, from time.Time) {
 			right++
 		}
 	}
+	t.Logf("inventory is blamed for %d slow requests of %d verdicts", right, len(page.Verdicts))
 	if right < 5 {
 		t.Errorf("inventory is blamed for %d slow requests", right)
 	}
