@@ -17,6 +17,8 @@ const (
 	Edge       Kind = "edge"
 	Path       Kind = "path"
 	Team       Kind = "team"
+	// Namespace is about all services of a namespace that nothing else names.
+	Namespace Kind = "namespace"
 )
 
 // Record is what one source says of one thing.
