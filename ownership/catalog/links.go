@@ -17,18 +17,22 @@ const (
 // credential is the name of a field that may hold one. It errs on the safe side: a project key is lost as well.
 var credential = regexp.MustCompile(`(?i)token|secret|passw|credential|key|webhook|auth\b|cert|private|signature`)
 
-// inURL are the parts of URLs that are credentials: user and password, parameters, and the path of a chat's webhook.
+// inURL are the parts of URLs that are credentials: user and password, parameters, and all of a chat's webhook.
 var inURL = []struct {
 	part *regexp.Regexp
 	with string
 }{
 	{regexp.MustCompile(`://[^/\s?#]*@`), "://"},
 	{regexp.MustCompile(`(?i)([?&][^=&#\s]*(?:token|secret|passw|key|sig|auth)[^=&#\s]*=)[^&#\s]*`), "$1"},
-	{regexp.MustCompile(`(?i)(://hooks\.slack\.com|://[^/\s]*webhook\.office\.com|://[^/\s]*discord(?:app)?\.com/api/webhooks)/\S*`), "$1"},
+	{regexp.MustCompile(`(?i)\w+://(?:hooks\.slack\.com|[^/\s]*webhook\.office\.com|[^/\s]*discord(?:app)?\.com/api/webhooks)/\S*`), ""},
 }
 
-// public is s without the credentials of URLs in it.
+// token is the look of well-known credentials, wherever they stand.
+var token = regexp.MustCompile(`\b(?:gh[pousr]_\w{20,}|glpat-[\w-]{16,}|xox[a-z]-[\w-]{10,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)`)
+
+// public is s without the credentials in it that can be told by their looks.
 func public(s string) string {
+	s = token.ReplaceAllString(s, "…")
 	if strings.Contains(s, "://") {
 		for _, c := range inURL {
 			s = c.part.ReplaceAllString(s, c.with)
@@ -37,14 +41,14 @@ func public(s string) string {
 	return s
 }
 
-// addLink keeps a link, if it may be kept. Of a text of many lines it is the first.
+// addLink keeps a link. Of a text of many lines that is the first.
 func addLink(links []Link, name, target string) []Link {
 	target, _, more := strings.Cut(target, "\n")
 	if target = cut(strings.TrimSpace(target), linkBytesMax); more && target != "" {
 		target += " …"
 	}
 	switch {
-	case target == "" || credential.MatchString(name) || len(links) > linksMax:
+	case target == "" || len(links) > linksMax:
 		return links
 	case len(links) == linksMax:
 		return append(links, Link{Name: "…", Target: "further fields are not kept"})
@@ -52,7 +56,7 @@ func addLink(links []Link, name, target string) []Link {
 	return append(links, Link{Name: cut(name, nameBytesMax), Target: target})
 }
 
-// rest adds the fields of n that are not known, those of nested ones by a dotted name.
+// rest adds the fields of n that are not known, those of nested ones by a dotted name, and none that may be a credential.
 func rest(links []Link, n *yaml.Node, prefix string, known ...string) []Link {
 	for key, value := range fieldsOf(n) {
 		if !slices.Contains(known, key.Value) {
