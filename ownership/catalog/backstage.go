@@ -209,11 +209,7 @@ func (e *entity) metadata(m *yaml.Node) {
 		}
 	}
 	for _, item := range items(m, "links") {
-		kind := text(item, "type")
-		if kind == "" {
-			kind = text(item, "icon")
-		}
-		e.place(kind, text(item, "title"), text(item, "url"))
+		e.place(text(item, "type"), text(item, "title"), text(item, "url"))
 	}
 	for key, value := range fieldsOf(notes) {
 		switch target := text(value); {

@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -95,11 +97,9 @@ func manifest(object *yaml.Node, ownerLabels []string) Record {
 		return ""
 	}
 	r := Record{Kind: Service, Name: text(object, "metadata", "name"), Namespace: text(object, "metadata", "namespace")}
-	for _, key := range append([]string{"a8r.io/owner"}, ownerLabels...) {
+	for _, label := range append([]string{"a8r.io/owner"}, ownerLabels...) {
 		if r.Owner == "" {
-			if owner := value(key); !nobody(owner) && len(owner) <= nameBytesMax {
-				r.Owner = owner
-			}
+			r.owned(value, label)
 		}
 	}
 	r.Chat = value("a8r.io/chat")
@@ -110,12 +110,13 @@ func manifest(object *yaml.Node, ownerLabels []string) Record {
 	key, level := tier(places...)
 	r.Tier, used = level, append(used, key)
 	for name := range strings.FieldsFuncSeq(value("a8r.io/dependencies"), func(c rune) bool { return c == ',' || c == ' ' || c == '\n' }) {
+		name, _, _ = strings.Cut(name, ".") // of name.namespace
 		if !nobody(name) && validName(name) == "" && len(r.DependsOn) < listMax {
 			r.DependsOn = append(r.DependsOn, name)
 		}
 	}
 	if incidents := value("a8r.io/incidents"); incidents != "" {
-		r.place("", "", incidents)
+		r.place("a8r.io/incidents", "", incidents)
 	}
 	switch {
 	case kind == "Namespace":
@@ -136,33 +137,75 @@ func manifest(object *yaml.Node, ownerLabels []string) Record {
 	return r
 }
 
-// traced gives the name that the pods' spans carry, where the manifest says it, by the rules of OpenTelemetry; the other
-// names are aliases.
+// ownersMax is how many owners of one label are looked for.
+const ownersMax = 9
+
+// owned takes the owners of a label, several of which are numbered: dt.owner-1, dt.owner-2.
+func (r *Record) owned(value func(...string) string, label string) {
+	var owners []string
+	for i := range ownersMax + 1 {
+		key := label
+		if i > 0 {
+			key = fmt.Sprintf("%s-%d", label, i)
+		}
+		if owner := value(key); !nobody(owner) && len(owner) <= nameBytesMax && !slices.Contains(owners, owner) {
+			owners = append(owners, owner)
+		}
+	}
+	if len(owners) > 0 {
+		r.Owner, r.Owners = owners[0], owners[1:]
+	}
+}
+
+// traced gives the names that the pods' spans carry, where the manifest says them, by the rules of OpenTelemetry; the
+// other names are aliases.
 func (r *Record) traced(template, object *yaml.Node, value func(...string) string) {
-	own := r.Name
 	pod := at(template, "spec")
 	if pod == nil {
 		pod = at(object, "spec")
 	}
-	name := value("resource.opentelemetry.io/service.name")
+	own, spans := r.Name, make(map[string]string)
 	for _, container := range items(pod, "containers") {
 		for _, env := range items(container, "env") {
-			if name == "" && text(env, "name") == "OTEL_SERVICE_NAME" {
-				name = text(env, "value")
+			switch text(env, "name") {
+			case "OTEL_SERVICE_NAME":
+				spans["service.name"] = text(env, "value")
+				if m := fieldPath.FindStringSubmatch(text(env, "valueFrom", "fieldRef", "fieldPath")); m != nil {
+					spans["service.name"] = value(m[1])
+				}
+			case "OTEL_RESOURCE_ATTRIBUTES":
+				for pair := range strings.SplitSeq(text(env, "value"), ",") {
+					if key, v, _ := strings.Cut(pair, "="); spans[key] == "" {
+						spans[key] = v
+					}
+				}
 			}
 		}
 	}
-	if name != "" && validName(name) == "" && !strings.Contains(name, "$(") {
+	says := func(keys ...string) string {
+		for _, key := range keys {
+			for _, v := range []string{value("resource.opentelemetry.io/" + key), spans[key]} {
+				if validName(v) == "" && !strings.Contains(v, "$(") {
+					return v
+				}
+			}
+		}
+		return ""
+	}
+	if name := says("service.name"); name != "" {
 		r.Name = name
 	}
+	if namespace := says("service.namespace"); namespace != "" {
+		r.Namespace = namespace
+	}
+	r.Environment = says("deployment.environment.name", "deployment.environment")
 	r.alias(own)
 	r.alias(value("app.kubernetes.io/name"))
 	r.alias(value("app"))
-	if namespace := value("resource.opentelemetry.io/service.namespace"); namespace != "" {
-		r.Namespace = namespace
-	}
-	r.Environment = value("resource.opentelemetry.io/deployment.environment.name", "resource.opentelemetry.io/deployment.environment")
 }
+
+// fieldPath is a reference of an environment variable to a label or an annotation of its pod.
+var fieldPath = regexp.MustCompile(`^metadata\.(?:labels|annotations)\['([^']+)'\]$`)
 
 func (r *Record) alias(name string) {
 	if name != r.Name && validName(name) == "" && !slices.Contains(r.Aliases, name) {

@@ -83,6 +83,18 @@ apiVersion: batch/v1
 kind: CronJob
 metadata: {name: sweep}
 spec: {jobTemplate: {spec: {template: {metadata: {labels: {owner: coin}}}}}}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent, annotations: {dt.owner-1: one, dt.owner-2: two, a8r.io/dependencies: "stock.shop, rates"}}
+spec:
+  template:
+    metadata: {labels: {app.kubernetes.io/component: watcher}}
+    spec:
+      containers:
+        - env:
+            - {name: OTEL_SERVICE_NAME, valueFrom: {fieldRef: {fieldPath: "metadata.labels['app.kubernetes.io/component']"}}}
+            - {name: OTEL_RESOURCE_ATTRIBUTES, value: "service.name=$(OTEL_SERVICE_NAME),service.namespace=sales,deployment.environment=test"}
 `
 
 func TestKubernetes(t *testing.T) {
@@ -119,6 +131,13 @@ datastore "ledger" line 71
  owner="dba"
 service "sweep" line 75
  owner="coin"
+service "watcher" line 80
+ namespace="sales"
+ environment="test"
+ aliases=["agent"]
+ owner="one"
+ owners=["two"]
+ depends=["stock","rates"]
 `, `k.yaml:49: not YAML: did not find expected node content (a template? render it first)
 k.yaml:57: Service has a template for a name: "{{ .Release.Name }}": not read`)
 }
@@ -142,8 +161,10 @@ func TestKubernetesLabels(t *testing.T) {
 
 func TestKubernetesIsBounded(t *testing.T) {
 	for _, c := range []struct{ name, file, problems string }{
-		{"a name of 1 MB", "kind: Service\nmetadata: {owner: x, name: " + strings.Repeat("x", 1<<20) + "}",
-			"f:2: a value of 1048576 bytes is not read: 65536 are the most\nf:1: Service has no name: not read"},
+		{
+			"a name of 1 MB", "kind: Service\nmetadata: {owner: x, name: " + strings.Repeat("x", 1<<20) + "}",
+			"f:2: a value of 1048576 bytes is not read: 65536 are the most\nf:1: Service has no name: not read",
+		},
 		{"bomb", bomb("{kind: Pod}") + "kind: List\nitems: *l9\n", "f:6: aliases repeat more than 100000 values"},
 		{"large values of others", "kind: ConfigMap\ndata: {a: " + strings.Repeat("x", 1<<20) + "}", ""},
 	} {

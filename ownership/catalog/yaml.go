@@ -268,17 +268,6 @@ func items(n *yaml.Node, path ...string) []*yaml.Node {
 	return []*yaml.Node{n}
 }
 
-// texts are the scalars of the list under a path of keys.
-func texts(n *yaml.Node, path ...string) []string {
-	var list []string
-	for _, item := range items(n, path...) {
-		if t := text(item); t != "" {
-			list = append(list, t)
-		}
-	}
-	return list
-}
-
 // short cuts a text that is quoted in a problem.
 func short(s string) string { return cut(s, reasonTextMax) }
 

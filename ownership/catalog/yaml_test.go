@@ -40,8 +40,10 @@ func TestDocuments(t *testing.T) {
 		{"lines in a block", "a: |\n  x\n  --- y\nb: 2\n---\nc: 3\n", "1: a: | x --- y b: 2|6: c: 3", ""},
 		{"other breaks", "a: 1\r---\rb: 2\r", "1: a: 1", "1: what follows the document is not read: begin it with --- on a line of its own"},
 		{"alias", "a: &x {k: v}\nb: *x\n", "1: a: &x {k: v} b: &x {k: v}", ""},
-		{"merge", "x: &x {k: v, l: w}\ny: &y {m: z, k: no}\nb: {<<: [*x, *y], l: own}\n",
-			"1: x: &x {k: v, l: w} y: &y {m: z, k: no} b: {l: own, k: v, m: z}", ""},
+		{
+			"merge", "x: &x {k: v, l: w}\ny: &y {m: z, k: no}\nb: {<<: [*x, *y], l: own}\n",
+			"1: x: &x {k: v, l: w} y: &y {m: z, k: no} b: {l: own, k: v, m: z}", "",
+		},
 		{"anchor in itself", "x: 1\na: &a [*a]\n---\nb: 2", "4: b: 2", `2: anchor "a" holds itself`},
 		{"anchor in its merge", "a: &a {<<: *a}\n", "", `1: anchor "a" holds itself`},
 		{"no such anchor", "a: *b\n", "", "1: not YAML: unknown anchor 'b' referenced"},
