@@ -46,9 +46,7 @@ func (e *entity) wrong(n *yaml.Node, format string, args ...any) {
 	if n != nil {
 		line = n.Line
 	}
-	if len(e.problems) < problemsMax {
-		e.problems = append(e.problems, Problem{e.Source.File, line, fmt.Sprintf(format, args...)})
-	}
+	e.problems = addProblem(e.problems, Problem{e.Source.File, line, fmt.Sprintf(format, args...)})
 }
 
 func (e *entity) read() bool {
@@ -182,8 +180,13 @@ var hosts = []struct{ annotation, url string }{
 	{"backstage.io/view-url", ""},
 }
 
-// names are annotations that name the same thing elsewhere: a workload, a service in traces, a team's handle.
-var names = []string{"backstage.io/kubernetes-id", "datadoghq.com/service-name", "github.com/team-slug", "gitlab.com/group-full-path"}
+// sameAs are annotations that name the same thing elsewhere: a workload, a service in traces, the handle of a team.
+func sameAs(k Kind) []string {
+	if k == Team {
+		return []string{"github.com/team-slug", "gitlab.com/group-full-path"}
+	}
+	return []string{"backstage.io/kubernetes-id", "datadoghq.com/service-name"}
+}
 
 func (e *entity) metadata(m *yaml.Node) {
 	notes := at(m, "annotations")
@@ -203,8 +206,8 @@ func (e *entity) metadata(m *yaml.Node) {
 			e.Repository = h.url + at
 		}
 	}
-	for _, n := range names {
-		if name := take(n); name != "" && name != e.Name && validName(name) == "" {
+	for _, annotation := range sameAs(e.Kind) {
+		if name := take(annotation); name != "" && name != e.Name && validName(name) == "" {
 			e.Aliases = append(e.Aliases, name)
 		}
 	}

@@ -79,6 +79,7 @@ metadata:
     backstage.io/source-location: url:https://git.example.com/shop/till
     backstage.io/kubernetes-id: till-server
     sentry.io/project-slug: till
+    github.com/team-slug: shop/coin
     grafana/dashboard-selector: tag=till
     vault.example.com/token: hush
     slack.example.com/channel: '#coin'
@@ -166,29 +167,30 @@ service "till" line 2
  link opsgenie.com/component-selector: tag:"service:till"
  link github.com/project-slug: shop/till
  link sentry.io/project-slug: till
+ link github.com/team-slug: shop/coin
  link grafana/dashboard-selector: tag=till
  link region: north
  link metadata.title: Till
  link metadata.description: Takes the money. …
  link metadata.tags: go
  link metadata.tags: money
-datastore "ledger" line 42
+datastore "ledger" line 43
  owner="ada"
  link kind: Resource
  link spec.type: database
  link spec.dependencyOf: component:till
-queue "orders" line 47
+queue "orders" line 48
  owner="team-coin"
  link kind: Resource
  link spec.type: kafka-topic
-service "pay" line 52
+service "pay" line 53
  contract="./openapi.yaml"
  link kind: API
  link spec.type: openapi
-service "sales" line 57
+service "sales" line 58
  parent="trade"
  link kind: System
-team "team-coin" line 62
+team "team-coin" line 63
  aliases=["shop/coin"]
  email="coin@example.com"
  parent="trade"
@@ -196,13 +198,13 @@ team "team-coin" line 62
  link kind: Group
  link spec.type: team
  link spec.profile.displayName: Coin
-team "ada" line 72
+team "ada" line 73
  email="ada@example.com"
  parent="team-coin"
  link kind: User
  link spec.memberOf: guild
-`, `catalog-info.yaml:36: spec.dependsOn: "group/x/y" is not a reference of the form [kind:][namespace/]name
-catalog-info.yaml:55: spec.owner: "component:till" is not a group or a user`)
+`, `catalog-info.yaml:37: spec.dependsOn: "group/x/y" is not a reference of the form [kind:][namespace/]name
+catalog-info.yaml:56: spec.owner: "component:till" is not a group or a user`)
 	for _, r := range records {
 		if s := fmt.Sprintf("%+v", r); strings.Contains(s, "hush") || strings.Contains(s, "0123456789abcdef") {
 			t.Errorf("a credential was kept: %s", s)

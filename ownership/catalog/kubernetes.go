@@ -62,7 +62,7 @@ func objects(root *yaml.Node) []*yaml.Node {
 // says tells whether a record is of any use: most manifests have nothing to say of owners.
 func says(r Record) bool {
 	return r.Owner != "" || r.OnCall != "" || r.Chat != "" || r.Runbook != "" || r.Dashboard != "" || r.Repository != "" ||
-		r.Tier != "" || r.Parent != "" || len(r.DependsOn) > 0
+		r.Tier != "" || len(r.DependsOn) > 0
 }
 
 // known are labels and annotations that have a place of their own, or that tools write for themselves.

@@ -145,9 +145,18 @@ type plainer struct {
 }
 
 func (p *plainer) wrong(line int, format string, args ...any) {
-	if len(p.problems) < problemsMax {
-		p.problems = append(p.problems, Problem{p.file, line, fmt.Sprintf(format, args...)})
+	p.problems = addProblem(p.problems, Problem{p.file, line, fmt.Sprintf(format, args...)})
+}
+
+// addProblem adds one to those of a document, unless they are too many.
+func addProblem(problems []Problem, p Problem) []Problem {
+	switch {
+	case len(problems) > problemsMax:
+		return problems
+	case len(problems) == problemsMax:
+		p.Reason = "further problems of this document are not listed"
 	}
+	return append(problems, p)
 }
 
 // plain is the node in place of n. The problem says why the whole document is refused.

@@ -60,6 +60,13 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
+func TestProblemsAreBounded(t *testing.T) {
+	_, problems := read(strings.Repeat("a: 1\n", 1000))
+	if len(problems) != problemsMax+1 || problems[problemsMax] != "102: further problems of this document are not listed" {
+		t.Errorf("%d problems, the last %q", len(problems), problems[len(problems)-1])
+	}
+}
+
 // bomb is nine levels of nine aliases each.
 func bomb(item string) string {
 	var b strings.Builder
