@@ -59,7 +59,7 @@ func (e *entity) read() bool {
 		return false
 	}
 	e.Name, e.Namespace = text(e.root, "metadata", "name"), text(e.root, "metadata", "namespace")
-	if reason := validName(e.Name); reason != "" {
+	if reason := unnamed(at(e.root, "metadata")); reason != "" {
 		e.wrong(at(e.root, "metadata", "name"), "%s %s: not read", cut(kind, reasonTextMax), reason)
 		return false
 	}

@@ -33,11 +33,12 @@ func Kubernetes(file string, data []byte, labels []string) ([]Record, []Problem)
 			}
 			problems = append(problems, wrong...)
 			wrong = nil
-			r := manifest(object, labels)
-			r.Source = Source{Format: "kubernetes", File: file, Line: object.Line}
-			if reason := validName(r.Name); reason != "" {
+			if reason := unnamed(at(object, "metadata")); reason != "" {
 				problems = append(problems, Problem{file, object.Line, text(object, "kind") + " " + reason + ": not read"})
-			} else if says(r) {
+				continue
+			}
+			if r := manifest(object, labels); says(r) {
+				r.Source = Source{Format: "kubernetes", File: file, Line: object.Line}
 				records = append(records, r)
 			}
 		}

@@ -165,6 +165,11 @@ func TestKubernetesIsBounded(t *testing.T) {
 			"a name of 1 MB", "kind: Service\nmetadata: {owner: x, name: " + strings.Repeat("x", 1<<20) + "}",
 			"f:2: a value of 1048576 bytes is not read: 65536 are the most\nf:1: Service has no name: not read",
 		},
+		{
+			"a templated namespace", "kind: Service\nmetadata: {name: a, namespace: '{{ x }}', labels: {team: b}}\n",
+			"f:1: Service has a template for a namespace: \"{{ x }}\": not read",
+		},
+		{"a namespace without name", "kind: Namespace\nmetadata: {labels: {team: b}}\n", "f:1: Namespace has no name: not read"},
 		{"bomb", bomb("{kind: Pod}") + "kind: List\nitems: *l9\n", "f:6: aliases repeat more than 100000 values"},
 		{"large values of others", "kind: ConfigMap\ndata: {a: " + strings.Repeat("x", 1<<20) + "}", ""},
 	} {

@@ -290,6 +290,15 @@ func cut(s string, bytesMax int) string {
 	return s[:bytesMax] + "…"
 }
 
+// unnamed says what is wrong with the name or the namespace in the metadata of a thing, or nothing.
+func unnamed(metadata *yaml.Node) string {
+	reason := validName(text(metadata, "name"))
+	if namespace := text(metadata, "namespace"); reason == "" && namespace != "" {
+		reason = strings.Replace(validName(namespace), "name", "namespace", 1)
+	}
+	return reason
+}
+
 // validName says what is wrong with the name of a thing, or nothing.
 func validName(name string) string {
 	switch {
