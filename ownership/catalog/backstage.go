@@ -214,21 +214,27 @@ func (e *entity) metadata(m *yaml.Node) {
 	for _, item := range items(m, "links") {
 		e.place(text(item, "type"), text(item, "title"), text(item, "url"))
 	}
-	for key, value := range fieldsOf(notes) {
-		switch target := text(value); {
-		case slices.Contains(known, key.Value) || credential.MatchString(key.Value):
-		case strings.Contains(target, "://") || strings.HasPrefix(target, "#"):
-			known = append(known, key.Value)
-			e.place(key.Value, "", target)
-		}
-	}
-	if selector := text(notes, "grafana/dashboard-selector"); selector != "" && e.Dashboard == "" {
-		e.Dashboard = "grafana:" + take("grafana/dashboard-selector")
-	}
+	selector := take("grafana/dashboard-selector")
 	if key, value := tier(at(m, "labels"), notes); e.Tier == "" {
 		e.Tier, known = value, append(known, key)
 	}
-	e.Links = rest(e.Links, notes, "", known...)
+	for key, value := range fieldsOf(notes) {
+		target := text(value)
+		switch {
+		case slices.Contains(known, key.Value) || credential.MatchString(key.Value):
+		case strings.Contains(target, "://") || strings.HasPrefix(target, "#"):
+			e.place(key.Value, "", target)
+		default:
+			e.Links = leaves(e.Links, key.Value, value, 0)
+		}
+	}
+	switch {
+	case selector == "":
+	case e.Dashboard == "":
+		e.Dashboard = "grafana:" + selector
+	default:
+		e.Links = addLink(e.Links, "grafana/dashboard-selector", selector)
+	}
 	e.Links = rest(e.Links, at(m, "labels"), "", known...)
 	e.Links = rest(e.Links, m, "metadata.", "name", "namespace", "annotations", "labels", "links")
 }

@@ -129,12 +129,16 @@ func manifest(object *yaml.Node, ownerLabels []string) Record {
 		r.Kind = kindOf(value("app.kubernetes.io/component"), Service)
 		r.traced(template, object, value)
 	}
+	all, seen := &yaml.Node{Kind: yaml.MappingNode}, make(map[string]bool)
 	for _, place := range places {
-		r.Links = rest(r.Links, place, "", slices.Concat(known, used)...)
-		for key := range fieldsOf(place) {
-			used = append(used, key.Value)
+		for key, value := range fieldsOf(place) {
+			if !seen[key.Value] {
+				seen[key.Value] = true
+				all.Content = append(all.Content, key, value)
+			}
 		}
 	}
+	r.Links = rest(r.Links, all, "", slices.Concat(known, used)...)
 	return r
 }
 
@@ -165,14 +169,14 @@ func (r *Record) traced(template, object *yaml.Node, value func(...string) strin
 	if pod == nil {
 		pod = at(object, "spec")
 	}
+	var named *yaml.Node // the variable that names the service
 	own, spans := r.Name, make(map[string]string)
 	for _, container := range items(pod, "containers") {
 		for _, env := range items(container, "env") {
 			switch text(env, "name") {
 			case "OTEL_SERVICE_NAME":
-				spans["service.name"] = text(env, "value")
-				if m := fieldPath.FindStringSubmatch(text(env, "valueFrom", "fieldRef", "fieldPath")); m != nil {
-					spans["service.name"] = value(m[1])
+				if named == nil {
+					named = env
 				}
 			case "OTEL_RESOURCE_ATTRIBUTES":
 				for pair := range strings.SplitSeq(text(env, "value"), ",") {
@@ -182,6 +186,11 @@ func (r *Record) traced(template, object *yaml.Node, value func(...string) strin
 				}
 			}
 		}
+	}
+	if name := text(named, "value"); name != "" {
+		spans["service.name"] = name
+	} else if m := fieldPath.FindStringSubmatch(text(named, "valueFrom", "fieldRef", "fieldPath")); m != nil {
+		spans["service.name"] = value(m[1])
 	}
 	says := func(keys ...string) string {
 		for _, key := range keys {

@@ -22,6 +22,7 @@ const (
 	textBytesMax  = 64 << 10  // a longer value is dropped
 	depthMax      = 100
 	aliasedMax    = 100_000 // values that aliases of one document repeat
+	textCutAt     = 4096
 	nameBytesMax  = 256
 	problemsMax   = 100 // of the values of one document
 	reasonTextMax = 80
@@ -257,13 +258,13 @@ func at(n *yaml.Node, path ...string) *yaml.Node {
 	return n
 }
 
-// text is the scalar under a path of keys, trimmed and without credentials, or empty.
+// text is the scalar under a path of keys, trimmed, cut and without credentials, or empty.
 func text(n *yaml.Node, path ...string) string {
 	n = at(n, path...)
 	if n == nil || n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
 		return ""
 	}
-	return public(strings.TrimSpace(n.Value))
+	return cut(public(strings.TrimSpace(n.Value)), textCutAt)
 }
 
 // items are the elements of the list under a path of keys; a value that is no list is one element.
