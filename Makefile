@@ -99,4 +99,6 @@ fuzz: ## fuzz every decoder for FUZZTIME each
 	go test -run '^$$' -fuzz FuzzSelect -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./storage/native
 	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./analyzer/tracefile
 	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./ownership
+	go test -run '^$$' -fuzz FuzzBackstage -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz FuzzKubernetes -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
 	go test -run '^$$' -fuzz FuzzJudge -fuzztime $(FUZZTIME) ./analyzer/blame
