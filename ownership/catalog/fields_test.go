@@ -72,3 +72,25 @@ func keptBounds(t *testing.T, format string, records []Record, problems []Proble
 		}
 	}
 }
+
+// A credential is not kept, wherever it stands.
+func TestCredentialsAreNotKept(t *testing.T) {
+	for name, read := range map[string]func(string, []byte) ([]Record, []Problem){"v2": Datadog, "opslevel": OpsLevel, "cortex": Cortex} {
+		file := map[string]string{
+			"v2": `{schema-version: v2, dd-service: a, token: hunter2, contacts: [{type: slack, contact: "https://me:hunter2@chat.example/1"}],
+				links: [{type: doc, url: "https://me:hunter2@wiki.example/x?api_key=hunter2"}], tags: ["password:hunter2"],
+				integrations: {pagerduty: {service-url: "https://pd.example/1", integration-key: hunter2}}, extensions: [{name: secret, value: hunter2}]}`,
+			"opslevel": `{version: 1, service: {name: a, tags: [{key: api_token, value: hunter2}, "secret:hunter2"], properties: {db_password: hunter2},
+				tools: [{name: x, category: other, url: "https://t.example/?token=hunter2"}], alert_sources: [{type: x, external_id: "1", routing_key: hunter2}]}}`,
+			"cortex": `{openapi: 3.0.1, info: {title: a, x-cortex-custom-data: [{key: signing-key, value: hunter2}], x-cortex-custom-metadata: {vault: {token: hunter2}},
+				x-cortex-link: [{type: doc, url: "https://x:hunter2@d.example/"}], x-cortex-groups: ["webhook:hunter2"], x-cortex-oncall: {pagerduty: {id: P1, integration-key: hunter2}}}}`,
+		}[name]
+		records, problems := read("f", []byte(file))
+		if len(records) != 1 || len(problems) != 0 {
+			t.Errorf("%s: %d records, problems %v", name, len(records), problems)
+		}
+		if text := fmt.Sprintf("%+v", records); strings.Contains(text, "hunter2") {
+			t.Errorf("%s keeps a credential: %s", name, text)
+		}
+	}
+}
