@@ -16,7 +16,7 @@ func Cortex(file string, data []byte) ([]Record, []Problem) {
 		info := f.mapping(n, "info")
 		switch {
 		case !strings.HasPrefix(version, "3"):
-			f.wrong(n, "openapi is %q: a descriptor has 3", short(version))
+			f.wrong(n, "openapi is %q: a descriptor of Cortex's catalog has 3", short(version))
 		case info == nil:
 			f.wrong(n, "there is no info")
 		default:
@@ -60,11 +60,10 @@ func (f *cortexFile) entity(n *yaml.Node) {
 	f.git(rec, n)
 	f.groups(rec, n)
 	for _, l := range f.list(n, "x-cortex-link") {
-		if url := text(l, "url"); url != "" {
-			rec.place(text(l, "type"), text(l, "name"), url)
-		} else {
+		if at(l, "url") == nil {
 			f.wrong(l, "a link of %s has no url", rec.Name)
 		}
+		rec.place(text(l, "type"), text(l, "name"), text(l, "url"))
 		rec.Links = rest(rec.Links, l, "x-cortex-link.", "type", "name", "url")
 	}
 	rec.DependsOn = f.texts(n, "x-cortex-dependency", "tag")

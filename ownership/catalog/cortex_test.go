@@ -161,7 +161,7 @@ Name fine
 line 11
 x-cortex-dependency.path = /
 `, `
-1: openapi is "": a descriptor has 3
+1: openapi is "": a descriptor of Cortex's catalog has 3
 4: there is no info
 7: title is not a text
 7: the service has no name

@@ -43,7 +43,7 @@ type datadogEntity struct {
 	node       *yaml.Node
 	ref        string // kind:namespace/name
 	parent     string // the reference that it inherits from
-	system     string // the reference that it is a component of
+	system     string // the reference to the system that it is a component of
 	components []string
 	inherited  bool
 }
@@ -106,7 +106,7 @@ func (f *datadogFile) entity(n *yaml.Node) {
 	}
 	for i, ref := range f.texts(spec, "componentOf") {
 		if i == 0 {
-			e.system, rec.Parent = ref, datadogName(ref)
+			e.composed(datadogRef(ref), datadogName(ref))
 		} else {
 			rec.Links = addLink(rec.Links, "spec.componentOf", ref)
 		}
@@ -120,7 +120,11 @@ func (f *datadogFile) entity(n *yaml.Node) {
 	rec.Links = addLink(rec.Links, "kind", kind)
 	rec.Links = rest(rec.Links, meta, "metadata.", "name", "namespace", "displayName", "owner", "additionalOwners",
 		"inheritFrom", "links", "contacts", "tags")
-	rec.Links = rest(rec.Links, spec, "spec.", "tier", "lifecycle", "dependsOn", "componentOf")
+	// The definition of an API is its contract. It is in the file itself, and no link, where there is no other.
+	api := f.mapping(spec, "interface")
+	rec.Contract = f.text(api, "fileRef")
+	rec.Links = rest(rec.Links, api, "spec.interface.", "fileRef", "definition")
+	rec.Links = rest(rec.Links, spec, "spec.", "tier", "lifecycle", "dependsOn", "componentOf", "interface")
 	rec.Links = rest(rec.Links, product, "datadog.", "codeLocations")
 	rec.Links = rest(rec.Links, n, "", "apiVersion", "kind", "metadata", "spec", "integrations", "datadog")
 }
@@ -147,8 +151,9 @@ func (f *datadogFile) reached(rec *Record, n *yaml.Node) {
 	for _, c := range f.list(n, "contacts") {
 		kind, title, contact := text(c, "type"), text(c, "name"), text(c, "contact")
 		switch {
-		case contact == "":
-			f.wrong(c, "a contact of %s says nothing that can be kept", rec.Name)
+		case at(c, "contact") == nil:
+			f.wrong(c, "a contact of %s says nothing", rec.Name)
+		case contact == "": // a form that is not filled in
 		case strings.EqualFold(kind, "email"):
 			rec.mail(title, contact)
 		case strings.HasSuffix(kind, "-chat") || kind == "microsoft-teams":
@@ -168,7 +173,7 @@ func (f *datadogFile) reached(rec *Record, n *yaml.Node) {
 func (f *datadogFile) links(rec *Record, n *yaml.Node, list, kind string) {
 	for _, l := range f.list(n, list) {
 		switch kind, title, url := first(text(l, "type"), kind), text(l, "name"), text(l, "url"); {
-		case url == "":
+		case at(l, "url") == nil:
 			f.wrong(l, "an item of %s of %s has no url", list, rec.Name)
 		case strings.EqualFold(kind, "repo"):
 			rec.repository("", title, url)
@@ -179,22 +184,39 @@ func (f *datadogFile) links(rec *Record, n *yaml.Node, list, kind string) {
 	}
 }
 
-// compose tells the components of a system which they are part of, where they do not say it.
+// compose tells the components of a system which they are part of, where they do not say it. Services can have
+// components as well, and a system comes before them.
 func (f *datadogFile) compose() {
 	systems := make(map[string]*datadogEntity)
 	for _, e := range f.entities {
 		for _, ref := range e.components {
-			systems[datadogRef(ref)] = e
+			ref = datadogRef(ref)
+			if systems[ref] == nil || datadogSystem(e.ref) {
+				systems[ref] = e
+			}
 		}
 	}
 	for _, e := range f.entities {
-		if system := systems[e.ref]; system != nil && e.Parent == "" {
-			e.system, e.Parent = system.ref, system.Name
+		if system := systems[e.ref]; system != nil {
+			e.composed(system.ref, system.Name)
 		}
 	}
 }
 
-// inherit fills what entities leave to the one that they inherit from, or are a component of, when it is in the same
+// composed makes an entity a component. Metadata is inherited from systems alone.
+func (e *datadogEntity) composed(ref, name string) {
+	e.Parent = first(e.Parent, name)
+	if e.system == "" && datadogSystem(ref) {
+		e.system = ref
+	}
+}
+
+// datadogSystem says whether a reference is to a system, or to an application, as they were called once.
+func datadogSystem(ref string) bool {
+	return strings.HasPrefix(ref, "system:") || strings.HasPrefix(ref, "application:")
+}
+
+// inherit fills what entities leave to the one that they inherit from, or from their system, when it is in the same
 // file. One in another file is kept as a link.
 func (f *datadogFile) inherit() {
 	byRef := make(map[string]*datadogEntity, len(f.entities))

@@ -125,6 +125,7 @@ spec: {components: ["service:base"]}
 apiVersion: v3
 kind: api
 metadata: {name: other, owner: own, inheritFrom: "service:elsewhere"}
+spec: {components: ["service:base"], interface: {fileRef: https://github.com/shop/api.yaml, definition: {openapi: 3.0.0}}}
 `, `
 Kind service
 Name api
@@ -157,9 +158,48 @@ spec.components = service:base
 Kind service
 Name other
 Owner own
+Contract https://github.com/shop/api.yaml
 line 14
 kind = api
+spec.components = service:base
 metadata.inheritFrom = service:elsewhere
+`, ``},
+		{"components of services inherit nothing from them", `{apiVersion: v3, kind: service, metadata: {name: front, owner: x}, spec: {components: ["service:back", "service:both"]}}
+---
+{apiVersion: v3, kind: application, metadata: {name: shop, owner: y}, spec: {components: ["service:both"]}}
+---
+{apiVersion: v3, kind: service, metadata: {name: back}}
+---
+{apiVersion: v3, kind: service, metadata: {name: both}, spec: {componentOf: ["service:front"]}}
+`, `
+Kind service
+Name front
+Owner x
+line 1
+kind = service
+spec.components = service:back
+spec.components = service:both
+
+Kind service
+Name shop
+Owner y
+line 3
+kind = application
+spec.components = service:both
+
+Kind service
+Name back
+Parent front
+line 5
+kind = service
+
+Kind service
+Name both
+Owner y
+Parent front
+line 7
+kind = service
+inherits from = application:default/shop
 `, ``},
 		{"who inherits from itself", `{apiVersion: v3, kind: service, metadata: {name: a, inheritFrom: "service:b"}}
 ---
@@ -210,8 +250,8 @@ schema-version: v2
 dd-service: fine
 team: [a, b]
 tags: [{}]
-contacts: [text, {type: slack}]
-links: [{name: nowhere}]
+contacts: [text, {type: slack}, {type: email, contact: ""}]
+links: [{name: nowhere}, {type: doc, url: ""}]
 `, `
 Kind service
 Name fine
@@ -227,7 +267,7 @@ line 19
 16: an entity has no kind
 21: team is not a text
 23: an item of contacts is not a mapping of fields
-23: a contact of fine says nothing that can be kept
+23: a contact of fine says nothing
 24: an item of links of fine has no url
 22: an item of tags names nothing
 `},

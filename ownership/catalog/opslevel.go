@@ -97,7 +97,7 @@ func (f *opsLevelFile) tools(rec *Record, n *yaml.Node) {
 		environment := text(t, "environment")
 		kind := opsLevelCategories[category]
 		switch {
-		case url == "":
+		case at(t, "url") == nil:
 			f.wrong(t, "a tool of %s has no url", rec.Name)
 		case kind != "" && (environment == "" || strings.HasPrefix(strings.ToLower(environment), "prod")):
 			rec.place(kind, name, url)
@@ -165,7 +165,7 @@ func (f *opsLevelFile) team(n *yaml.Node) *Record {
 		address := first(text(c, "address"), text(c, "url"), text(c, "contact"))
 		switch kind := text(c, "type"); {
 		case address == "":
-			f.wrong(c, "a contact of %s says nothing that can be kept", rec.Name)
+			f.wrong(c, "a contact of %s says nothing", rec.Name)
 		case strings.EqualFold(kind, "email"):
 			rec.mail(first(text(c, "display_name"), text(c, "name")), address)
 		default:

@@ -138,7 +138,7 @@ Members [bob@shop.example eve@shop.example]
 line 4
 web Home = https://wiki.shop.example/checkout
 responsibilities = What customers pay.
-`, `14: a contact of Checkout Team says nothing that can be kept`},
+`, `14: a contact of Checkout Team says nothing`},
 		{"the others go on", `version: 2
 service: {name: a}
 ---
