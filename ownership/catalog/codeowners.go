@@ -13,8 +13,22 @@ const (
 	sentryOwners = "sentry"
 )
 
-// patternBytesMax bounds what a pattern can cost. The longest path that Linux opens is as long.
-const patternBytesMax = 4096
+// What a pattern can cost is bounded. The longest path that Linux opens has as many bytes.
+const (
+	patternBytesMax     = 4096
+	patternWildcardsMax = 64
+)
+
+// boundPattern tells what is too much about a pattern.
+func boundPattern(pattern string) error {
+	if len(pattern) > patternBytesMax {
+		return fmt.Errorf("the pattern is longer than %d bytes", patternBytesMax)
+	}
+	if strings.Count(pattern, "*") > patternWildcardsMax {
+		return fmt.Errorf("the pattern has more than %d wildcards", patternWildcardsMax)
+	}
+	return nil
+}
 
 // CodeOwners reads a CODEOWNERS file. GitLab's differ from GitHub's in what a pattern means, and the bytes do not always
 // tell: a file in a folder .gitlab is GitLab's, one in .github is GitHub's, and any other is GitLab's if it has something
@@ -72,11 +86,11 @@ func (f *owners) line(number int, line string) {
 	}
 	pattern, rest := cutPattern(line)
 	excluded := strings.HasPrefix(pattern, "!")
-	switch {
-	case len(pattern) > patternBytesMax:
-		report("the pattern is longer than %d bytes", patternBytesMax)
+	if err := boundPattern(pattern); err != nil {
+		report("%v", err)
 		return
-	case excluded && !gitLab:
+	}
+	if excluded && !gitLab {
 		report("GitHub knows no exclusion: write %q without owners", pattern[1:])
 		return
 	}
@@ -112,6 +126,7 @@ func (m mentions) own(r *Record) {
 
 func (f *owners) mentions(text string, report func(string, ...any)) (m mentions) {
 	comment := false
+	var written []string
 	for field := range strings.FieldsSeq(text) {
 		if strings.HasPrefix(field, "#") {
 			if f.format == gitHubOwners {
@@ -127,11 +142,9 @@ func (f *owners) mentions(text string, report func(string, ...any)) (m mentions)
 			continue
 		}
 		m.names = append(m.names, name)
-		if m.written != "" {
-			m.written += " "
-		}
-		m.written += field
+		written = append(written, field)
 	}
+	m.written = strings.Join(written, " ")
 	return m
 }
 

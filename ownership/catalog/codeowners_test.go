@@ -51,11 +51,12 @@ func TestCodeOwners(t *testing.T) {
 		},
 		{
 			name: "what GitHub skips", file: "CODEOWNERS",
-			text: "/a/ shop/pay @ann\n/b/ @\n/c/ @ann\n/" + strings.Repeat("x", patternBytesMax) + " @ann\n/d/ @shop/",
+			text: "/a/ shop/pay @ann\n/b/ @\n/c/ @ann\n/" + strings.Repeat("x", patternBytesMax) + " @ann\n/d/ @shop/\n" + strings.Repeat("**/", 40) + " @ann",
 			want: []string{"/c/ = ann"},
 			problems: []string{
 				`"shop/pay" is neither a name with @ nor an email address`, `"@" is neither a name with @ nor an email address`,
 				"the pattern is longer than 4096 bytes", `"@shop/" is neither a name with @ nor an email address`,
+				"the pattern has more than 64 wildcards",
 			},
 		},
 		{
@@ -155,13 +156,23 @@ path:`+strings.Repeat("x", patternBytesMax+1)))
 	}
 }
 
+// The lines of a section share its owners, of which there can be a megabyte.
+func TestCodeOwnersLongLine(t *testing.T) {
+	const owners, lines = 1 << 18, 1 << 10
+	text := "[s] " + strings.Repeat("@ab ", owners) + "\n" + strings.Repeat("*\n", lines)
+	records, problems := CodeOwners("CODEOWNERS", []byte(text))
+	if len(records) != lines || len(problems) != 0 || len(records[lines-1].Owners) != owners-1 {
+		t.Errorf("%d records, %d problems", len(records), len(problems))
+	}
+}
+
 // checkRead holds what each reader of paths promises whatever it is given.
 func checkRead(t *testing.T, data []byte, records []Record, problems []Problem) {
 	t.Helper()
 	lines := strings.Count(string(data), "\n") + 1
 	last := 0
 	for _, r := range records {
-		if r.Kind != Path || r.Pattern == "" || len(r.Pattern) > patternBytesMax+len("codeowners:") && !strings.HasPrefix(r.Pattern, "tags.") {
+		if r.Kind != Path || r.Pattern == "" || !strings.HasPrefix(r.Pattern, "tags.") && boundPattern(strings.TrimPrefix(r.Pattern, "codeowners:")) != nil && len(r.Pattern) > patternBytesMax+len("module:") {
 			t.Fatalf("a record of %+v", r)
 		}
 		if r.Owner == "" && len(r.Owners) > 0 || r.Source.Line <= last || r.Source.Line > lines {

@@ -10,7 +10,7 @@ const (
 	// pathBytesMax bounds what a lookup can cost: paths come with spans, and can be anything.
 	pathBytesMax = 4096
 	// sectionsMax is how many sections are kept apart. What comes after shares the last.
-	sectionsMax = 64
+	sectionsMax = 256
 	// agreement is how many folders a path must share with a rule to tell where in it the repository begins. One is too
 	// few: /lib/ is in most repositories, and in /usr/lib as well.
 	agreement = 2
@@ -22,10 +22,11 @@ const (
 //   - GitHub: as in .gitignore, without ! and [ ]. A slash at the start or in the middle anchors a pattern at the root,
 //     else it holds at any depth. * and ? do not cross a slash, and ** does. What names a folder owns all in it, except
 //     that a last segment * is files alone.
-//   - GitLab: only a slash at the start anchors. Only a slash at the end takes what is in a folder, and ** at the end
-//     is a *. Sections are looked up each for itself; of their answers, an owner counts more than none, a required
-//     section more than an optional one, and then the later line. An exclusion (!pattern) holds against all lines of its
-//     section.
+//   - GitLab: only a slash at the start anchors. GitLab itself wants a slash at the end before a line owns what is in a
+//     folder. Authors of real files leave it out and mean the folder, so that here it is as with GitHub. Sections are looked
+//     up each for itself; of their answers, an owner counts more than none, and then the later line: sections go from the
+//     general to the special, and an optional one (^) says who knows the file no less than another. An exclusion (!pattern)
+//     holds against all lines of its section.
 //   - Sentry: path is a glob of the whole path in which * crosses slashes, and case does not count (ASCII); codeowners is
 //     as with GitHub; module is such a glob of a stack frame's module.
 //
@@ -33,7 +34,7 @@ const (
 type Paths struct {
 	records  []Record
 	sections []uint8 // of the records
-	optional []bool  // of the sections
+	kept     int     // sections kept apart
 	roots    []string
 	files    folder // by path from the repository's root
 	packages folder // by path from a source root, as in src/main/java
@@ -41,11 +42,11 @@ type Paths struct {
 	modules  prefix
 }
 
-// NewPaths compiles the records that are paths and keeps the slice. Roots are what paths may begin with before the
+// NewPaths compiles the records that are paths, within the bounds that the readers hold, and keeps the slice. Roots are what paths may begin with before the
 // repository's own folders, such as /home/ci/build/ or webpack:///.
 func NewPaths(records []Record, roots ...string) *Paths {
 	p := &Paths{
-		records: records, sections: make([]uint8, len(records)), optional: []bool{false},
+		records: records, sections: make([]uint8, len(records)), kept: 1,
 		globs: prefix{separator: '/'}, modules: prefix{separator: '.'},
 	}
 	for _, root := range roots {
@@ -55,7 +56,7 @@ func NewPaths(records []Record, roots ...string) *Paths {
 	names := map[string]uint8{"": 0}
 	for i := range records {
 		r := &records[i]
-		if r.Kind != Path || len(r.Pattern) > patternBytesMax {
+		if r.Kind != Path || boundPattern(r.Pattern) != nil {
 			continue
 		}
 		pattern, rank := r.Pattern, int32(i)+1
@@ -92,26 +93,20 @@ func NewPaths(records []Record, roots ...string) *Paths {
 	return p
 }
 
+// section numbers the record's section. Without one, it is 0.
 func (p *Paths) section(r *Record, names map[string]uint8) uint8 {
 	var name string
-	var optional bool
 	for _, l := range r.Links {
-		switch l.Name {
-		case "section":
+		if l.Name == "section" {
 			name = strings.ToLower(l.Target) // GitLab joins sections whose names differ in case
-		case "optional":
-			optional = true
 		}
 	}
 	s, ok := names[name]
 	if !ok {
-		if len(p.optional) < sectionsMax {
-			p.optional = append(p.optional, optional)
-		}
-		s = uint8(len(p.optional) - 1)
+		p.kept = min(p.kept+1, sectionsMax)
+		s = uint8(p.kept - 1)
 		names[name] = s
 	}
-	p.optional[s] = p.optional[s] && optional
 	return s
 }
 
@@ -213,22 +208,15 @@ func (p *Paths) longestAgreement(path string, limit int) (string, bool) {
 type ranks [sectionsMax]int32
 
 func (p *Paths) winner(won *ranks) (*Record, bool) {
-	best, bestWorth := -1, -1
-	for s := range p.optional {
-		if won[s] == 0 {
+	best, owned := -1, false
+	for _, rank := range won[:p.kept] {
+		if rank == 0 {
 			continue
 		}
-		i := p.record(won[s])
-		worth := 0
-		switch {
-		case p.records[i].Owner == "":
-		case p.optional[s]:
-			worth = 1
-		default:
-			worth = 2
-		}
-		if worth > bestWorth || worth == bestWorth && i > best {
-			best, bestWorth = i, worth
+		i := p.record(rank)
+		owns := p.records[i].Owner != ""
+		if best < 0 || owns && !owned || owns == owned && i > best {
+			best, owned = i, owns
 		}
 	}
 	if best < 0 {
@@ -289,8 +277,8 @@ func compile(pattern string, gitLab bool) compiled {
 	if end < 0 {
 		return c
 	}
-	if c.segments[end] == "**" && slash != gitLab {
-		c.segments[end] = "*" // a folder at least to GitHub, and as good as * to GitLab
+	if c.segments[end] == "**" && slash {
+		c.segments[end] = "*" // a folder at least
 	}
 	switch c.segments[end] {
 	case "**":
@@ -301,7 +289,7 @@ func compile(pattern string, gitLab bool) compiled {
 			c.segments, c.ends, c.below = c.segments[:end], false, true
 		}
 	default:
-		c.ends, c.below = !slash, slash || !gitLab
+		c.ends, c.below = !slash, true
 	}
 	if c.below {
 		for n := len(c.segments); n > 0 && c.segments[n-1] == "**"; n-- {

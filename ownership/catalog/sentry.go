@@ -33,13 +33,14 @@ func Sentry(file string, data []byte) (records []Record, problems []Problem) {
 func sentryRule(line string) (Record, error) {
 	kind, rest := sentryKind(line)
 	pattern, rest, err := sentryPattern(rest)
-	switch {
-	case err != nil:
+	if err != nil {
 		return Record{}, err
-	case pattern == "":
+	}
+	if pattern == "" {
 		return Record{}, fmt.Errorf("%s has no pattern", kind)
-	case len(pattern) > patternBytesMax:
-		return Record{}, fmt.Errorf("the pattern is longer than %d bytes", patternBytesMax)
+	}
+	if err := boundPattern(pattern); err != nil {
+		return Record{}, err
 	}
 	var m mentions
 	for field := range strings.FieldsSeq(rest) {
