@@ -42,8 +42,8 @@ type Paths struct {
 	modules  prefix
 }
 
-// NewPaths compiles the records that are paths, within the bounds that the readers hold, and keeps the slice. Roots are what paths may begin with before the
-// repository's own folders, such as /home/ci/build/ or webpack:///.
+// NewPaths compiles the records that are paths, within the bounds that the readers hold, and keeps the slice. Roots are what
+// paths may begin with before the repository's own folders, such as /home/ci/build/ or webpack:///.
 func NewPaths(records []Record, roots ...string) *Paths {
 	p := &Paths{
 		records: records, sections: make([]uint8, len(records)), kept: 1,
@@ -169,8 +169,10 @@ func (p *Paths) inRepository(path string) (string, bool) {
 // path's length if it does not.
 func libraryIn(path string) int {
 	at := len(path)
-	for _, folder := range [...]string{"node_modules", "site-packages", "dist-packages", "pkg/mod/"} {
-		if i := strings.Index(path, folder); i >= 0 {
+	for _, folder := range [...]string{"node_modules", "site-packages", "dist-packages", "pkg/mod"} {
+		i := strings.Index(path, folder)
+		end := i + len(folder)
+		if i >= 0 && (i == 0 || isSlash(path[i-1])) && end < len(path) && isSlash(path[end]) {
 			at = min(at, i)
 		}
 	}
@@ -230,7 +232,8 @@ func (p *Paths) winner(won *ranks) (*Record, bool) {
 // not on how many patterns there are.
 type folder struct {
 	literal map[string]*folder
-	globs   map[string][]globbed // by extension, those whose end does not fix it under ""
+	globs   map[string][]globbed // by the extension that their end fixes
+	others  []globbed            // whose end does not fix it
 	deep    *folder              // after **, which is any number of segments
 	isDeep  bool
 	ends    []int32 // lines whose file is this one
@@ -340,11 +343,14 @@ func (b *builder) add(in *folder, c compiled, rank int32) {
 			if to == nil {
 				to = &folder{}
 				b.globs[key] = to
-				if in.globs == nil {
-					in.globs = map[string][]globbed{}
+				if ext := globExt(segment); ext == "" {
+					in.others = append(in.others, globbed{segment, to})
+				} else {
+					if in.globs == nil {
+						in.globs = map[string][]globbed{}
+					}
+					in.globs[ext] = append(in.globs[ext], globbed{segment, to})
 				}
-				ext := globExt(segment)
-				in.globs[ext] = append(in.globs[ext], globbed{segment, to})
 			}
 			in = to
 		default:
@@ -382,7 +388,13 @@ func (p *Paths) keep(lines []int32, rank int32) []int32 {
 func (p *Paths) sectionOf(rank int32) uint8 { return p.sections[p.record(rank)] }
 
 // record is the index of the rank's record.
-func (p *Paths) record(rank int32) int { return (int(rank) - 1) % len(p.records) }
+func (p *Paths) record(rank int32) int {
+	i := int(rank) - 1
+	if i >= len(p.records) {
+		i -= len(p.records)
+	}
+	return i
+}
 
 // match walks all places that the path leads to, and keeps the best lines there.
 func (p *Paths) match(tree *folder, path string, won *ranks) {
@@ -402,13 +414,10 @@ func (p *Paths) match(tree *folder, path string, won *ranks) {
 			if to := f.literal[segment]; to != nil {
 				next = to.enter(next)
 			}
-			if f.globs == nil {
-				continue
-			}
 			if ext != "" {
 				next = enterGlobs(f.globs[ext], segment, next)
 			}
-			next = enterGlobs(f.globs[""], segment, next)
+			next = enterGlobs(f.others, segment, next)
 		}
 		now, next = next, now[:0]
 	}
@@ -463,7 +472,7 @@ type prefix struct {
 	separator byte
 	next      map[string]*prefix
 	exact     int32             // the line without a wildcard that ends here
-	tails     map[string][]tail // by extension, as with folders
+	tails     map[string][]tail // by extension, those whose end does not fix it under ""
 }
 
 // tail is what follows the last separator before a glob's first wildcard.

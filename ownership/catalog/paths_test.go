@@ -219,6 +219,8 @@ func TestPathsElsewhere(t *testing.T) {
 		{"node_modules/express/lib/router/index.js", "-", "-"},
 		{"/srv/shop/node_modules/express/lib/router/index.js", "-", "-"},
 		{"/go/pkg/mod/example.com/x@v1.2.3/src/pay/x.go", "-", "-"},
+		// Its name is not one of a library's folder.
+		{"my_node_modules/x.js", "everyone", "everyone"},
 		{"/srv/shop/lib/x.py", "-", "lib"},
 		{"/srv/shop/README.md", "-", "everyone"},
 		{"/srv/shopping/README.md", "-", "-"},

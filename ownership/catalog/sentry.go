@@ -39,6 +39,7 @@ func sentryRule(line string) (Record, error) {
 	if pattern == "" {
 		return Record{}, fmt.Errorf("%s has no pattern", kind)
 	}
+	pattern = kind + ":" + pattern
 	if err := boundPattern(pattern); err != nil {
 		return Record{}, err
 	}
@@ -54,7 +55,7 @@ func sentryRule(line string) (Record, error) {
 		m.names = append(m.names, name)
 	}
 	m.written = strings.TrimSpace(rest)
-	r := Record{Kind: Path, Pattern: kind + ":" + pattern}
+	r := Record{Kind: Path, Pattern: pattern}
 	m.own(&r)
 	return r, nil
 }
