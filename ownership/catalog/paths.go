@@ -114,10 +114,9 @@ func (p *Paths) section(r *Record, names map[string]uint8) uint8 {
 // line speaks of it.
 //
 // A path from the repository's root, or below one of the roots, is taken as it is. Any other absolute path was built
-// elsewhere, and the repository begins where at least two of its folders (or a folder and the file) follow a rule that is
-// anchored, and the longest such place is the only one: /home/ci/repo/src/pay/charge.go is /src/pay/charge.go if a rule
-// begins with /src/pay/. Where that does not tell, there is no answer, not even by a rule that holds at any depth: the
-// file may be a library's.
+// elsewhere, and the repository begins where at least two of its folders (or a folder and the file) follow a rule, and the
+// longest such place is the only one: /home/ci/repo/src/pay/charge.go is /src/pay/charge.go if a rule begins with
+// /src/pay/. Where that does not tell, there is no answer, not even by a rule such as *.go: the file may be a library's.
 func (p *Paths) Owner(path string) (*Record, bool) {
 	if path == "" || len(path) > pathBytesMax {
 		return nil, false
@@ -196,7 +195,11 @@ func hasRoot(path, root string) bool {
 func (p *Paths) longestAgreement(path string, limit int) (string, bool) {
 	best, start, only := agreement-1, 0, false
 	for at := 0; at <= limit && at < len(path); _, at = cutSegment(path, at) {
-		switch n := p.files.agrees(path[at:]); {
+		n := p.files.agrees(path[at:])
+		if p.files.deep != nil {
+			n = max(n, p.files.deep.agrees(path[at:]))
+		}
+		switch {
 		case n > best:
 			best, start, only = n, at, true
 		case n == best:

@@ -200,6 +200,7 @@ func TestPathsElsewhere(t *testing.T) {
 /src/pay/card/ @card
 /lib/ @lib
 /lib/router/ @router
+**/shared/money/ @money
 `)
 	p := NewPaths(records)
 	rooted := NewPaths(records, "/srv/shop", "webpack://shop/", `C:\build\`)
@@ -209,6 +210,7 @@ func TestPathsElsewhere(t *testing.T) {
 		{`D:\ci\repo\src\pay\charge.cs`, "pay", "pay"},
 		{"file:///home/ci/repo/src/pay/charge.js", "pay", "pay"},
 		{"../repo/src/pay/charge.js", "pay", "pay"},
+		{"/home/ci/repo/go/shared/money/round.go", "money", "money"},
 		// One folder could be anybody's.
 		{"/usr/lib/python3/json.py", "-", "-"},
 		{"/home/ci/repo/README.md", "-", "-"},
