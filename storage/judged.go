@@ -18,6 +18,10 @@ type JudgedTrace struct {
 	Verdicts []verdict.Verdict
 }
 
+// insertVerdicts does not look for versions of one trace in a block, where there are none: that costs as much as
+// writing it.
+var insertVerdicts = []native.Setting{{Key: "async_insert", Value: "0"}, {Key: "optimize_on_insert", Value: "0"}}
+
 // WriteJudged stores verdicts; a later version of a trace replaces an earlier one. A trace without a
 // symptom gets a row all the same: that is how it is known to be done. Each trace is encoded as it comes, and not
 // kept.
@@ -37,7 +41,7 @@ func (db *DB) WriteJudged(ctx context.Context, judged iter.Seq[*JudgedTrace]) er
 	defer cancel()
 	columns, packed := t.Pack()
 	return wrap("write verdicts", db.with(ctx, func(c *native.Conn) error {
-		return c.Insert(ctx, "verdicts", columns, packed, native.Setting{Key: "async_insert", Value: "0"})
+		return c.Insert(ctx, "verdicts", columns, packed, insertVerdicts...)
 	}))
 }
 
