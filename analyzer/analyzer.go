@@ -64,16 +64,10 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-const (
-	bytesMin = 16 << 20
-	// spanBytes is about what a span takes while it is judged: its columns, and its node in the forest.
-	spanBytes = 600
-)
+const bytesMin = 16 << 20
 
 // batchBytes is what one batch may take: each worker has one, and so has the second look.
 func (c *Config) batchBytes() int64 { return c.BytesMax / int64(c.Workers+1) }
-
-func (c *Config) batchSpans() int64 { return max(1, c.batchBytes()/spanBytes) }
 
 // Store is what the analyzer needs of the storage.
 type Store interface {
@@ -107,7 +101,9 @@ type Analyzer struct {
 	metrics *metrics
 	known   *known
 	blocks  sync.Pool // of *spans.Block
-	live    live
+	// spanBytes is about what a span takes while it is judged, by the last that were; 0 before any.
+	spanBytes atomic.Int64
+	live      live
 	// lastRound is when the last round ended well, in Unix nanoseconds; behind, that fresh traces wait; lookedTo,
 	// how far the second look has come.
 	lastRound atomic.Int64

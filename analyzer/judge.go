@@ -25,7 +25,27 @@ const (
 	// lookBackMax bounds how far before its first known span the others are looked for, when the trace says that it
 	// began long ago.
 	lookBackMax = time.Hour
+	// batchSpansMin is what a batch has at least, if there is as much to do and room for it: of each operation ClickHouse
+	// unpacks thousands of spans at once, however few are wanted, and small batches let it do so again and again.
+	batchSpansMin = 128 << 10
+	// spanBytesAtFirst is what a span is thought to take before any was read, and spanBytesBeside what it takes beside
+	// its columns: its place among the rows of its trace, and the room that columns have to grow.
+	spanBytesAtFirst, spanBytesBeside = 600, 32
 )
+
+// batchSpans is how many spans to read at once of what is left to do: as many as there is memory for, but such that all
+// workers come to the end together.
+func (a *Analyzer) batchSpans(left int64, workers int) int64 {
+	room := a.cfg.batchBytes() / cmp.Or(a.spanBytes.Load(), spanBytesAtFirst)
+	return max(1, min(room, max(batchSpansMin, left/int64(workers))))
+}
+
+// learnSize notes what the spans of a block have taken, and expects a little more of the next.
+func (a *Analyzer) learnSize(b *spans.Block) {
+	if n := int64(b.Len()); n > 0 {
+		a.spanBytes.Store(b.Bytes()*5/4/n + spanBytesBeside)
+	}
+}
 
 // judging is how traces are judged.
 type judging struct {
@@ -54,14 +74,20 @@ func (a *Analyzer) judge(ctx context.Context, due []tracked, how judging) error 
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(how.workers)
 	var mu sync.Mutex
+	left := int64(0)
+	for i := range due {
+		left += due[i].rows
+	}
 	for len(due) > 0 && ctx.Err() == nil {
+		most := a.batchSpans(left, how.workers)
 		n, rows := 0, int64(0)
-		for n < len(due) && (n == 0 || rows+due[n].rows <= a.cfg.batchSpans() && due[n].from(how.fresh)-due[0].from(how.fresh) <= batchRange.Milliseconds()) {
+		for n < len(due) && (n == 0 || rows+due[n].rows <= most && due[n].from(how.fresh)-due[0].from(how.fresh) <= batchRange.Milliseconds()) {
 			rows += due[n].rows
 			n++
 		}
 		batch := due[:n]
 		due = due[n:]
+		left -= rows
 		for how.yield && a.behind.Load() && ctx.Err() == nil {
 			time.Sleep(50 * time.Millisecond)
 		}
@@ -122,6 +148,7 @@ func (a *Analyzer) judgeBatch(ctx context.Context, batch []tracked, how *judging
 	}
 	defer a.blocks.Put(block)
 	a.metrics.spans.Add(float64(block.Len()))
+	a.learnSize(block)
 	var judged []storage.SettledTrace
 	began, engine := time.Now(), time.Duration(0)
 	err = a.store.WriteJudged(ctx, func(yield func(*storage.JudgedTrace) bool) {
@@ -152,6 +179,8 @@ func (a *Analyzer) judgeBlock(block *spans.Block, batch []tracked, spansMax int,
 	groups := trace.Group(block)
 	a.known.witness(arrivals(groups, batch, of), func(rows []uint32) *trace.Forest { return builder.Build(rows, learnSpans) })
 	judger := blame.NewJudger(blame.Config{Owner: a.owner, Normal: a.known.now(), OnlyTrouble: true})
+	// Traces whose spans lie beside each other, one after the other: what is near is in the processor's cache.
+	slices.SortFunc(groups, func(x, y trace.Rows) int { return cmp.Compare(x.Rows[0], y.Rows[0]) })
 	for _, g := range groups {
 		i, ok := of[g.ID]
 		if !ok {

@@ -68,6 +68,7 @@ func (a *Analyzer) readSome(ctx context.Context, q storage.TraceQuery, ids []spa
 		if err != nil {
 			return err
 		}
+		a.learnSize(block)
 		ids = ids[n:]
 		builder := trace.NewBuilder(block)
 		for _, g := range trace.Group(block) {
