@@ -50,19 +50,23 @@ func (a *Analyzer) sampleOf(ctx context.Context, from, to time.Time, entry strin
 	return a.readSome(ctx, q, ids, func(builder *trace.Builder, rows []uint32) { use(builder.Build(rows, rankSpansMax)) })
 }
 
-// readSome reads traces, no more at once than there is memory for, and gives each to use.
+// readSome reads traces, no more at once than there is memory for, and gives each to use. Of giants it reads no more than
+// q.SpansMax spans; ClickHouse must sort all for that, and only does where they did not fit.
 func (a *Analyzer) readSome(ctx context.Context, q storage.TraceQuery, ids []spans.TraceID, use func(*trace.Builder, []uint32)) error {
 	block := a.blocks.Get().(*spans.Block)
 	defer a.blocks.Put(block)
-	q.Keep, q.BytesMax = trace.Reads, a.cfg.batchBytes()
-	const atOnce = 500
-	for n := min(atOnce, len(ids)); len(ids) > 0; {
+	const sortedMost = 500 // traces
+	spansMax := q.SpansMax
+	q.Keep, q.BytesMax, q.SpansMax = trace.Reads, a.cfg.batchBytes(), 0
+	for n := len(ids); len(ids) > 0; {
 		n = min(n, len(ids))
 		block.Reset()
 		q.IDs = ids[:n]
 		err := a.store.ReadTraces(ctx, q, block)
-		if errors.Is(err, storage.ErrTooLarge) && n > 1 {
-			n /= 2
+		if errors.Is(err, storage.ErrTooLarge) && (n > 1 || q.SpansMax == 0) {
+			if n = max(1, n/2); n <= sortedMost {
+				q.SpansMax = spansMax
+			}
 			continue
 		}
 		if err != nil {
