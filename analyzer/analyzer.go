@@ -66,9 +66,6 @@ func (c *Config) Validate() error {
 
 const bytesMin = 16 << 20
 
-// batchBytes is what one batch may take: each worker has one, and so has the second look.
-func (c *Config) batchBytes() int64 { return c.BytesMax / int64(c.Workers+1) }
-
 // Store is what the analyzer needs of the storage.
 type Store interface {
 	ServerTime(ctx context.Context) (time.Time, error)

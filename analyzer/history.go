@@ -152,7 +152,7 @@ func (a *Analyzer) judgeSlices(ctx context.Context, windows []part, h *History, 
 	if err != nil {
 		return err
 	}
-	how := judging{workers: a.cfg.Workers, gentle: true, done: func(*storage.SettledTrace) { result.Traces++ }}
+	how := judging{workers: a.cfg.Workers, gentle: true, alone: true, done: func(*storage.SettledTrace) { result.Traces++ }}
 	group.Go(func() error {
 		defer close(ready)
 		for i := range windows {

@@ -33,11 +33,20 @@ const (
 	spanBytesAtFirst, spanBytesBeside = 600, 32
 )
 
+// batchBytes is what one batch may take: each worker has one, and so has the second look.
+func (a *Analyzer) batchBytes(alone bool) int64 {
+	parts := a.cfg.Workers + 1
+	if alone {
+		parts--
+	}
+	return a.cfg.BytesMax / int64(parts)
+}
+
 // batchSpans is how many spans to read at once of what is left to do: as many as there is memory for, but such that all
 // workers come to the end together.
-func (a *Analyzer) batchSpans(left int64, workers int) int64 {
-	room := a.cfg.batchBytes() / cmp.Or(a.spanBytes.Load(), spanBytesAtFirst)
-	return max(1, min(room, max(batchSpansMin, left/int64(workers))))
+func (a *Analyzer) batchSpans(left int64, how *judging) int64 {
+	room := a.batchBytes(how.alone) / cmp.Or(a.spanBytes.Load(), spanBytesAtFirst)
+	return max(1, min(room, max(batchSpansMin, left/int64(how.workers))))
 }
 
 // learnSize notes what the spans of a block have taken, and expects a little more of the next.
@@ -53,6 +62,7 @@ type judging struct {
 	gentle  bool // to others who ask ClickHouse
 	yield   bool // to fresh traces
 	fresh   bool // there may be more of the traces than is known
+	alone   bool // nobody else judges at the same time
 	// done is told what each trace was judged on; it is not called by two at once.
 	done func(*storage.SettledTrace)
 }
@@ -79,7 +89,7 @@ func (a *Analyzer) judge(ctx context.Context, due []tracked, how judging) error 
 		left += due[i].rows
 	}
 	for len(due) > 0 && ctx.Err() == nil {
-		most := a.batchSpans(left, how.workers)
+		most := a.batchSpans(left, &how)
 		n, rows := 0, int64(0)
 		for n < len(due) && (n == 0 || rows+due[n].rows <= most && due[n].from(how.fresh)-due[0].from(how.fresh) <= batchRange.Milliseconds()) {
 			rows += due[n].rows
@@ -113,7 +123,7 @@ func (a *Analyzer) judgeBatch(ctx context.Context, batch []tracked, how *judging
 	block.Reset()
 	q := storage.TraceQuery{
 		IDs: make([]spans.TraceID, len(batch)), From: time.UnixMilli(batch[0].from(how.fresh)), Keep: trace.Reads, Gentle: how.gentle,
-		SpansMax: spansMax, BytesMax: a.cfg.batchBytes(),
+		SpansMax: spansMax, BytesMax: a.batchBytes(how.alone),
 	}
 	to := int64(0)
 	for i := range batch {

@@ -57,7 +57,7 @@ func (a *Analyzer) readSome(ctx context.Context, q storage.TraceQuery, ids []spa
 	defer a.blocks.Put(block)
 	const sortedMost = 500 // traces
 	spansMax := q.SpansMax
-	q.Keep, q.BytesMax, q.SpansMax = trace.Reads, a.cfg.batchBytes(), 0
+	q.Keep, q.BytesMax, q.SpansMax = trace.Reads, a.batchBytes(false), 0
 	for n := len(ids); len(ids) > 0; {
 		n = min(n, len(ids))
 		block.Reset()
