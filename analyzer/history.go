@@ -71,12 +71,11 @@ func (a *Analyzer) JudgeHistory(ctx context.Context, h History, progress func(Hi
 	for _, s := range a.shards {
 		past, err := all.of(ctx, s)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("shard %d: %w", s.index+1, err)
 		}
 		all.shards = append(all.shards, past)
 	}
 	a.metrics.took("plan", began)
-	all.said.To = h.To
 	all.say()
 	began = time.Now()
 	if err := a.knowSomething(ctx, &h, all.longest()); err != nil {
@@ -219,7 +218,7 @@ func (past *shardHistory) judgeSlices(ctx context.Context, windows []part, all *
 	if err != nil {
 		return err
 	}
-	how := judging{slots: past.fresh, gentle: true, done: func(*storage.SettledTrace) {
+	how := judging{slots: past.fresh, gentle: true, alone: true, done: func(*storage.SettledTrace) {
 		all.mu.Lock()
 		defer all.mu.Unlock()
 		all.result.Traces++
@@ -265,24 +264,40 @@ func (a *Analyzer) knowSomething(ctx context.Context, h *History, minutes []stor
 	}
 	learnt := new(baseline.Baseline)
 	judger := blame.NewJudger(blame.Config{Normal: learnt, OnlyTrouble: true})
-	for i := range samples {
-		if len(minutes) == 0 {
-			break
-		}
-		m := minutes[i*len(minutes)/samples]
-		from := m.At
-		if from.Before(h.From) {
-			from = h.From
-		}
-		to := from.Add(min(time.Minute, time.Minute*sampleSpans/time.Duration(m.Spans)))
-		if to.After(h.To) {
-			to = h.To
-		}
-		err := a.sampleOf(ctx, from, to, h.Entry, sampleTraces, func(f *trace.Forest) { learnFrom(learnt, f, judger.Judge(f)) })
+	for _, s := range samplesOf(h.From, h.To, minutes) {
+		err := a.sampleOf(ctx, s.from, s.to, h.Entry, s.traces, func(f *trace.Forest) { learnFrom(learnt, f, judger.Judge(f)) })
 		if err != nil {
 			return err
 		}
 	}
 	a.known.replace(learnt, slices.Repeat([]time.Time{h.To}, len(a.shards)))
 	return nil
+}
+
+// sample is so many of the traces that began in a time.
+type sample struct {
+	from, to time.Time
+	traces   int
+}
+
+// samplesOf spreads samples over a time. Those that fall into the same minute are one, of as many traces: the same
+// traces again would say nothing new.
+func samplesOf(from, to time.Time, minutes []storage.MinuteCount) (list []sample) {
+	for i := 0; i < samples && len(minutes) > 0; {
+		at, n := i*len(minutes)/samples, 1
+		for i+n < samples && (i+n)*len(minutes)/samples == at {
+			n++
+		}
+		i += n
+		s := sample{from: minutes[at].At, traces: n * sampleTraces}
+		if s.from.Before(from) {
+			s.from = from
+		}
+		s.to = s.from.Add(min(time.Minute, time.Minute*time.Duration(n*sampleSpans)/time.Duration(minutes[at].Spans)))
+		if s.to.After(to) {
+			s.to = to
+		}
+		list = append(list, s)
+	}
+	return list
 }
