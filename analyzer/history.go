@@ -71,7 +71,7 @@ func (a *Analyzer) JudgeHistory(ctx context.Context, h History, progress func(Hi
 	for _, s := range a.shards {
 		past, err := all.of(ctx, s)
 		if err != nil {
-			return nil, fmt.Errorf("shard %d: %w", s.index+1, err)
+			return nil, fmt.Errorf("%s: %w", s.here("judge the past"), err)
 		}
 		all.shards = append(all.shards, past)
 	}

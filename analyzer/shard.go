@@ -42,15 +42,23 @@ func newShard(a *Analyzer, index, shards int, store ShardStore) *shard {
 func (s *shard) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if s.cfg.Slice.Of == 0 {
-		group.Go(func() error { s.repeat(ctx, "share the work", heartbeatEvery, s.share); return nil })
+		group.Go(func() error { s.repeat(ctx, s.here("share the work"), heartbeatEvery, s.share); return nil })
 		defer s.leave(ctx)
 	}
 	pause := min(idlePause/2, s.cfg.Quiet/4)
-	group.Go(func() error { s.repeat(ctx, "judge", pause, s.judgeFresh); return nil })
-	group.Go(func() error { s.repeat(ctx, "catch up", catchUpEvery(&s.cfg), s.catchUp); return nil })
+	group.Go(func() error { s.repeat(ctx, s.here("judge"), pause, s.judgeFresh); return nil })
+	group.Go(func() error { s.repeat(ctx, s.here("catch up"), catchUpEvery(&s.cfg), s.catchUp); return nil })
 	// The first verdicts after a start need a normal as well.
-	group.Go(func() error { s.repeat(ctx, "learn", time.Second, s.learn); return nil })
+	group.Go(func() error { s.repeat(ctx, s.here("learn"), time.Second, s.learn); return nil })
 	return group.Wait()
+}
+
+// here is something that is done on this shard, in words.
+func (s *shard) here(what string) string {
+	if len(s.shards) == 1 {
+		return what
+	}
+	return fmt.Sprintf("%s on shard %d", what, s.index+1)
 }
 
 // slice is the part of the shard's traces that is judged here, if there is one.
@@ -100,10 +108,7 @@ func (s *shard) idle() {
 
 // state says in a line how far the analyzer has come.
 func (s *shard) state() string {
-	what := "analyzer"
-	if len(s.shards) > 1 {
-		what = fmt.Sprintf("analyzer on shard %d", s.index+1)
-	}
+	what := s.here("analyzer")
 	slice, ok := s.slice()
 	switch {
 	case s.mine.Load() == nil:
