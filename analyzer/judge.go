@@ -43,9 +43,12 @@ func (a *Analyzer) batchBytes(alone bool) int64 {
 }
 
 // batchSpans is how many spans to read at once of what is left to do: as many as there is memory for, but such that all
-// workers come to the end together.
+// workers come to the end together, and that who yields does so soon.
 func (a *Analyzer) batchSpans(left int64, how *judging) int64 {
 	room := a.batchBytes(how.alone) / cmp.Or(a.spanBytes.Load(), spanBytesAtFirst)
+	if how.yield {
+		left = 0
+	}
 	return max(1, min(room, max(batchSpansMin, left/int64(cap(how.slots)))))
 }
 
