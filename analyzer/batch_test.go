@@ -21,14 +21,14 @@ func TestBatches(t *testing.T) {
 		how   judging
 		want  int64
 	}{
-		{"nothing was read", nil, most, judging{workers: 2}, 300_000_000 / 3 / 600},
-		{"small spans", sized(160), most, judging{workers: 2}, 300_000_000 / 3 / (200 + 32)},
-		{"nobody else judges", sized(160), most, judging{workers: 2, alone: true}, 300_000_000 / 2 / (200 + 32)},
-		{"large spans", sized(80_000), most, judging{workers: 2}, 300_000_000 / 3 / (100_000 + 32)},
-		{"the end comes near", sized(160), 500_000, judging{workers: 2}, 250_000},
-		{"little is left", sized(160), 5, judging{workers: 2}, batchSpansMin},
-		{"others wait", sized(160), most, judging{workers: 2, yield: true}, batchSpansMin},
-		{"an empty block says nothing", new(spans.Block), most, judging{workers: 2}, 300_000_000 / 3 / 600},
+		{"nothing was read", nil, most, judging{slots: make(chan struct{}, 2)}, 300_000_000 / 3 / 600},
+		{"small spans", sized(160), most, judging{slots: make(chan struct{}, 2)}, 300_000_000 / 3 / (200 + 32)},
+		{"nobody else judges", sized(160), most, judging{slots: make(chan struct{}, 2), alone: true}, 300_000_000 / 2 / (200 + 32)},
+		{"large spans", sized(80_000), most, judging{slots: make(chan struct{}, 2)}, 300_000_000 / 3 / (100_000 + 32)},
+		{"the end comes near", sized(160), 500_000, judging{slots: make(chan struct{}, 2)}, 250_000},
+		{"little is left", sized(160), 5, judging{slots: make(chan struct{}, 2)}, batchSpansMin},
+		{"others wait", sized(160), most, judging{slots: make(chan struct{}, 2), yield: true}, batchSpansMin},
+		{"an empty block says nothing", new(spans.Block), most, judging{slots: make(chan struct{}, 2)}, 300_000_000 / 3 / 600},
 	} {
 		a := &Analyzer{cfg: Config{Workers: 2, BytesMax: 300_000_000}}
 		if c.block != nil {
