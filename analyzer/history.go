@@ -43,7 +43,7 @@ type HistoryResult struct {
 
 const (
 	// historySpans are looked through at once: what is known of their traces is held in memory.
-	historySpans = 4_000_000
+	historySpans = 10_000_000
 	// Where nothing is known, normal is learnt from so many samples, spread over the time, of so many traces of a part
 	// with so many spans.
 	samples      = 4
@@ -153,30 +153,68 @@ func (all *histories) say() {
 	all.progress(all.said)
 }
 
+// judge judges window by window; while one is judged, the next is looked through.
 func (past *shardHistory) judge(ctx context.Context, all *histories) error {
-	for windows := split(past.to, all.To, past.minutes); len(windows) > 0; {
-		n := 1 // the slices of one time
-		for n < len(windows) && windows[n].from.Equal(windows[0].from) {
-			n++
-		}
-		if err := past.judgeSlices(ctx, windows[:n], all); err != nil {
-			return err
-		}
-		to, spans := windows[n-1].to, int64(0)
-		for _, w := range windows[:n] {
-			spans += w.spans
-		}
-		windows = windows[n:]
-		if err := past.store.SetHistoryTo(ctx, all.job, to); err != nil {
-			return err
-		}
-		all.mu.Lock()
-		past.to = to
-		all.said.Spans += spans
-		all.say()
-		all.mu.Unlock()
+	type looked struct {
+		part
+		due  []tracked
+		last bool // of the slices of one time
 	}
-	return nil
+	group, ctx := errgroup.WithContext(ctx)
+	ready := make(chan looked)
+	how := judging{slots: past.fresh, gentle: true, alone: true, done: func(*storage.SettledTrace) {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		all.result.Traces++
+	}}
+	group.Go(func() error {
+		defer close(ready)
+		windows := split(past.to, all.To, past.minutes)
+		for i, w := range windows {
+			now, err := past.store.ServerTime(ctx)
+			if err != nil {
+				return err
+			}
+			w.around, w.entry = past.cfg.WaitMax+past.cfg.Quiet, all.Entry
+			w.first = w.from.Equal(all.From)
+			due, err := past.dueIn(ctx, &w.window, now, how)
+			if err != nil {
+				return err
+			}
+			select {
+			case ready <- looked{w, due, i+1 == len(windows) || !windows[i+1].from.Equal(w.from)}:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	group.Go(func() error {
+		for w := range ready {
+			if err := past.shard.judge(ctx, w.due, how); err != nil {
+				return err
+			}
+			if w.last {
+				if err := past.store.SetHistoryTo(ctx, all.job, w.to); err != nil {
+					return err
+				}
+			}
+			past.came(&w.part, w.last, all)
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// came takes note of how far the history has come on a shard.
+func (past *shardHistory) came(w *part, last bool, all *histories) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	all.said.Spans += w.spans
+	if last {
+		past.to = w.to
+		all.say()
+	}
 }
 
 // part is a window, and how many spans it has.
@@ -208,48 +246,6 @@ func split(from, to time.Time, minutes []storage.MinuteCount) (windows []part) {
 		from, i = end, n
 	}
 	return windows
-}
-
-// judgeSlices judges windows; while one is judged, the next is looked through.
-func (past *shardHistory) judgeSlices(ctx context.Context, windows []part, all *histories) error {
-	group, ctx := errgroup.WithContext(ctx)
-	ready := make(chan []tracked)
-	now, err := past.store.ServerTime(ctx)
-	if err != nil {
-		return err
-	}
-	how := judging{slots: past.fresh, gentle: true, alone: true, done: func(*storage.SettledTrace) {
-		all.mu.Lock()
-		defer all.mu.Unlock()
-		all.result.Traces++
-	}}
-	group.Go(func() error {
-		defer close(ready)
-		for i := range windows {
-			w := windows[i].window
-			w.around, w.entry = past.cfg.WaitMax+past.cfg.Quiet, all.Entry
-			w.first = w.from.Equal(all.From)
-			due, err := past.dueIn(ctx, &w, now, how)
-			if err != nil {
-				return err
-			}
-			select {
-			case ready <- due:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return nil
-	})
-	group.Go(func() error {
-		for due := range ready {
-			if err := past.shard.judge(ctx, due, how); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return group.Wait()
 }
 
 // knowSomething reads what is normal; on first contact it is learnt from a sample of what is to be judged.

@@ -65,6 +65,9 @@ type TouchedTrace struct {
 // gentle lets statements that others wait for go first.
 var gentle = []native.Setting{{Key: "max_threads", Value: "1"}, {Key: "priority", Value: "5"}}
 
+// gentleAlone is for those of which there is one at a time.
+var gentleAlone = []native.Setting{{Key: "max_threads", Value: "2"}, {Key: "priority", Value: "5"}}
+
 // Touched calls add for every trace. What add is given is used again.
 func (db *DB) Touched(ctx context.Context, q TouchQuery, add func(*TouchedTrace)) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
@@ -99,7 +102,7 @@ func (db *DB) Touched(ctx context.Context, q TouchQuery, add func(*TouchedTrace)
 		" GROUP BY TraceId" + having
 	var settings []native.Setting
 	if q.Gentle {
-		settings = gentle
+		settings = gentleAlone
 	}
 	var t TouchedTrace
 	err := db.with(ctx, func(c *native.Conn) error {
