@@ -101,7 +101,7 @@ func (f *fleet) startAnalyzer() {
 	f.runs = append(f.runs, j)
 }
 
-var partOf = regexp.MustCompile(`analyzer (\d+) of (\d+):`)
+var partOf = regexp.MustCompile(`analyzer, part (\d+) of (\d+):`)
 
 // part is which part of all traces an analyzer judges; of is 0 where it does not say.
 func (j *judge) part() (index, of int) {
