@@ -42,7 +42,7 @@ type HistoryResult struct {
 }
 
 const (
-	// historySpans are looked through at once: what is known of their traces is held in memory.
+	// historySpans are looked through at once: each time, the seconds around them are as well.
 	historySpans = 10_000_000
 	// Where nothing is known, normal is learnt from so many samples, spread over the time, of so many traces of a part
 	// with so many spans.
@@ -156,9 +156,9 @@ func (all *histories) say() {
 // judge judges window by window; while one is judged, the next is looked through.
 func (past *shardHistory) judge(ctx context.Context, all *histories) error {
 	type looked struct {
-		part
 		due  []tracked
-		last bool // of the slices of one time
+		done *part // a window of which all was handed on
+		last bool  // of the slices of one time
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan looked)
@@ -177,29 +177,37 @@ func (past *shardHistory) judge(ctx context.Context, all *histories) error {
 			}
 			w.around, w.entry = past.cfg.WaitMax+past.cfg.Quiet, all.Entry
 			w.first = w.from.Equal(all.From)
-			due, err := past.dueIn(ctx, &w.window, now, how)
-			if err != nil {
+			hand := func(l looked) error {
+				select {
+				case ready <- l:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			if err := past.dueIn(ctx, &w.window, now, how, func(due []tracked) error { return hand(looked{due: due}) }); err != nil {
 				return err
 			}
-			select {
-			case ready <- looked{w, due, i+1 == len(windows) || !windows[i+1].from.Equal(w.from)}:
-			case <-ctx.Done():
-				return ctx.Err()
+			if err := hand(looked{done: &w, last: i+1 == len(windows) || !windows[i+1].from.Equal(w.from)}); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
 	group.Go(func() error {
-		for w := range ready {
-			if err := past.shard.judge(ctx, w.due, how); err != nil {
+		for l := range ready {
+			if err := past.shard.judge(ctx, l.due, how); err != nil {
 				return err
 			}
-			if w.last {
-				if err := past.store.SetHistoryTo(ctx, all.job, w.to); err != nil {
+			if l.done == nil {
+				continue
+			}
+			if l.last {
+				if err := past.store.SetHistoryTo(ctx, all.job, l.done.to); err != nil {
 					return err
 				}
 			}
-			past.came(&w.part, w.last, all)
+			past.came(l.done, l.last, all)
 		}
 		return nil
 	})

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sync/errgroup"
 
@@ -41,6 +42,10 @@ func (a *Analyzer) batchBytes(alone bool) int64 {
 	}
 	return a.cfg.BytesMax / int64(parts)
 }
+
+// dueMost is how many traces of a window may wait for their judgement: what is known of them takes a quarter of the
+// memory that their spans may take, beside it.
+func (c *Config) dueMost() int { return int(c.BytesMax / 4 / int64(unsafe.Sizeof(tracked{}))) }
 
 // batchSpans is how many spans to read at once of what is left to do: as many as there is memory for, but such that all
 // workers come to the end together, and that who yields does so soon.

@@ -12,7 +12,8 @@ import (
 	"github.com/whosehop/whosehop/storage"
 )
 
-// shard is the work on one shard of the storage. What is done on one does not wait for another.
+// shard is the work on one shard of the storage. It shares with the others what memory there is for batches, and else does not
+// wait for them.
 type shard struct {
 	*Analyzer
 	index int
@@ -101,6 +102,8 @@ func (s *shard) looked(to time.Time) {
 // idle is a round of an analyzer that has no part of this shard.
 func (s *shard) idle() {
 	s.saw(0, 0)
+	s.behind.Store(false)
+	s.lookedTo.Store(0)
 	if s.mine.Load() != nil {
 		s.lastRound.Store(time.Now().UnixNano())
 	}

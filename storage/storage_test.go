@@ -291,6 +291,10 @@ func TestTouchedAndJudged(t *testing.T) {
 		t.Fatalf("touched %+v", list)
 	}
 	half := partOf(t, db, list[0].ID, 2)
+	quarters, others := storage.Slice{From: half, To: half + 1, Of: 2}.Halves()
+	if q := partOf(t, db, list[0].ID, 4); q < quarters.From || q >= others.To || quarters.To != others.From || quarters.Of != 4 {
+		t.Errorf("of half %d it is in quarter %d, and the quarters are %+v and %+v", half, q, quarters, others)
+	}
 	for name, q := range map[string]storage.TouchQuery{
 		"before": {From: now.Add(-time.Hour), To: now.Add(-time.Minute)},
 		// What lies around a window counts, but only of traces that got a span within it.
@@ -335,7 +339,7 @@ func TestTouchedAndJudged(t *testing.T) {
 
 func partOf(t *testing.T, db *storage.DB, id spans.TraceID, of int) int {
 	t.Helper()
-	n, err := db.Count(t.Context(), fmt.Sprintf("SELECT toUInt64(bitShiftRight(cityHash64('%x'), 32) %% %d)", id[:], of))
+	n, err := db.Count(t.Context(), fmt.Sprintf("SELECT toUInt64(bitShiftRight(bitShiftRight(cityHash64('%x'), 32) * %d, 32))", id[:], of))
 	if err != nil {
 		t.Fatal(err)
 	}

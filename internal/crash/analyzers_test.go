@@ -438,7 +438,7 @@ func (f *fleet) share(analyzers int) {
 	want, sum := make([]int, analyzers), 0
 	for n, v := range f.verdicts() {
 		if n >= begins {
-			want[v.hash%uint64(analyzers)] += int(v.version)
+			want[v.hash*uint64(analyzers)>>32] += int(v.version)
 			sum += int(v.version)
 		} else if v.version > f.versions[n] {
 			t.Errorf("trace %s was judged again when another analyzer had come: version %d", f.shop.traceID(n), v.version)
