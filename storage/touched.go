@@ -75,8 +75,10 @@ type TouchedTrace struct {
 func gentle(threads int) []native.Setting {
 	const bytes = "268435456" // what is more is grouped and sorted on disk
 	return []native.Setting{
-		{Key: "max_threads", Value: strconv.Itoa(threads)}, {Key: "priority", Value: "5"},
-		{Key: "max_bytes_before_external_group_by", Value: bytes}, {Key: "max_bytes_before_external_sort", Value: bytes},
+		{Key: "max_threads", Value: strconv.Itoa(threads)},
+		{Key: "priority", Value: "5"},
+		{Key: "max_bytes_before_external_group_by", Value: bytes},
+		{Key: "max_bytes_before_external_sort", Value: bytes},
 	}
 }
 
