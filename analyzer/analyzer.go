@@ -71,16 +71,7 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-const (
-	bytesMin = 16 << 20
-	// spanBytes is about what a span takes while it is judged: its columns, and its node in the forest.
-	spanBytes = 600
-)
-
-// batchBytes is what one batch may take: each worker has one, and so has the second look.
-func (c *Config) batchBytes() int64 { return c.BytesMax / int64(c.Workers+1) }
-
-func (c *Config) batchSpans() int64 { return max(1, c.batchBytes()/spanBytes) }
+const bytesMin = 16 << 20
 
 // Store is what the analyzer needs of the storage as a whole.
 type Store interface {
@@ -122,8 +113,10 @@ type Analyzer struct {
 	metrics *metrics
 	known   *known
 	blocks  sync.Pool // of *spans.Block
-	name    string    // among the analyzers
-	shards  []*shard
+	// spanBytes is about what a span takes while it is judged, by the last that were; 0 before any.
+	spanBytes atomic.Int64
+	name      string // among the analyzers
+	shards    []*shard
 	// fresh and past bound how many batches are judged at once, of all shards.
 	fresh, past chan struct{}
 	// While the stored baseline is read anew, nobody adds to what is known.

@@ -542,7 +542,7 @@ func TestGiantsAreJudgedInBounds(t *testing.T) {
 		giant.Kinds, giant.Statuses, giant.Flags = append(giant.Kinds, more.Kinds[0]), append(giant.Statuses, more.Statuses[0]), append(giant.Flags, 0)
 		giant.Names.AppendBytes(more.Names.At(0))
 		giant.TraceStates.Append("")
-		giant.StatusMessages.Append(text)
+		giant.StatusMessages.Append(fmt.Sprint(n, " is ", text)) // what is said again takes no memory
 		giant.Attrs.EndRow()
 		giant.DroppedAttrs, giant.DroppedEvents, giant.DroppedLinks = append(giant.DroppedAttrs, 0), append(giant.DroppedEvents, 0), append(giant.DroppedLinks, 0)
 		giant.EventEnds, giant.LinkEnds = append(giant.EventEnds, giant.EventEnds[len(giant.EventEnds)-1]), append(giant.LinkEnds, 0)

@@ -42,8 +42,8 @@ type HistoryResult struct {
 }
 
 const (
-	// historySpans are looked through at once: what is known of their traces is held in memory.
-	historySpans = 4_000_000
+	// historySpans are looked through at once: each time, the seconds around them are as well.
+	historySpans = 10_000_000
 	// Where nothing is known, normal is learnt from so many samples, spread over the time, of so many traces of a part
 	// with so many spans.
 	samples      = 4
@@ -71,12 +71,11 @@ func (a *Analyzer) JudgeHistory(ctx context.Context, h History, progress func(Hi
 	for _, s := range a.shards {
 		past, err := all.of(ctx, s)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", s.here("judge the past"), err)
 		}
 		all.shards = append(all.shards, past)
 	}
 	a.metrics.took("plan", began)
-	all.said.To = h.To
 	all.say()
 	began = time.Now()
 	if err := a.knowSomething(ctx, &h, all.longest()); err != nil {
@@ -154,30 +153,76 @@ func (all *histories) say() {
 	all.progress(all.said)
 }
 
+// judge judges window by window; while one is judged, the next is looked through.
 func (past *shardHistory) judge(ctx context.Context, all *histories) error {
-	for windows := split(past.to, all.To, past.minutes); len(windows) > 0; {
-		n := 1 // the slices of one time
-		for n < len(windows) && windows[n].from.Equal(windows[0].from) {
-			n++
-		}
-		if err := past.judgeSlices(ctx, windows[:n], all); err != nil {
-			return err
-		}
-		to, spans := windows[n-1].to, int64(0)
-		for _, w := range windows[:n] {
-			spans += w.spans
-		}
-		windows = windows[n:]
-		if err := past.store.SetHistoryTo(ctx, all.job, to); err != nil {
-			return err
-		}
-		all.mu.Lock()
-		past.to = to
-		all.said.Spans += spans
-		all.say()
-		all.mu.Unlock()
+	type looked struct {
+		due  []tracked
+		done *part // a window of which all was handed on
+		last bool  // of the slices of one time
 	}
-	return nil
+	group, ctx := errgroup.WithContext(ctx)
+	ready := make(chan looked)
+	how := judging{slots: past.fresh, gentle: true, alone: true, done: func(*storage.SettledTrace) {
+		all.mu.Lock()
+		defer all.mu.Unlock()
+		all.result.Traces++
+	}}
+	group.Go(func() error {
+		defer close(ready)
+		windows := split(past.to, all.To, past.minutes)
+		for i, w := range windows {
+			now, err := past.store.ServerTime(ctx)
+			if err != nil {
+				return err
+			}
+			w.around, w.entry = past.cfg.WaitMax+past.cfg.Quiet, all.Entry
+			w.first = w.from.Equal(all.From)
+			hand := func(l looked) error {
+				select {
+				case ready <- l:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			if err := past.dueIn(ctx, &w.window, now, how, func(due []tracked) error { return hand(looked{due: due}) }); err != nil {
+				return err
+			}
+			if err := hand(looked{done: &w, last: i+1 == len(windows) || !windows[i+1].from.Equal(w.from)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	group.Go(func() error {
+		for l := range ready {
+			if err := past.shard.judge(ctx, l.due, how); err != nil {
+				return err
+			}
+			if l.done == nil {
+				continue
+			}
+			if l.last {
+				if err := past.store.SetHistoryTo(ctx, all.job, l.done.to); err != nil {
+					return err
+				}
+			}
+			past.came(l.done, l.last, all)
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// came takes note of how far the history has come on a shard.
+func (past *shardHistory) came(w *part, last bool, all *histories) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	all.said.Spans += w.spans
+	if last {
+		past.to = w.to
+		all.say()
+	}
 }
 
 // part is a window, and how many spans it has.
@@ -211,48 +256,6 @@ func split(from, to time.Time, minutes []storage.MinuteCount) (windows []part) {
 	return windows
 }
 
-// judgeSlices judges windows; while one is judged, the next is looked through.
-func (past *shardHistory) judgeSlices(ctx context.Context, windows []part, all *histories) error {
-	group, ctx := errgroup.WithContext(ctx)
-	ready := make(chan []tracked)
-	now, err := past.store.ServerTime(ctx)
-	if err != nil {
-		return err
-	}
-	how := judging{slots: past.fresh, gentle: true, done: func(*storage.SettledTrace) {
-		all.mu.Lock()
-		defer all.mu.Unlock()
-		all.result.Traces++
-	}}
-	group.Go(func() error {
-		defer close(ready)
-		for i := range windows {
-			w := windows[i].window
-			w.around, w.entry = past.cfg.WaitMax+past.cfg.Quiet, all.Entry
-			w.first = w.from.Equal(all.From)
-			due, err := past.dueIn(ctx, &w, now, how)
-			if err != nil {
-				return err
-			}
-			select {
-			case ready <- due:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return nil
-	})
-	group.Go(func() error {
-		for due := range ready {
-			if err := past.shard.judge(ctx, due, how); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return group.Wait()
-}
-
 // knowSomething reads what is normal; on first contact it is learnt from a sample of what is to be judged.
 func (a *Analyzer) knowSomething(ctx context.Context, h *History, minutes []storage.MinuteCount) error {
 	if _, err := a.reload(ctx); err != nil {
@@ -265,24 +268,40 @@ func (a *Analyzer) knowSomething(ctx context.Context, h *History, minutes []stor
 	}
 	learnt := new(baseline.Baseline)
 	judger := blame.NewJudger(blame.Config{Normal: learnt, OnlyTrouble: true})
-	for i := range samples {
-		if len(minutes) == 0 {
-			break
-		}
-		m := minutes[i*len(minutes)/samples]
-		from := m.At
-		if from.Before(h.From) {
-			from = h.From
-		}
-		to := from.Add(min(time.Minute, time.Minute*sampleSpans/time.Duration(m.Spans)))
-		if to.After(h.To) {
-			to = h.To
-		}
-		err := a.sampleOf(ctx, from, to, h.Entry, sampleTraces, func(f *trace.Forest) { learnFrom(learnt, f, judger.Judge(f)) })
+	for _, s := range samplesOf(h.From, h.To, minutes) {
+		err := a.sampleOf(ctx, s.from, s.to, h.Entry, s.traces, func(f *trace.Forest) { learnFrom(learnt, f, judger.Judge(f)) })
 		if err != nil {
 			return err
 		}
 	}
 	a.known.replace(learnt, slices.Repeat([]time.Time{h.To}, len(a.shards)))
 	return nil
+}
+
+// sample is so many of the traces that began in a time.
+type sample struct {
+	from, to time.Time
+	traces   int
+}
+
+// samplesOf spreads samples over a time. Those that fall into the same minute are one, of as many traces: the same
+// traces again would say nothing new.
+func samplesOf(from, to time.Time, minutes []storage.MinuteCount) (list []sample) {
+	for i := 0; i < samples && len(minutes) > 0; {
+		at, n := i*len(minutes)/samples, 1
+		for i+n < samples && (i+n)*len(minutes)/samples == at {
+			n++
+		}
+		i += n
+		s := sample{from: minutes[at].At, traces: n * sampleTraces}
+		if s.from.Before(from) {
+			s.from = from
+		}
+		s.to = s.from.Add(min(time.Minute, time.Minute*time.Duration(n*sampleSpans)/time.Duration(minutes[at].Spans)))
+		if s.to.After(to) {
+			s.to = to
+		}
+		list = append(list, s)
+	}
+	return list
 }

@@ -2,6 +2,7 @@ package analyzer
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -191,6 +192,37 @@ func TestHistoryJob(t *testing.T) {
 		c.change(&q)
 		if got := q.job(&q.cfg); (got == job) != c.same {
 			t.Errorf("%s: %s after %s", name, got, job)
+		}
+	}
+}
+
+// TestSamples are spread over the time, and no minute is looked at twice.
+func TestSamples(t *testing.T) {
+	const m, many = time.Minute, 4 * sampleSpans
+	type want struct {
+		from, to time.Duration // since noon
+		traces   int
+	}
+	from, to := 10*time.Second, 7*m+30*time.Second
+	for _, c := range []struct {
+		name   string
+		counts []int64
+		want   []want
+	}{
+		{"nothing", nil, nil},
+		{"one minute, looked at whole", []int64{many}, []want{{from, m + from, 2000}}},
+		{"one minute of many spans", []int64{2 * many}, []want{{from, 30*time.Second + from, 2000}}},
+		{"two minutes", []int64{10, many}, []want{{from, m + from, 1000}, {m, m + 30*time.Second, 1000}}},
+		{"three", []int64{10, many, 10}, []want{{from, m + from, 1000}, {m, m + 15*time.Second, 500}, {2 * m, 3 * m, 500}}},
+		{"eight", []int64{1, 1, 1, 1, 1, 1, 1, 1}, []want{{from, m + from, 500}, {2 * m, 3 * m, 500}, {4 * m, 5 * m, 500}, {6 * m, 7 * m, 500}}},
+		{"beyond the end", []int64{0, 0, 0, 0, 0, 0, 0, 1}, []want{{7 * m, to, 2000}}},
+	} {
+		var should []sample
+		for _, w := range c.want {
+			should = append(should, sample{noon.Add(w.from), noon.Add(w.to), w.traces})
+		}
+		if got := samplesOf(noon.Add(from), noon.Add(to), minutesOf(c.counts...)); !slices.Equal(got, should) {
+			t.Errorf("%s: got %v, want %v", c.name, got, should)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,7 +26,43 @@ const (
 	// lookBackMax bounds how far before its first known span the others are looked for, when the trace says that it
 	// began long ago.
 	lookBackMax = time.Hour
+	// batchSpansMin is what a batch has at least, if there is as much to do and room for it: of each operation ClickHouse
+	// unpacks thousands of spans at once, however few are wanted, and small batches let it do so again and again.
+	batchSpansMin = 128 << 10
+	// spanBytesAtFirst is what a span is thought to take before any was read, and spanBytesBeside what it takes beside
+	// its columns: its place among the rows of its trace, and the room that columns have to grow.
+	spanBytesAtFirst, spanBytesBeside = 600, 32
 )
+
+// batchBytes is what one batch may take: each worker has one, and so has the second look.
+func (a *Analyzer) batchBytes(alone bool) int64 {
+	parts := a.cfg.Workers + 1
+	if alone {
+		parts--
+	}
+	return a.cfg.BytesMax / int64(parts)
+}
+
+// dueMost is how many traces of a window may wait for their judgement: what is known of them takes a quarter of the
+// memory that their spans may take, beside it.
+func (c *Config) dueMost() int { return int(c.BytesMax / 4 / int64(unsafe.Sizeof(tracked{}))) }
+
+// batchSpans is how many spans to read at once of what is left to do: as many as there is memory for, but such that all
+// workers come to the end together, and that who yields does so soon.
+func (a *Analyzer) batchSpans(left int64, how *judging) int64 {
+	room := a.batchBytes(how.alone) / cmp.Or(a.spanBytes.Load(), spanBytesAtFirst)
+	if how.yield {
+		left = 0
+	}
+	return max(1, min(room, max(batchSpansMin, left/int64(cap(how.slots)))))
+}
+
+// learnSize notes what the spans of a block have taken, and expects a little more of the next.
+func (a *Analyzer) learnSize(b *spans.Block) {
+	if n := int64(b.Len()); n > 0 {
+		a.spanBytes.Store(b.Bytes()*5/4/n + spanBytesBeside)
+	}
+}
 
 // judging is how traces are judged.
 type judging struct {
@@ -33,6 +70,7 @@ type judging struct {
 	gentle bool          // to others who ask ClickHouse
 	yield  bool          // to fresh traces
 	fresh  bool          // there may be more of the traces than is known
+	alone  bool          // nobody else judges at the same time
 	// done is told what each trace was judged on; it is not called by two at once.
 	done func(*storage.SettledTrace)
 }
@@ -53,14 +91,20 @@ func sortByTime(due []tracked, fresh bool) {
 func (s *shard) judge(ctx context.Context, due []tracked, how judging) error {
 	group, ctx := errgroup.WithContext(ctx)
 	var mu sync.Mutex
+	left := int64(0)
+	for i := range due {
+		left += due[i].rows
+	}
 	for len(due) > 0 && ctx.Err() == nil {
+		most := s.batchSpans(left, &how)
 		n, rows := 0, int64(0)
-		for n < len(due) && (n == 0 || rows+due[n].rows <= s.cfg.batchSpans() && due[n].from(how.fresh)-due[0].from(how.fresh) <= batchRange.Milliseconds()) {
+		for n < len(due) && (n == 0 || rows+due[n].rows <= most && due[n].from(how.fresh)-due[0].from(how.fresh) <= batchRange.Milliseconds()) {
 			rows += due[n].rows
 			n++
 		}
 		batch := due[:n]
 		due = due[n:]
+		left -= rows
 		for how.yield && s.someBehind() && ctx.Err() == nil {
 			time.Sleep(50 * time.Millisecond)
 		}
@@ -92,7 +136,7 @@ func (s *shard) judgeBatch(ctx context.Context, batch []tracked, how *judging, s
 	block.Reset()
 	q := storage.TraceQuery{
 		IDs: make([]spans.TraceID, len(batch)), From: time.UnixMilli(batch[0].from(how.fresh)), Keep: trace.Reads, Gentle: how.gentle,
-		SpansMax: spansMax, BytesMax: s.cfg.batchBytes(),
+		SpansMax: spansMax, BytesMax: s.batchBytes(how.alone),
 	}
 	to := int64(0)
 	for i := range batch {
@@ -127,6 +171,7 @@ func (s *shard) judgeBatch(ctx context.Context, batch []tracked, how *judging, s
 	}
 	defer s.blocks.Put(block)
 	s.metrics.spans.Add(float64(block.Len()))
+	s.learnSize(block)
 	var judged []storage.SettledTrace
 	began, engine := time.Now(), time.Duration(0)
 	err = s.store.WriteJudged(ctx, func(yield func(*storage.JudgedTrace) bool) {
@@ -157,6 +202,8 @@ func (s *shard) judgeBlock(block *spans.Block, batch []tracked, spansMax int, yi
 	groups := trace.Group(block)
 	s.known.witness(s.index, arrivals(groups, batch, of), func(rows []uint32) *trace.Forest { return builder.Build(rows, learnSpans) })
 	judger := blame.NewJudger(blame.Config{Owner: s.owner, Normal: s.known.now(), SLO: s.cfg.SLO, OnlyTrouble: true})
+	// Traces whose spans lie beside each other, one after the other: what is near is in the processor's cache.
+	slices.SortFunc(groups, func(x, y trace.Rows) int { return cmp.Compare(x.Rows[0], y.Rows[0]) })
 	for _, g := range groups {
 		i, ok := of[g.ID]
 		if !ok {

@@ -43,7 +43,8 @@ const (
 
 // learn learns from the next window that has settled, stores what it learnt, and makes it part of normal.
 func (s *shard) learn(ctx context.Context) (more bool, err error) {
-	if !s.reloaded.Load() {
+	// Of other shards, what others learn is enough.
+	if _, ok := s.slice(); !ok || !s.reloaded.Load() {
 		return false, nil
 	}
 	s.learning.RLock()

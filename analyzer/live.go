@@ -37,6 +37,11 @@ const (
 func (c *Config) recent() time.Duration { return c.WaitMax + c.Quiet + c.Late + visibleWithin }
 
 func (s *shard) judgeFresh(ctx context.Context) (more bool, err error) {
+	defer func() {
+		if err != nil {
+			s.behind.Store(false) // nothing is won by waiting for a shard that is away
+		}
+	}()
 	slice, ok := s.slice()
 	if !ok {
 		s.idle()

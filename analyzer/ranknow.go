@@ -54,24 +54,32 @@ type spanReader interface {
 	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
 }
 
-// readSome reads traces, no more at once than there is memory for, and gives each to use.
+// readSome reads traces, no more at once than there is memory for, and gives each to use. Of giants it reads no more than
+// q.SpansMax spans; ClickHouse must sort all for that, and only does where they did not fit. What does not fit even so is left out.
 func (a *Analyzer) readSome(ctx context.Context, from spanReader, q storage.TraceQuery, ids []spans.TraceID, use func(*trace.Builder, []uint32)) error {
 	block := a.blocks.Get().(*spans.Block)
 	defer a.blocks.Put(block)
-	q.Keep, q.BytesMax = trace.Reads, a.cfg.batchBytes()
-	const atOnce = 500
-	for n := min(atOnce, len(ids)); len(ids) > 0; {
+	const sortedMost = 500 // traces
+	spansMax := q.SpansMax
+	q.Keep, q.BytesMax, q.SpansMax = trace.Reads, a.batchBytes(false)/int64(len(a.shards)), 0
+	for n := len(ids); len(ids) > 0; {
 		n = min(n, len(ids))
 		block.Reset()
 		q.IDs = ids[:n]
 		err := from.ReadTraces(ctx, q, block)
-		if errors.Is(err, storage.ErrTooLarge) && n > 1 {
-			n /= 2
+		if errors.Is(err, storage.ErrTooLarge) {
+			if n == 1 && q.SpansMax > 0 {
+				ids = ids[1:]
+			}
+			if n = max(1, n/2); n <= sortedMost {
+				q.SpansMax = spansMax
+			}
 			continue
 		}
 		if err != nil {
 			return err
 		}
+		a.learnSize(block)
 		ids = ids[n:]
 		builder := trace.NewBuilder(block)
 		for _, g := range trace.Group(block) {

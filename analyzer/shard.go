@@ -12,7 +12,8 @@ import (
 	"github.com/whosehop/whosehop/storage"
 )
 
-// shard is the work on one shard of the storage. What is done on one does not wait for another.
+// shard is the work on one shard of the storage. It shares with the others what memory there is for batches, and else does not
+// wait for them.
 type shard struct {
 	*Analyzer
 	index int
@@ -42,15 +43,23 @@ func newShard(a *Analyzer, index, shards int, store ShardStore) *shard {
 func (s *shard) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if s.cfg.Slice.Of == 0 {
-		group.Go(func() error { s.repeat(ctx, "share the work", heartbeatEvery, s.share); return nil })
+		group.Go(func() error { s.repeat(ctx, s.here("share the work"), heartbeatEvery, s.share); return nil })
 		defer s.leave(ctx)
 	}
 	pause := min(idlePause/2, s.cfg.Quiet/4)
-	group.Go(func() error { s.repeat(ctx, "judge", pause, s.judgeFresh); return nil })
-	group.Go(func() error { s.repeat(ctx, "catch up", catchUpEvery(&s.cfg), s.catchUp); return nil })
+	group.Go(func() error { s.repeat(ctx, s.here("judge"), pause, s.judgeFresh); return nil })
+	group.Go(func() error { s.repeat(ctx, s.here("catch up"), catchUpEvery(&s.cfg), s.catchUp); return nil })
 	// The first verdicts after a start need a normal as well.
-	group.Go(func() error { s.repeat(ctx, "learn", time.Second, s.learn); return nil })
+	group.Go(func() error { s.repeat(ctx, s.here("learn"), time.Second, s.learn); return nil })
 	return group.Wait()
+}
+
+// here is something that is done on this shard, in words.
+func (s *shard) here(what string) string {
+	if len(s.shards) == 1 {
+		return what
+	}
+	return fmt.Sprintf("%s on shard %d", what, s.index+1)
 }
 
 // slice is the part of the shard's traces that is judged here, if there is one.
@@ -93,6 +102,8 @@ func (s *shard) looked(to time.Time) {
 // idle is a round of an analyzer that has no part of this shard.
 func (s *shard) idle() {
 	s.saw(0, 0)
+	s.behind.Store(false)
+	s.lookedTo.Store(0)
 	if s.mine.Load() != nil {
 		s.lastRound.Store(time.Now().UnixNano())
 	}
@@ -100,10 +111,7 @@ func (s *shard) idle() {
 
 // state says in a line how far the analyzer has come.
 func (s *shard) state() string {
-	what := "analyzer"
-	if len(s.shards) > 1 {
-		what = fmt.Sprintf("analyzer on shard %d", s.index+1)
-	}
+	what := s.here("analyzer")
 	slice, ok := s.slice()
 	switch {
 	case s.mine.Load() == nil:

@@ -2,6 +2,7 @@ package analyzer
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/whosehop/whosehop/storage"
@@ -43,7 +44,8 @@ func (s *shard) catchUp(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	w := window{from: from, to: to, slice: slice, around: s.cfg.WaitMax + s.cfg.Quiet}
-	if err := s.judgeWindow(ctx, &w, now, judging{slots: s.past, gentle: true, yield: true}); err != nil {
+	how := judging{slots: s.past, gentle: true, yield: true}
+	if err := s.dueIn(ctx, &w, now, how, func(due []tracked) error { return s.judge(ctx, due, how) }); err != nil {
 		return false, err
 	}
 	return to.Before(end), s.store.SetScannedTo(ctx, slice, to)
@@ -63,50 +65,87 @@ type window struct {
 	first bool
 }
 
-// judgeWindow judges the traces of a window that are not judged on all that is stored of them. Those that still get
-// spans are left to the judgement of fresh ones.
-func (s *shard) judgeWindow(ctx context.Context, w *window, now time.Time, how judging) error {
-	due, err := s.dueIn(ctx, w, now, how)
+// dueIn gives the traces of a window to use that are to be judged, by time: those that are not judged on all that is
+// stored of them. Those that still get spans are left to the judgement of fresh ones. Where more are due than there is
+// memory for, use gets them half by half.
+func (s *shard) dueIn(ctx context.Context, w *window, now time.Time, how judging, use func(due []tracked) error) error {
+	due, err := s.lookThrough(ctx, w, now, how)
+	if errors.Is(err, errTooMany) {
+		first, second := *w, *w
+		first.slice, second.slice = w.slice.Halves()
+		if err := s.dueIn(ctx, &first, now, how, use); err != nil {
+			return err
+		}
+		return s.dueIn(ctx, &second, now, how, use)
+	}
 	if err != nil {
 		return err
 	}
-	return s.judge(ctx, due, how)
+	sortByTime(due, false)
+	return use(due)
 }
 
-// dueIn lists the traces of a window that are to be judged, by time.
-func (s *shard) dueIn(ctx context.Context, w *window, now time.Time, how judging) ([]tracked, error) {
-	var list []tracked
-	var ids []spans.TraceID
+// errTooMany says that more traces are due than there is memory for.
+var errTooMany = errors.New("too many traces are due at once")
+
+// lookMost is of how many traces it is asked at once whether they are judged.
+const lookMost = 100_000
+
+// lookThrough lists the traces of a window that are to be judged.
+func (s *shard) lookThrough(ctx context.Context, w *window, now time.Time, how judging) (due []tracked, err error) {
 	began := time.Now()
-	err := s.store.Touched(ctx, storage.TouchQuery{
-		From: w.from, To: w.to, ByStart: w.byStart, Around: w.around, Scope: s.cfg.Scope, Slow: s.slow(), Slice: w.slice, Entry: w.entry, Gentle: how.gentle,
-	}, func(t *storage.TouchedTrace) {
-		list = append(list, tracked{id: t.ID, rows: t.Rows, firstMs: t.FirstMs, lastMs: t.LastMs, startNs: t.StartNs, suspect: t.Suspect})
-		ids = append(ids, t.ID)
-	})
-	s.metrics.took("select", began)
-	if err != nil {
-		return nil, err
-	}
-	began = time.Now()
-	states := make(map[spans.TraceID]storage.JudgedState)
-	if err := s.store.Judged(ctx, ids, func(j *storage.JudgedState) { states[j.ID] = *j }); err != nil {
-		return nil, err
-	}
-	s.metrics.took("select", began)
-	due := list[:0]
-	for _, k := range list {
-		j, judged := states[k.id]
-		if s.due(w, now, &k, &j, judged) {
+	defer func() { s.metrics.took("select", began) }()
+	most := s.cfg.dueMost()
+	var seen []tracked
+	sift := func() error {
+		ids := make([]spans.TraceID, len(seen))
+		for i := range seen {
+			ids[i] = seen[i].id
+		}
+		states := make(map[spans.TraceID]storage.JudgedState)
+		if err := s.store.Judged(ctx, ids, func(j *storage.JudgedState) { states[j.ID] = *j }); err != nil {
+			return err
+		}
+		for _, k := range seen {
+			j, judged := states[k.id]
+			if !s.due(w, now, &k, &j, judged) {
+				continue
+			}
 			if judged {
 				// It is judged anew on all of that, and what has come.
 				k.version, k.judgedFirstMs, k.firstMs, k.lastMs = j.Version, j.FirstMs, min(k.firstMs, j.FirstMs), max(k.lastMs, j.LastMs)
 			}
 			due = append(due, k)
 		}
+		seen = seen[:0]
+		if len(due) > most {
+			return errTooMany
+		}
+		return nil
 	}
-	sortByTime(due, false)
-	return due, nil
+	looking, stop := context.WithCancel(ctx)
+	defer stop()
+	var failed error
+	err = s.store.Touched(looking, storage.TouchQuery{
+		From: w.from, To: w.to, ByStart: w.byStart, Around: w.around, Scope: s.cfg.Scope, Slow: s.slow(), Slice: w.slice, Entry: w.entry, Gentle: how.gentle,
+	}, func(t *storage.TouchedTrace) {
+		if failed != nil {
+			return
+		}
+		seen = append(seen, tracked{id: t.ID, rows: t.Rows, firstMs: t.FirstMs, lastMs: t.LastMs, startNs: t.StartNs, suspect: t.Suspect})
+		if len(seen) == lookMost {
+			if failed = sift(); failed != nil {
+				stop()
+			}
+		}
+	})
+	if failed != nil {
+		return nil, failed
+	}
+	if err != nil {
+		return nil, err
+	}
+	return due, sift()
 }
 
 func (a *Analyzer) due(w *window, now time.Time, k *tracked, j *storage.JudgedState, judged bool) bool {

@@ -1,10 +1,15 @@
 package analyzer
 
 import (
+	"context"
+	"encoding/binary"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/spans"
 )
 
 // TestDueInWindow: what was judged on all that is stored is left alone, and nothing is judged on less than before.
@@ -47,6 +52,76 @@ func TestDueInWindow(t *testing.T) {
 		}
 		if got := a.due(&tc.w, time.UnixMilli(at(now)), &tc.trace, s, tc.state != nil); got != tc.want {
 			t.Errorf("%s: due %t, want %t", name, got, tc.want)
+		}
+	}
+}
+
+// manyTraces is a shard on which each trace is due but those that were judged; the first bytes of an id are its hash.
+type manyTraces struct {
+	ShardStore
+	ids   []spans.TraceID
+	looks int
+}
+
+func (m *manyTraces) Touched(ctx context.Context, q storage.TouchQuery, add func(*storage.TouchedTrace)) error {
+	m.looks++
+	for _, id := range m.ids {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		of := max(1, q.Slice.Of)
+		if part := int(uint64(binary.BigEndian.Uint32(id[:4])) * uint64(of) >> 32); q.Slice.Of == 0 || part >= q.Slice.From && part < q.Slice.To {
+			add(&storage.TouchedTrace{ID: id, Rows: 3, FirstMs: 1, LastMs: 2, Suspect: true})
+		}
+	}
+	return nil
+}
+
+func (m *manyTraces) Judged(_ context.Context, ids []spans.TraceID, add func(*storage.JudgedState)) error {
+	for _, id := range ids {
+		if id[15] == 1 {
+			add(&storage.JudgedState{ID: id, Version: 1, Rows: 3, FirstMs: 1, LastMs: 2})
+		}
+	}
+	return nil
+}
+
+// TestMoreIsDueThanThereIsRoomFor: it is handed on half by half, each trace once.
+func TestMoreIsDueThanThereIsRoomFor(t *testing.T) {
+	for _, slice := range []storage.Slice{{}, {To: 1, Of: 1}, {From: 1, To: 3, Of: 3}} {
+		m := &manyTraces{}
+		want := 0
+		for i := range uint32(lookMost + 1000) {
+			id := spans.TraceID{15: byte(i % 2)}
+			binary.BigEndian.PutUint32(id[:4], i*2654435761)
+			binary.BigEndian.PutUint32(id[4:8], i)
+			m.ids = append(m.ids, id)
+			if uint64(i*2654435761)*3>>32 >= uint64(slice.From) && i%2 == 0 {
+				want++
+			}
+		}
+		const most = 5000
+		a := &Analyzer{cfg: Config{Quiet: time.Second, WaitMax: time.Second, Workers: 1, BytesMax: most * 4 * 104}, known: newKnown(1), metrics: newMetrics(prometheus.NewRegistry())}
+		s := newShard(a, 0, 1, m)
+		w := window{from: time.UnixMilli(0), to: time.UnixMilli(100), around: time.Second, slice: slice}
+		got := make(map[spans.TraceID]bool)
+		err := s.dueIn(t.Context(), &w, time.UnixMilli(1e6), judging{}, func(due []tracked) error {
+			if len(due) > s.cfg.dueMost() {
+				t.Errorf("%d traces at once, and there is room for %d", len(due), s.cfg.dueMost())
+			}
+			for i := range due {
+				if got[due[i].id] || due[i].id[15] == 1 {
+					t.Fatalf("%x is handed on twice, or was judged", due[i].id)
+				}
+				got[due[i].id] = true
+			}
+			return nil
+		})
+		if err != nil || len(got) != want {
+			t.Errorf("of %+v: %d of %d traces, %v", slice, len(got), want, err)
+		}
+		if m.looks < 2*want/most {
+			t.Errorf("of %+v: %d looks", slice, m.looks)
 		}
 	}
 }

@@ -137,11 +137,11 @@ func (c *cluster) find(ctx context.Context, options *clickhouse.Options) error {
 	if err := rows.Err(); err != nil {
 		return wrap("look for the hosts of the cluster", err)
 	}
-	if !slices.ContainsFunc(c.hosts, func(h clusterHost) bool { return h.weight > 0 }) && len(c.hosts) > 0 {
-		return fmt.Errorf("storage.cluster: all shards of %s have a weight of 0: none gets anything", c.name)
-	}
-	if len(c.hosts) == 0 {
+	switch {
+	case len(c.hosts) == 0:
 		return fmt.Errorf("storage.cluster: ClickHouse knows no cluster %q; those that it knows are in system.clusters", c.name)
+	case !slices.ContainsFunc(c.hosts, func(h clusterHost) bool { return h.weight > 0 }):
+		return fmt.Errorf("storage.cluster: all shards of %s have a weight of 0: none gets anything", c.name)
 	}
 	var known uint64
 	if err := conn.QueryRow(ctx, "SELECT count() FROM system.tables WHERE database = 'system' AND name = 'zookeeper'").Scan(&known); err != nil {

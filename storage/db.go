@@ -79,7 +79,7 @@ func parse(dsn string) (*clickhouse.Options, error) {
 		options.Auth.Database = "whosehop"
 	}
 	options.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
-	options.DialTimeout = dialTimeout
+	options.DialTimeout, options.ReadTimeout = dialTimeout, queryTimeout // of a host that hangs, and does not refuse
 	// Times are written in UTC, whatever the server's zone is.
 	if options.Settings == nil {
 		options.Settings = clickhouse.Settings{}

@@ -18,9 +18,16 @@ type JudgedTrace struct {
 	Verdicts []verdict.Verdict
 }
 
+// insertVerdicts does not look for versions of one trace in a block, where there are none: that costs as much as
+// writing it.
+var insertVerdicts = []native.Setting{{Key: "async_insert", Value: "0"}, {Key: "optimize_on_insert", Value: "0"}}
+
+// insertBytes of verdicts are inserted at once: fewer and larger inserts cost ClickHouse less, and us more memory.
+const insertBytes = 24 << 20
+
 // WriteJudged stores verdicts; a later version of a trace replaces an earlier one. A trace without a
 // symptom gets a row all the same: that is how it is known to be done. Each trace is encoded as it comes, and not
-// kept.
+// kept. After an error some of them may be stored.
 func (db *DB) WriteJudged(ctx context.Context, judged iter.Seq[*JudgedTrace]) error {
 	t := db.judged.Get().(*judgedTable)
 	defer db.judged.Put(t)
@@ -29,7 +36,17 @@ func (db *DB) WriteJudged(ctx context.Context, judged iter.Seq[*JudgedTrace]) er
 		if err := t.add(j); err != nil {
 			return err
 		}
+		if t.Bytes() >= insertBytes {
+			if err := db.insertJudged(ctx, t); err != nil {
+				return err
+			}
+			t.Reset()
+		}
 	}
+	return db.insertJudged(ctx, t)
+}
+
+func (db *DB) insertJudged(ctx context.Context, t *judgedTable) error {
 	if t.Rows() == 0 {
 		return nil
 	}
@@ -37,7 +54,7 @@ func (db *DB) WriteJudged(ctx context.Context, judged iter.Seq[*JudgedTrace]) er
 	defer cancel()
 	columns, packed := t.Pack()
 	return wrap("write verdicts", db.with(ctx, func(c *native.Conn) error {
-		return c.Insert(ctx, db.table("verdicts"), columns, packed, native.Setting{Key: "async_insert", Value: "0"})
+		return c.Insert(ctx, db.table("verdicts"), columns, packed, insertVerdicts...)
 	}))
 }
 

@@ -23,8 +23,17 @@ const (
 )
 
 // Slice is some of Of equal parts of all traces, by the hash of their ids: part From and those up to To, which is not of
-// it.
+// it. No parts at all are all traces.
 type Slice struct{ From, To, Of int }
+
+// Halves are two slices that are the same traces together.
+func (s Slice) Halves() (first, second Slice) {
+	if s.Of == 0 {
+		s = Slice{To: 1, Of: 1}
+	}
+	middle := s.From + s.To
+	return Slice{2 * s.From, middle, 2 * s.Of}, Slice{middle, 2 * s.To, 2 * s.Of}
+}
 
 // TouchQuery asks which traces got spans, and what is known of them without reading them.
 type TouchQuery struct {
@@ -62,8 +71,16 @@ type TouchedTrace struct {
 	Suspect         bool
 }
 
-// gentle lets statements that others wait for go first.
-var gentle = []native.Setting{{Key: "max_threads", Value: "1"}, {Key: "priority", Value: "5"}}
+// gentle lets statements that others wait for go first, and takes a bounded part of ClickHouse.
+func gentle(threads int) []native.Setting {
+	const bytes = "268435456" // what is more is grouped and sorted on disk
+	return []native.Setting{
+		{Key: "max_threads", Value: strconv.Itoa(threads)},
+		{Key: "priority", Value: "5"},
+		{Key: "max_bytes_before_external_group_by", Value: bytes},
+		{Key: "max_bytes_before_external_sort", Value: bytes},
+	}
+}
 
 // Touched calls add for every trace. What add is given is used again.
 func (db *DB) Touched(ctx context.Context, q TouchQuery, add func(*TouchedTrace)) error {
@@ -76,8 +93,8 @@ func (db *DB) Touched(ctx context.Context, q TouchQuery, add func(*TouchedTrace)
 		fmt.Fprintf(&where, " AND %s < '%s'", column, stamp(q.To.Add(q.Around)))
 	}
 	if q.Slice.Of > 1 {
-		// By other bits than those that tell shards apart.
-		fmt.Fprintf(&where, " AND bitShiftRight(cityHash64(TraceId), 32) %% %d BETWEEN %d AND %d", q.Slice.Of, q.Slice.From, q.Slice.To-1)
+		// By the high bits of the hash: the remainder tells shards apart.
+		fmt.Fprintf(&where, " AND bitShiftRight(bitShiftRight(cityHash64(TraceId), 32) * %d, 32) BETWEEN %d AND %d", q.Slice.Of, q.Slice.From, q.Slice.To-1)
 	}
 	having := " HAVING 1"
 	if q.Around > 0 {
@@ -99,7 +116,7 @@ func (db *DB) Touched(ctx context.Context, q TouchQuery, add func(*TouchedTrace)
 		" GROUP BY TraceId" + having
 	var settings []native.Setting
 	if q.Gentle {
-		settings = gentle
+		settings = gentle(2) // there is one at a time
 	}
 	var t TouchedTrace
 	err := db.with(ctx, func(c *native.Conn) error {

@@ -112,7 +112,7 @@ func (db *DB) ReadTraces(ctx context.Context, q TraceQuery, b *spans.Block) erro
 	}
 	var settings []native.Setting
 	if q.Gentle {
-		settings = gentle
+		settings = gentle(1)
 	}
 	if db.cluster != nil {
 		settings = append(slices.Clip(settings), clusterSettings...)

@@ -57,6 +57,7 @@ func Build(b *spans.Block, rows []uint32, limit int) *Forest { return NewBuilder
 type Builder struct {
 	f Forest
 	interner
+	classes  classes
 	keys     []key
 	byID     []int32 // nodes in the order of their ids
 	order    []int32
@@ -171,7 +172,7 @@ func (bu *Builder) addNodes(rows []uint32) {
 			n.NoDuration, n.EndNs = true, n.StartNs
 		}
 		readFacts(&n.Facts, b, int(row), n.Kind)
-		n.Outcome = readOutcome(&n.Facts, b.Statuses[row], n.Kind)
+		n.Outcome = bu.classes.outcome(&n.Facts, b.Statuses[row], n.Kind)
 	}
 }
 

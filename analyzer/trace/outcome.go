@@ -2,6 +2,7 @@ package trace
 
 import (
 	"strings"
+	"unsafe"
 
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
@@ -83,38 +84,38 @@ func grpcCode(word string) int {
 	return -1
 }
 
-func readOutcome(f *Facts, status spans.Status, kind spans.Kind) Outcome {
+func (c *classes) outcome(f *Facts, status spans.Status, kind spans.Kind) Outcome {
 	switch {
 	case f.HTTPStatus >= 100:
-		if o := httpOutcome(f); o.Level != OK || status != spans.StatusError {
+		if o := c.httpOutcome(f); o.Level != OK || status != spans.StatusError {
 			return o
 		}
 		// A good answer, and an error all the same: the work around it failed.
-		return Outcome{Level: Fail, Class: orClass(textClass(f), "APP")}
+		return Outcome{Level: Fail, Class: orClass(c.of(f), "APP")}
 	case f.GRPCCode >= 0:
-		if o := grpcOutcome(f, kind); o.Level != OK || status != spans.StatusError {
+		if o := c.grpcOutcome(f, kind); o.Level != OK || status != spans.StatusError {
 			return o
 		}
-		return Outcome{Level: Fail, Class: orClass(textClass(f), "APP")}
+		return Outcome{Level: Fail, Class: orClass(c.of(f), "APP")}
 	case status != spans.StatusError:
 		if envoyRefused(f.EnvoyFlags) {
-			return Outcome{Level: Fail, Class: textClass(f)}
+			return Outcome{Level: Fail, Class: c.of(f)}
 		}
 		return Outcome{}
 	}
 	if f.DBCode != "" || sqlState(f) != "" {
 		return Outcome{Level: Fail, Class: SQLClass(SQLState(f)), Answered: true}
 	}
-	class := textClass(f)
+	class := c.of(f)
 	if code := number(f.ErrorType, 0); class == "" && code >= 400 && code < 600 {
 		g := *f
 		g.HTTPStatus = code
-		return httpOutcome(&g)
+		return c.httpOutcome(&g)
 	}
 	if code := grpcCode(f.ErrorType); class == "" && f.RPCSystem != "" && code > 0 {
 		g := *f
 		g.GRPCCode = code
-		return grpcOutcome(&g, kind)
+		return c.grpcOutcome(&g, kind)
 	}
 	if class == "CANCELLED" {
 		return Outcome{Level: Soft, Class: class}
@@ -128,7 +129,7 @@ func (n *Node) CalledOff() bool {
 	if n.Kind != spans.KindClient || n.Outcome.Answered || n.Facts.ErrorType == "" && !n.Facts.HasException() {
 		return false
 	}
-	return textClass(&n.Facts) == "CANCELLED"
+	return (*classes)(nil).of(&n.Facts) == "CANCELLED"
 }
 
 func orClass(c, otherwise Class) Class {
@@ -138,7 +139,7 @@ func orClass(c, otherwise Class) Class {
 	return c
 }
 
-func httpOutcome(f *Facts) Outcome {
+func (c *classes) httpOutcome(f *Facts) Outcome {
 	o := Outcome{Answered: true}
 	code := f.HTTPStatus
 	switch {
@@ -171,12 +172,12 @@ func httpOutcome(f *Facts) Outcome {
 		o.Level = Fail
 	}
 	if envoyRefused(f.EnvoyFlags) {
-		o.Class, o.Answered = textClass(f), false
+		o.Class, o.Answered = c.of(f), false
 	}
 	return o
 }
 
-func grpcOutcome(f *Facts, kind spans.Kind) Outcome {
+func (c *classes) grpcOutcome(f *Facts, kind spans.Kind) Outcome {
 	switch f.GRPCCode {
 	case grpcOK:
 		return Outcome{Answered: true}
@@ -200,14 +201,14 @@ func grpcOutcome(f *Facts, kind spans.Kind) Outcome {
 		return Outcome{Level: Fail, Class: "INTERNAL", Answered: true}
 	case grpcUnavailable:
 		// Made by the library when it gets no connection, and by servers that shed load.
-		class := textClass(f)
+		class := c.of(f)
 		switch class {
 		case "REFUSED", "RESET", "DNS", "TLS", "BREAKER":
 			return Outcome{Level: Fail, Class: class}
 		}
 		return Outcome{Level: Fail, Class: "UNAVAILABLE", Answered: kind == spans.KindServer}
 	default: // UNKNOWN, INTERNAL: made by the callee's code, and by the library for protocol errors
-		class := textClass(f)
+		class := c.of(f)
 		switch class {
 		case "RESET", "DECODE", "TLS":
 			return Outcome{Level: Fail, Class: class}
@@ -274,8 +275,27 @@ var words = []struct {
 	{"AUTH", []string{"unauthorized", "unauthenticated", "permission denied", "permission_denied", "forbidden", "access denied", "accessdenied", "invalid token", "token expired"}},
 }
 
-// textClass reads the class from what the error calls itself; empty where the words say nothing.
-func textClass(f *Facts) Class {
+// classes remembers the classes of some texts of a block, by where they lie: what many spans say lies there once.
+type classes [64]struct {
+	text  string
+	class Class
+}
+
+// read is TextClass; without a memory as well.
+func (c *classes) read(text string) Class {
+	if c == nil {
+		return TextClass(text)
+	}
+	at := unsafe.StringData(text)
+	known := &c[uintptr(unsafe.Pointer(at))/8%uintptr(len(c))]
+	if unsafe.StringData(known.text) != at || len(known.text) != len(text) {
+		known.text, known.class = text, TextClass(text)
+	}
+	return known.class
+}
+
+// of reads the class from what the error calls itself; empty where the words say nothing.
+func (c *classes) of(f *Facts) Class {
 	if f.EnvoyFlags != "" {
 		for flag := range strings.SplitSeq(f.EnvoyFlags, ",") {
 			switch flag {
@@ -294,7 +314,7 @@ func textClass(f *Facts) Class {
 	}
 	// What the span says of itself comes before the text of an exception, which may quote others.
 	for _, text := range [...]string{f.ErrorType, f.ExceptionType, f.StatusMessage, f.ExceptionMessage} {
-		if class := TextClass(text); class != "" {
+		if class := c.read(text); class != "" {
 			return class
 		}
 	}

@@ -47,8 +47,10 @@ func run(ctx context.Context, o *options, contender string, payload *load.Payloa
 	if err != nil {
 		return m, err
 	}
-	program, args, env := o.whosehop, []string{"collector", "--storage-dsn", engine.DSN(database), "--collector-grpc", address, "--collector-http", "127.0.0.1:0",
-		"--collector-health", "127.0.0.1:0", "--collector-spool-dir", filepath.Join(dir, "spool")}, []string(nil)
+	program, args, env := o.whosehop, []string{
+		"collector", "--storage-dsn", engine.DSN(database), "--collector-grpc", address, "--collector-http", "127.0.0.1:0",
+		"--collector-health", "127.0.0.1:0", "--collector-spool-dir", filepath.Join(dir, "spool"),
+	}, []string(nil)
 	if database == "peer" {
 		program, args = o.peer, []string{"--config", filepath.Join(o.peerConfig, strings.TrimPrefix(contender, "peer-")+".yaml")}
 		dsn, err := url.Parse(engine.DSN(database))

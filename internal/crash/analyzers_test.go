@@ -101,7 +101,7 @@ func (f *fleet) startAnalyzer() {
 	f.runs = append(f.runs, j)
 }
 
-var partOf = regexp.MustCompile(`analyzer (\d+) of (\d+):`)
+var partOf = regexp.MustCompile(`analyzer, part (\d+) of (\d+):`)
 
 // part is which part of all traces an analyzer judges; of is 0 where it does not say.
 func (j *judge) part() (index, of int) {
@@ -160,7 +160,7 @@ func (u failing) String() string {
 
 // failing are those that are not judged on all their spans, and all that got spans within a time.
 func (f *fleet) failing(within time.Duration) (list []failing) {
-	rows, err := f.conn.Query(f.t.Context(), `SELECT s.TraceId, cityHash64(s.TraceId), stored, v.SpanRows, toUnixTimestamp64Milli(now64(3)) - last AS since
+	rows, err := f.conn.Query(f.t.Context(), `SELECT s.TraceId, bitShiftRight(cityHash64(s.TraceId), 32), stored, v.SpanRows, toUnixTimestamp64Milli(now64(3)) - last AS since
 		FROM (SELECT TraceId, count() AS stored, toUnixTimestamp64Milli(max(IngestTime)) AS last FROM otel_traces GROUP BY TraceId HAVING max(Suspect)) AS s
 		LEFT JOIN (SELECT TraceId, SpanRows FROM verdicts FINAL) AS v ON s.TraceId = v.TraceId WHERE stored != v.SpanRows OR since < ?`, within.Milliseconds())
 	if err != nil {
@@ -280,7 +280,7 @@ var versionIn = regexp.MustCompile(`"version":\d+,`)
 
 // verdicts are the current ones, by the number of the trace.
 func (f *fleet) verdicts() map[uint64]verdictRow {
-	rows, err := f.conn.Query(f.t.Context(), "SELECT TraceId, cityHash64(TraceId), Version, SpanRows, Entries.Body FROM verdicts FINAL")
+	rows, err := f.conn.Query(f.t.Context(), "SELECT TraceId, bitShiftRight(cityHash64(TraceId), 32), Version, SpanRows, Entries.Body FROM verdicts FINAL")
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -438,7 +438,7 @@ func (f *fleet) share(analyzers int) {
 	want, sum := make([]int, analyzers), 0
 	for n, v := range f.verdicts() {
 		if n >= begins {
-			want[v.hash%uint64(analyzers)] += int(v.version)
+			want[v.hash*uint64(analyzers)>>32] += int(v.version)
 			sum += int(v.version)
 		} else if v.version > f.versions[n] {
 			t.Errorf("trace %s was judged again when another analyzer had come: version %d", f.shop.traceID(n), v.version)

@@ -63,14 +63,7 @@ func TestRolesOnACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	number := func(query string, args ...any) uint64 {
-		t.Helper()
-		n, err := db.Count(t.Context(), query, args...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
+	number := counter(t, db)
 	acked := s.acked
 	waitUntil(t, "what was acknowledged is stored", func() bool {
 		return number("SELECT count() FROM otel_traces WHERE TraceId IN (?)", acked) == 2*uint64(len(acked))

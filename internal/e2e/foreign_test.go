@@ -26,8 +26,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/whosehop/whosehop/otlp"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/server"
+	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
 )
 
@@ -212,6 +214,65 @@ func (r *tee) judged(t *testing.T) (all []verdict.Verdict) {
 	return all
 }
 
+// spelled says of each span all that the exporter keeps.
+func spelled(b *spans.Block) map[spans.SpanID]string {
+	pairs := func(a *spans.Attrs, i int) map[string]string {
+		all := make(map[string]string)
+		for from, to := a.Range(i); from < to; from++ {
+			all[string(a.Keys.At(from))] = string(a.Values.At(from))
+		}
+		return all
+	}
+	all := make(map[spans.SpanID]string)
+	for i := range b.Len() {
+		r, s := int(b.ResourceOf[i]), int(b.ScopeOf[i])
+		var text strings.Builder
+		fmt.Fprintf(&text, "%x %x %q %q %q %d %d %d %d %q %v %v %q %q", b.TraceIDs[i], b.ParentIDs[i], b.Service(i), b.Names.At(i), b.TraceStates.At(i), b.StartNs[i], b.EndNs[i],
+			b.Kinds[i], b.Statuses[i], b.StatusMessages.At(i), pairs(&b.Attrs, i), pairs(&b.Resources.Attrs, r), b.Scopes.Names.At(s), b.Scopes.Versions.At(s))
+		for e, to := b.EventRange(i); e < to; e++ {
+			fmt.Fprintf(&text, "; event %d %q %v", b.Events.TimeNs[e], b.Events.Names.At(e), pairs(&b.Events.Attrs, e))
+		}
+		for l, to := b.LinkRange(i); l < to; l++ {
+			fmt.Fprintf(&text, "; link %x %x %q %v", b.Links.TraceIDs[l], b.Links.SpanIDs[l], b.Links.TraceStates.At(l), pairs(&b.Links.Attrs, l))
+		}
+		all[b.SpanIDs[i]] = text.String()
+	}
+	return all
+}
+
+// checkSpans holds what is read from a table against what was sent.
+func checkSpans(t *testing.T, g *guest, kept *tee) {
+	t.Helper()
+	file, _ := kept.file(t)
+	body, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sent, read spans.Block
+	if _, err := otlp.Decode(body, &sent); err != nil {
+		t.Fatal(err)
+	}
+	db, err := storage.Open(t.Context(), g.dsn, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	if err := db.UseTraces(t.Context(), "otel."+g.table); err != nil {
+		t.Fatal(err)
+	}
+	ids := slices.Clone(sent.TraceIDs)
+	slices.SortFunc(ids, func(a, b spans.TraceID) int { return bytes.Compare(a[:], b[:]) })
+	if err := db.ReadTraces(t.Context(), storage.TraceQuery{IDs: slices.Compact(ids), Whole: true}, &read); err != nil {
+		t.Fatal(err)
+	}
+	got := spelled(&read)
+	for id, want := range spelled(&sent) {
+		if got[id] != want {
+			t.Fatalf("%s: of span %x there is\n%s\nwhere this was sent\n%s", g.table, id, got[id], want)
+		}
+	}
+}
+
 // essence is a verdict without what history adds to it: what is normal, and how sure that makes it.
 func essence(t *testing.T, v verdict.Verdict) string {
 	t.Helper()
@@ -326,6 +387,7 @@ func TestBesideAnOpenTelemetryCollector(t *testing.T) {
 		rowsBefore[g] = rows(g.table)
 		use := []string{"--storage-dsn", g.dsn, "--storage-traces", "otel." + g.table}
 		_, webs[g] = startRole(t, addresses["http"], append([]string{"query", "--query-http", ":0", "--query-grpc", ":0"}, use...)...)
+		checkSpans(t, g, kept)
 		// Judged on demand, nothing is known beside the trace: the verdicts are those of the file, to the letter.
 		for _, want := range fromFile {
 			got := verdict.Verdict{}

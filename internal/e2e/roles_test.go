@@ -58,6 +58,18 @@ func startProgram(t *testing.T, find *regexp.Regexp, program string, args ...str
 	return cmd, address
 }
 
+// counter asks questions whose answer is one number.
+func counter(t *testing.T, db *storage.DB) func(query string, args ...any) uint64 {
+	return func(query string, args ...any) uint64 {
+		t.Helper()
+		n, err := db.Count(t.Context(), query, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+}
+
 var healthAt = regexp.MustCompile(`health\s+http://(\S+)/healthz`)
 
 // TestRolesApart runs the roles in processes of their own on one ClickHouse, and kills the collector and
@@ -102,14 +114,7 @@ func TestRolesApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	count := func(query string, args ...any) uint64 {
-		t.Helper()
-		n, err := db.Count(t.Context(), query, args...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
+	count := counter(t, db)
 	s.mu.Lock()
 	acked := s.acked
 	s.mu.Unlock()

@@ -31,6 +31,8 @@ type Decoder struct {
 	scopes       scopeColumns
 	extras       spans.Text
 	attrs        attrsReader
+	eventAttrs   attrsReader
+	linkAttrs    attrsReader
 	eventEnds    []uint32
 	eventNames   words
 	linkEnds     []uint32
@@ -39,6 +41,8 @@ type Decoder struct {
 	resourceOf   map[string]uint32
 	scopeOf      map[string]uint32
 	key          []byte
+
+	recentNames, recentMessages spans.Recent
 }
 
 type scopeColumns struct {
@@ -80,7 +84,7 @@ func NewDecoder(whole bool) *Decoder {
 			return err
 		}},
 		{"StatusCode", typeWord, d.readStatuses},
-		{"StatusMessage", typeText, func(s *stream, rows int) error { return s.texts(&d.b.StatusMessages, rows) }},
+		{"StatusMessage", typeText, func(s *stream, rows int) error { return s.sharedTexts(&d.b.StatusMessages, &d.recentMessages, rows) }},
 		{"Events.Timestamp", arrayOf(typeNano), d.readEventTimes},
 		{"Events.Name", arrayOf(typeWord), d.readEventNames},
 		{"Events.Attributes", arrayOf(typeMap), d.readEventAttrs},
@@ -121,6 +125,13 @@ func (d *Decoder) Columns() []Column { return d.columns }
 // is kept apart from what the next one has.
 func (d *Decoder) Into(b *spans.Block) {
 	d.b, d.from = b, b.Len()
+	b.Names.Share()
+	b.StatusMessages.Share()
+	clear(d.recentNames[:])
+	clear(d.recentMessages[:])
+	d.attrs.into(&b.Attrs)
+	d.eventAttrs.into(&b.Events.Attrs)
+	d.linkAttrs.into(&b.Links.Attrs)
 	clear(d.resourceOf)
 	clear(d.scopeOf)
 }
@@ -272,7 +283,7 @@ func (d *Decoder) readNames(s *stream, rows int) error {
 	if err := d.names.column(s, rows); err != nil {
 		return err
 	}
-	return d.names.spread(&d.b.Names)
+	return d.names.share(&d.b.Names, &d.recentNames)
 }
 
 func (d *Decoder) readKinds(s *stream, rows int) error {
@@ -349,14 +360,14 @@ func (d *Decoder) readEventNames(s *stream, rows int) error {
 }
 
 func (d *Decoder) readEventAttrs(s *stream, rows int) error {
-	if err := d.attrs.keys.version(s); err != nil {
+	if err := d.eventAttrs.keys.version(s); err != nil {
 		return err
 	}
 	n, err := d.endsAgain(s, d.eventEnds, rows)
 	if err != nil {
 		return err
 	}
-	return d.attrs.read(s, n, &d.b.Events.Attrs, nil)
+	return d.eventAttrs.read(s, n, &d.b.Events.Attrs, nil)
 }
 
 func (d *Decoder) readLinkTraces(s *stream, rows int) error {
@@ -389,10 +400,10 @@ func (d *Decoder) endsAgain(s *stream, first []uint32, rows int) (n int, err err
 }
 
 func (d *Decoder) readLinkAttrs(s *stream, rows int) error {
-	if err := d.attrs.keys.version(s); err != nil {
+	if err := d.linkAttrs.keys.version(s); err != nil {
 		return err
 	}
-	return d.links(s, rows, func(n int) error { return d.attrs.read(s, n, &d.b.Links.Attrs, nil) })
+	return d.links(s, rows, func(n int) error { return d.linkAttrs.read(s, n, &d.b.Links.Attrs, nil) })
 }
 
 func (d *Decoder) readExtras(s *stream, rows int) error {
@@ -411,11 +422,21 @@ func (d *words) column(s *stream, rows int) error {
 // same says whether a row is as the one before; all are where the column was not asked for.
 func (d *words) same(i int) bool { return len(d.rows) == 0 || d.rows[i] == d.rows[i-1] }
 
-// attrsReader reads maps; keep says of each distinct key whether its pairs are wanted.
+// attrsReader reads maps.
 type attrsReader struct {
 	ends []uint32
 	keys words
-	keep []bool
+	// wanted is the number that each distinct key has in the block, plus one; 0 for one whose pairs are left out.
+	wanted                   []uint32
+	recentKeys, recentValues spans.Recent
+}
+
+// into makes a column ready for what is read.
+func (a *attrsReader) into(column *spans.Attrs) {
+	column.Keys.Share()
+	column.Values.Share()
+	clear(a.recentKeys[:])
+	clear(a.recentValues[:])
 }
 
 func (a *attrsReader) column(s *stream, rows int, into *spans.Attrs, keep func(string) bool) error {
@@ -433,9 +454,16 @@ func (a *attrsReader) read(s *stream, rows int, into *spans.Attrs, keep func(str
 	if err := a.keys.read(s, n); err != nil {
 		return err
 	}
-	a.keep = a.keep[:0]
+	a.wanted = a.wanted[:0]
 	for w := range a.keys.texts.Len() {
-		a.keep = append(a.keep, keep == nil || keep(view(a.keys.texts.At(w))))
+		number := uint32(0)
+		if key := a.keys.texts.At(w); keep == nil || keep(view(key)) {
+			if full(&into.Keys) {
+				return errFull
+			}
+			number = into.Keys.Number(&a.recentKeys, key) + 1
+		}
+		a.wanted = append(a.wanted, number)
 	}
 	pair := uint32(0)
 	for _, end := range a.ends {
@@ -444,12 +472,12 @@ func (a *attrsReader) read(s *stream, rows int, into *spans.Attrs, keep func(str
 			if err != nil {
 				return err
 			}
-			if w := a.keys.rows[pair]; a.keep[w] {
-				if full(&into.Keys) || full(&into.Values) {
+			if number := a.wanted[a.keys.rows[pair]]; number > 0 {
+				if full(&into.Values) {
 					return errFull
 				}
-				into.Keys.AppendBytes(a.keys.texts.At(int(w)))
-				into.Values.AppendBytes(value)
+				into.Keys.Of = append(into.Keys.Of, number-1)
+				into.Values.Of = append(into.Values.Of, into.Values.Number(&a.recentValues, value))
 			}
 		}
 		into.EndRow()

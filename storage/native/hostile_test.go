@@ -255,19 +255,23 @@ func TestAColumnHasAnEnd(t *testing.T) {
 	var d words
 	d.texts.Append("x")
 	d.rows = []uint32{0}
-	keys := attrsReader{}
 	column := wire(dictionaryVersion, 1, dictionaryFlags, 1, "k", 1, byte(0), "v")
+	attrs := func(into *spans.Attrs) error {
+		return new(attrsReader).column(from(bytes.NewReader(column)), 1, into, nil)
+	}
 	for name, err := range map[string]error{
 		"texts":  from(bytes.NewReader(wire("x"))).texts(&b.Names, 1),
 		"words":  d.spread(&b.Names),
-		"keys":   keys.column(from(bytes.NewReader(column)), 1, &spans.Attrs{Keys: b.Names}, nil),
-		"values": keys.column(from(bytes.NewReader(column)), 1, &spans.Attrs{Values: b.Names}, nil),
+		"shared": from(bytes.NewReader(wire("x"))).sharedTexts(&b.Names, new(spans.Recent), 1),
+		"share":  d.share(&b.Names, new(spans.Recent)),
+		"keys":   attrs(&spans.Attrs{Keys: b.Names}),
+		"values": attrs(&spans.Attrs{Values: b.Names}),
 	} {
 		if !errors.Is(err, errFull) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	if err := keys.column(from(bytes.NewReader(column)), 1, &b.Attrs, nil); err != nil {
+	if err := attrs(&b.Attrs); err != nil {
 		t.Errorf("a column with room: %v", err)
 	}
 }

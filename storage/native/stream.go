@@ -176,6 +176,21 @@ func (s *stream) texts(dst *spans.Text, rows int) error {
 	return nil
 }
 
+// sharedTexts is texts for a column whose rows share them.
+func (s *stream) sharedTexts(dst *spans.Text, recent *spans.Recent, rows int) error {
+	for range rows {
+		b, err := s.text()
+		if err != nil {
+			return err
+		}
+		if full(dst) {
+			return errFull
+		}
+		dst.Of = append(dst.Of, dst.Number(recent, b))
+	}
+	return nil
+}
+
 var errFull = fmt.Errorf("a column of more than %d bytes", columnMax)
 
 // full says whether a column has no room for another text.
@@ -227,8 +242,9 @@ func (s *stream) ends(dst []uint32, rows int) (ends []uint32, elements int, err 
 
 // texts of a LowCardinality column: the distinct ones, and which a row has.
 type words struct {
-	texts spans.Text
-	rows  []uint32
+	texts   spans.Text
+	rows    []uint32
+	numbers []uint32 // of the texts, in the column that they go to
 }
 
 func (d *words) at(i int) []byte { return d.texts.At(int(d.rows[i])) }
@@ -284,6 +300,21 @@ func (d *words) spread(dst *spans.Text) error {
 			return errFull
 		}
 		dst.AppendBytes(d.at(i))
+	}
+	return nil
+}
+
+// share appends the text of each row to a column whose rows share texts.
+func (d *words) share(dst *spans.Text, recent *spans.Recent) error {
+	d.numbers = d.numbers[:0]
+	for w := range d.texts.Len() {
+		if full(dst) {
+			return errFull
+		}
+		d.numbers = append(d.numbers, dst.Number(recent, d.texts.At(w)))
+	}
+	for _, w := range d.rows {
+		dst.Of = append(dst.Of, d.numbers[w])
 	}
 	return nil
 }

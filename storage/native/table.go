@@ -67,6 +67,14 @@ func (t *Table) EndRow() {
 // Rows is the number of rows.
 func (t *Table) Rows() int { return t.rows }
 
+// Bytes is about what the rows take.
+func (t *Table) Bytes() (n int) {
+	for _, c := range t.columns {
+		n += len(c.raw)
+	}
+	return n
+}
+
 // Text adds to a column of type String or LowCardinality(String).
 func (c *TableColumn) Text(s string) {
 	if c.words != nil {

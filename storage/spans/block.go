@@ -147,7 +147,7 @@ func (b *Block) Bytes() int64 {
 	return int64(n)
 }
 
-func (t *Text) bytes() int { return len(t.Bytes) + 4*len(t.Ends) }
+func (t *Text) bytes() int { return len(t.Bytes) + 4*len(t.Ends) + 4*len(t.Of) }
 
 // Service is the service.name of span i's resource.
 func (b *Block) Service(i int) []byte { return b.Resources.Services.At(int(b.ResourceOf[i])) }

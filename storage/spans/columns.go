@@ -1,19 +1,39 @@
 package spans
 
+import (
+	"bytes"
+	"hash/maphash"
+)
+
 // Text is a column of strings in one buffer: row i is Bytes[Ends[i-1]:Ends[i]].
 // Reset keeps the capacity, so a reused column allocates nothing.
+//
+// Where rows share texts, row i is text Of[i], which lies where row Of[i] would otherwise. Rows are then added to Of.
 type Text struct {
 	Bytes []byte
 	Ends  []uint32
+
+	Shared bool
+	Of     []uint32
 }
 
 // Len is the number of rows.
-func (t *Text) Len() int { return len(t.Ends) }
+func (t *Text) Len() int {
+	if t.Shared {
+		return len(t.Of)
+	}
+	return len(t.Ends)
+}
 
 // At is row i; the bytes are the column's own and live until Reset.
-func (t *Text) At(i int) []byte { return t.Bytes[t.Start(i):t.Ends[i]] }
+func (t *Text) At(i int) []byte {
+	if t.Shared {
+		i = int(t.Of[i])
+	}
+	return t.Bytes[t.Start(i):t.Ends[i]]
+}
 
-// Start is where row i begins in Bytes; i may be Len.
+// Start is where text i begins in Bytes: row i, unless rows share texts. i may be how many there are.
 func (t *Text) Start(i int) uint32 {
 	if i == 0 {
 		return 0
@@ -39,14 +59,52 @@ func (t *Text) AppendBytes(s []byte) {
 // EndRow closes a row whose bytes the caller has appended to Bytes itself.
 func (t *Text) EndRow() { t.Ends = append(t.Ends, uint32(len(t.Bytes))) }
 
-// Truncate keeps the first n rows.
+// Share makes the column one in which rows share texts, until Reset.
+func (t *Text) Share() {
+	if t.Shared {
+		return
+	}
+	t.Shared, t.Of = true, t.Of[:0]
+	for i := range t.Ends {
+		t.Of = append(t.Of, uint32(i))
+	}
+}
+
+// Recent knows some of the texts of a column that came last: which text a hash stands for, plus one. That finds most
+// that come again in a bounded time and memory, whatever the texts are.
+type Recent [4096]uint32
+
+var seed = maphash.MakeSeed()
+
+// Number is the number of a text in a column that shares texts. One that is not known is added, without a row.
+func (t *Text) Number(recent *Recent, s []byte) uint32 {
+	known := &recent[maphash.Bytes(seed, s)%uint64(len(recent))]
+	if n := *known; n == 0 || !bytes.Equal(t.Bytes[t.Start(int(n-1)):t.Ends[n-1]], s) {
+		t.AppendBytes(s)
+		*known = uint32(len(t.Ends))
+	}
+	return *known - 1
+}
+
+// Truncate keeps the first n rows. Shared texts stay while any row does.
 func (t *Text) Truncate(n int) {
+	switch {
+	case n == 0:
+		t.Reset()
+		return
+	case t.Shared:
+		t.Of = t.Of[:n]
+		return
+	}
 	t.Ends = t.Ends[:n]
 	t.Bytes = t.Bytes[:t.Start(n)]
 }
 
 // Reset empties the column and keeps its buffers.
-func (t *Text) Reset() { t.Bytes, t.Ends = t.Bytes[:0], t.Ends[:0] }
+func (t *Text) Reset() {
+	t.Bytes, t.Ends = t.Bytes[:0], t.Ends[:0]
+	t.Shared, t.Of = false, t.Of[:0]
+}
 
 // Attrs is a column of attribute maps: row i holds the pairs Ends[i-1]..Ends[i] of Keys and Values.
 // Values are text, as the table stores them: numbers and booleans in their usual spelling;
