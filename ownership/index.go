@@ -94,25 +94,31 @@ func (x *index) find(name string, fitsToo func(*catalog.Record) bool) *catalog.R
 	return found.record
 }
 
+func (x *index) empty() bool { return x.added == 0 }
+
 // conflicts are the records of one thing, in the same words, that name different owners for the same time.
-func (x *index) conflicts() (list []Conflict) {
-	var all []entry
+func (x *index) conflicts(team func(string) string) (list []Conflict) {
+	all := make([]entry, 0, x.added)
 	for _, lists := range []map[string][]entry{x.exact, x.prefixes.of, x.suffixes.of} {
 		for _, entries := range lists {
 			all = append(all, entries...)
 		}
 	}
 	slices.SortFunc(all, func(a, b entry) int { return a.order - b.order })
-	of := make(map[string][]*catalog.Record)
+	of := make(map[string][]*catalog.Record, len(all))
 	for _, e := range all {
-		about := subject(e.record)
-		for _, before := range of[about] {
-			if before != e.record && owner(before) != owner(e.record) && overlap(before, e.record) {
-				list = append(list, Conflict{Winner: before, Loser: e.record})
+		if e.record.Owner == "" && e.record.Accountable == "" {
+			continue
+		}
+		about := subject(e.record, e.pattern)
+		_, thing, _ := strings.Cut(about, " ") // a service and a datastore of one name are the same
+		for _, before := range of[thing] {
+			if before != e.record && (team(before.Owner) != team(e.record.Owner) || before.Accountable != e.record.Accountable) && overlap(before, e.record) {
+				list = append(list, Conflict{Winner: before, Loser: e.record, About: about})
 				break
 			}
 		}
-		of[about] = append(of[about], e.record)
+		of[thing] = append(of[thing], e.record)
 	}
 	return list
 }

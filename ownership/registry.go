@@ -10,143 +10,164 @@ import (
 	"github.com/whosehop/whosehop/ownership/catalog"
 )
 
-// Unowned is the owner of what nobody owns.
-const Unowned = "unowned"
-
-// Rule is how an owner was found. The rules are tried in this order, and the first that finds one decides.
-type Rule string
-
-// The rules.
-const (
-	ByEdge      Rule = "edge"
-	ByOperation Rule = "operation"
-	ByService   Rule = "service"
-	ByPath      Rule = "code path"
-	ByAttribute Rule = "attribute"
-	ByNamespace Rule = "namespace"
-	ByCatchAll  Rule = "catch-all"
-	ByNobody    Rule = "nobody"
-)
-
-// Question is what is asked who owns it. A question with a Callee is about the edge from Service to it.
-type Question struct {
-	Service, Namespace, Environment string
-	Operation                       string // a span's name
-	Callee, Phase                   string
-	CodePath                        string // code.file.path
-	// Attr looks resource attributes up; nil knows none.
-	Attr func(key string) (string, bool)
-	// At is when it happened; zero is now, as far as the registry knows: what has no end.
-	At time.Time
+// Config says how records become a registry.
+type Config struct {
+	// Precedence lists formats: of two records that say as much, the one of the earlier format counts.
+	Precedence []string
+	// Attributes are resource attributes that name an owner, the first that is set.
+	Attributes []string
 }
 
-// Answer is who owns it, and why.
-type Answer struct {
-	Owner string
-	Rule  Rule
-	// Record is what the rule found, nil for an attribute and for nobody.
-	Record *catalog.Record
-	// Attribute is the resource attribute that named the owner.
-	Attribute string
+// Registry resolves questions to owners. It does not change and is safe for concurrent use.
+type Registry struct {
+	cfg        Config
+	records    []catalog.Record
+	services   index // by the name of the service
+	operations index // the same, each with a pattern of operations
+	edges      index // by the name of the caller
+	namespaces index
+	paths      *catalog.Paths
+	teams      map[string][]*catalog.Record // by their names and aliases, in lower case
+	conflicts  []Conflict
 }
 
-// Why says in a line where the owner comes from.
-func (a *Answer) Why() string {
-	switch {
-	case a.Rule == ByAttribute:
-		return fmt.Sprintf("the resource attribute %s is %q", a.Attribute, a.Owner)
-	case a.Record == nil:
-		return "nothing names an owner"
-	case a.Owner == Unowned:
-		return fmt.Sprintf("%s says that nobody owns it", place(a.Record))
+// Compile makes a registry of records, and keeps them. Those that do not hold any more are kept as well: they answer
+// questions about the past.
+func Compile(records []catalog.Record, cfg Config) *Registry {
+	r := &Registry{cfg: cfg, records: records, teams: make(map[string][]*catalog.Record)}
+	sorted := make([]*catalog.Record, len(records))
+	for i := range records {
+		sorted[i] = &records[i]
 	}
-	return fmt.Sprintf("%s: %s", a.Rule, place(a.Record))
+	slices.SortStableFunc(sorted, narrower(cfg.Precedence))
+	var paths []catalog.Record
+	for _, c := range sorted {
+		switch c.Kind {
+		case catalog.Team:
+			for _, name := range append([]string{c.Name}, c.Aliases...) {
+				name = strings.ToLower(name)
+				r.teams[name] = append(r.teams[name], c)
+			}
+		case catalog.Path:
+			paths = append(paths, *c)
+		case catalog.Edge:
+			r.edges.add(c.Caller, c)
+		case catalog.Operation:
+			r.operations.add(cmp.Or(c.Name, "*"), c)
+		case catalog.Namespace:
+			r.namespaces.add(c.Name, c)
+		case catalog.Service, catalog.Datastore, catalog.Queue, catalog.ThirdParty:
+			r.services.add(c.Name, c)
+			for _, alias := range c.Aliases {
+				r.services.add(alias, c)
+			}
+		case catalog.API, catalog.System:
+		}
+	}
+	// Of the lines of a file a later one counts; files of a format that comes first count more.
+	slices.SortStableFunc(paths, func(a, b catalog.Record) int {
+		return cmp.Or(cmp.Compare(rankOf(cfg.Precedence, &b), rankOf(cfg.Precedence, &a)),
+			strings.Compare(b.Source.File, a.Source.File), cmp.Compare(a.Source.Line, b.Source.Line))
+	})
+	r.paths = catalog.NewPaths(paths)
+	for _, x := range []*index{&r.services, &r.operations, &r.edges, &r.namespaces} {
+		r.conflicts = append(r.conflicts, x.conflicts(r.team)...)
+	}
+	return r
 }
 
-func place(r *catalog.Record) string {
-	if r.Source.Line == 0 {
-		return r.Source.File
+// Records are those that the registry was made of.
+func (r *Registry) Records() []catalog.Record { return r.records }
+
+// Conflicts are the records that say differently who owns the same thing at the same time.
+func (r *Registry) Conflicts() []Conflict { return r.conflicts }
+
+// Team is what is known of a team at a time, by its name or another that it goes by; nil is nothing. Of several records
+// that is the first in the order of precedence.
+func (r *Registry) Team(name string, at time.Time) *catalog.Record {
+	for _, c := range r.teams[strings.ToLower(name)] {
+		if holds(c, at) {
+			return c
+		}
 	}
-	return fmt.Sprintf("%s:%d", r.Source.File, r.Source.Line)
+	return nil
+}
+
+// team is the name of the team that goes by a name, which may be that name itself.
+func (r *Registry) team(name string) string {
+	if len(r.teams) == 0 || name == "" {
+		return name
+	}
+	if known := r.teams[strings.ToLower(name)]; len(known) > 0 {
+		return known[0].Name
+	}
+	return name
 }
 
 // Conflict is two records that say differently who owns the same thing at the same time. Winner counts.
-type Conflict struct{ Winner, Loser *catalog.Record }
+type Conflict struct {
+	Winner, Loser *catalog.Record
+	// About is what both are about.
+	About string
+}
 
 // String says it in a line.
 func (c Conflict) String() string {
-	return fmt.Sprintf("%s is %s's by %s, and %s's by %s; the first counts", subject(c.Winner), owner(c.Winner), place(c.Winner), owner(c.Loser), place(c.Loser))
+	return fmt.Sprintf("%s: %s by %s, %s by %s; the first counts", c.About, said(c.Winner), c.Winner.Source, said(c.Loser), c.Loser.Source)
 }
 
-// subject is what a record is about, in a few words.
-func subject(r *catalog.Record) string {
-	words := []string{string(r.Kind)}
-	switch r.Kind {
-	case catalog.Edge:
-		words = append(words, r.Caller+"->"+r.Callee)
-		if r.Phase != "" {
-			words[1] += ":" + r.Phase
-		}
-	case catalog.Operation:
-		words = append(words, cmp.Or(r.Name, "*"), r.Operation)
-	case catalog.Path:
-		words = append(words, r.Pattern)
-	default:
-		words = append(words, r.Name)
-	}
-	for _, w := range []string{r.Namespace, r.Environment} {
-		if w != "" {
-			words = append(words, "("+w+")")
-		}
-	}
-	return strings.Join(words, " ")
+func said(c *catalog.Record) string { return cmp.Or(c.Owner, c.Accountable, Unowned) }
+
+// Handover is a change of the owner of something. Before or After may be Unowned.
+type Handover struct {
+	About         string // what changed hands
+	Record        *catalog.Record
+	At            time.Time
+	Before, After string
 }
 
-func owner(r *catalog.Record) string { return cmp.Or(r.Owner, Unowned) }
-
-// holds says whether a record holds at a time; zero is now.
-func holds(r *catalog.Record, at time.Time) bool {
-	if at.IsZero() {
-		return r.Until.IsZero()
-	}
-	return !at.Before(r.From) && (r.Until.IsZero() || at.Before(r.Until))
-}
-
-func overlap(a, b *catalog.Record) bool {
-	return (a.Until.IsZero() || b.From.Before(a.Until)) && (b.Until.IsZero() || a.From.Before(b.Until))
-}
-
-// narrower orders records that fit the same thing: those that say more of it first, then those of the format that comes
-// first, the newest, and as they stand.
-func narrower(precedence []string) func(a, b *catalog.Record) int {
-	rank := func(r *catalog.Record) int {
-		if at := slices.Index(precedence, r.Source.Format); at >= 0 {
-			return at
-		}
-		return len(precedence)
-	}
-	return func(a, b *catalog.Record) int {
-		return cmp.Or(
-			cmp.Compare(detail(b), detail(a)), cmp.Compare(rank(a), rank(b)), b.From.Compare(a.From),
-			cmp.Compare(a.Source.File, b.Source.File), cmp.Compare(a.Source.Line, b.Source.Line),
-		)
-	}
-}
-
-// detail is how much a record says of what it is about.
-func detail(r *catalog.Record) (n int) {
-	for i, text := range []string{r.Phase, r.Environment, r.Namespace} {
-		if text != "" {
-			n += 1 << i
+// Handovers lists what changed hands within [from, to), the newest first. What was first written down within that time was
+// nobody's before as far as the registry knows, and is not one of them.
+func (r *Registry) Handovers(from, to time.Time) (list []Handover) {
+	subjects := make(map[string][]*catalog.Record)
+	for i := range r.records {
+		if c := &r.records[i]; c.Kind != catalog.Team && c.Kind != catalog.Path && (c.Owner != "" || c.Accountable != "") {
+			about := Subject(c)
+			subjects[about] = append(subjects[about], c)
 		}
 	}
-	// Literal characters: payments* says less than payments-eu*.
-	for _, pattern := range []string{r.Name, r.Operation, r.Caller, r.Callee} {
-		for _, c := range pattern {
-			if c != '*' && c != '?' {
-				n += 1 << 3
+	for about, records := range subjects {
+		if len(records) == 1 && records[0].Until.IsZero() {
+			continue
+		}
+		slices.SortStableFunc(records, narrower(r.cfg.Precedence))
+		var changes []time.Time
+		for _, c := range records {
+			changes = append(changes, c.From, c.Until)
+		}
+		slices.SortFunc(changes, time.Time.Compare)
+		before, known := Unowned, false
+		for i, at := range changes {
+			if at.IsZero() && i+1 < len(changes) && changes[i+1].IsZero() {
+				continue
 			}
+			owner, record := r.ownerAt(records, at)
+			if known && owner != before && !at.Before(from) && at.Before(to) {
+				list = append(list, Handover{About: about, Record: cmp.Or(record, records[0]), At: at, Before: before, After: owner})
+			}
+			before, known = owner, known || owner != Unowned
 		}
 	}
-	return n
+	slices.SortFunc(list, func(a, b Handover) int { return cmp.Or(b.At.Compare(a.At), strings.Compare(a.About, b.About)) })
+	return list
+}
+
+// ownerAt is the owner by the first of the records that holds at a time; the zero time is before all.
+func (r *Registry) ownerAt(records []*catalog.Record, at time.Time) (string, *catalog.Record) {
+	for _, c := range records {
+		if !at.Before(c.From) && (c.Until.IsZero() || at.Before(c.Until)) {
+			return cmp.Or(r.team(c.Owner), c.Accountable), c
+		}
+	}
+	return Unowned, nil
 }

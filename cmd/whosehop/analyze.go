@@ -57,7 +57,7 @@ func (c *analyzeCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 	if err != nil {
 		return usageError{err}
 	}
-	owners, err := loadOwners(set.Ownership.File, set.Ownership.Attributes)
+	owners, err := set.Ownership.load(set.Ownership.File)
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (c *analyzeCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 		return unlessEnded(ctx, err)
 	}
 	defer func() { _ = db.Close() }()
-	judge, err := analyzer.New(set.analyzerConfig(), db, shardsOf(db), owners.Owner, log, prometheus.NewRegistry())
+	judge, err := analyzer.New(set.analyzerConfig(), db, shardsOf(db), owners, log, prometheus.NewRegistry())
 	if err != nil {
 		return usageError{err}
 	}

@@ -173,7 +173,7 @@ func (c *blameCmd) fromFile(s *streams, set *Settings) ([]verdict.Verdict, error
 	if err != nil {
 		return nil, err
 	}
-	owners, err := loadOwners(cmp.Or(c.Owners, set.Ownership.File), set.Ownership.Attributes)
+	owners, err := set.Ownership.load(cmp.Or(c.Owners, set.Ownership.File))
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +191,7 @@ func (c *blameCmd) fromFile(s *streams, set *Settings) ([]verdict.Verdict, error
 			normal.Witness(trace.Build(&block, g.Rows, set.Analyze.SpansMax))
 		}
 	}
-	cfg := blame.Config{Owner: owners.Owner, Normal: normal, SLO: set.Analyze.SLO, Explain: c.Explain}
+	cfg := blame.Config{Owners: owners, Normal: normal, SLO: set.Analyze.SLO, Explain: c.Explain}
 	var verdicts []verdict.Verdict
 	for _, g := range groups {
 		if only != nil && !only[g.ID] {

@@ -107,7 +107,7 @@ func serve(ctx context.Context, s *streams, set *Settings, r roles) error {
 	if set.Storage.DSN == "" && !all {
 		return usageError{errors.New("storage.dsn: a single role needs a ClickHouse that the others reach too; name it with --storage-dsn")}
 	}
-	owners, err := loadOwners(set.Ownership.File, set.Ownership.Attributes)
+	owners, err := set.Ownership.load(set.Ownership.File)
 	if err != nil {
 		return err
 	}
@@ -265,13 +265,6 @@ func collectFirst(ctx context.Context, s *streams, set *Settings, log *slog.Logg
 	return group.Wait()
 }
 
-func loadOwners(file string, attributes []string) (*ownership.Registry, error) {
-	if file == "" {
-		return ownership.New(attributes), nil
-	}
-	return ownership.Load(file, attributes)
-}
-
 // wiring is what the roles share.
 type wiring struct {
 	set    *Settings
@@ -302,7 +295,7 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 	var judge *analyzer.Analyzer
 	if r.analyze || r.serve {
 		var err error
-		if judge, err = analyzer.New(w.set.analyzerConfig(), w.db, shardsOf(w.db), w.owners.Owner, w.log, w.reg); err != nil {
+		if judge, err = analyzer.New(w.set.analyzerConfig(), w.db, shardsOf(w.db), w.owners, w.log, w.reg); err != nil {
 			return err
 		}
 		ready = append(ready, w.db.Ping)

@@ -1,0 +1,96 @@
+package blame
+
+import (
+	"time"
+
+	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// ownerOf is who owns what a finding blames. Who owns an edge may be written down: that says more than whose side it is on,
+// and is told in the evidence.
+func (t *trial) ownerOf(f *finding) string {
+	switch f.site.Kind {
+	case verdict.SiteUser:
+		return verdict.OwnerUser
+	case verdict.SiteUnknown:
+		return verdict.OwnerUnknown
+	case verdict.SiteEdge:
+		if owner := t.edgeOwner(f); owner != "" {
+			return owner
+		}
+	case verdict.SiteService, verdict.SitePeer:
+	}
+	switch {
+	case f.accountable == "":
+		return verdict.OwnerUnowned
+	case f.service == trace.None:
+		return t.owner(ownership.Question{Service: f.accountable, At: t.begun()}, nil)
+	case f.site.Kind == verdict.SiteService && len(f.nodes) > 0:
+		q := ownership.Question{Operation: f.site.Operation, Stack: t.stackTrace(f.nodes[0])}
+		if row := t.f.Nodes[f.nodes[0]].Row; row != trace.None {
+			path, _ := t.f.Block().Attrs.Get(int(row), "code.file.path")
+			if len(path) == 0 {
+				path, _ = t.f.Block().Attrs.Get(int(row), "code.filepath")
+			}
+			q.CodePath = string(path)
+		}
+		return t.serviceOwner(f.service, q)
+	}
+	return t.serviceOwner(f.service, ownership.Question{})
+}
+
+// edgeOwner is who owns an edge by what is written down of it; empty if nothing is, or only whose side must act.
+func (t *trial) edgeOwner(f *finding) string {
+	if t.cfg.Owners == nil || f.site.Callee == "" {
+		return ""
+	}
+	t.question = ownership.Question{Service: f.site.Caller, Callee: f.site.Callee, Phase: string(f.site.Phase), At: t.begun()}
+	switch answer := t.cfg.Owners.Resolve(&t.question); {
+	case answer.Side == ownership.Caller:
+		f.accountable, f.service = f.site.Caller, t.serviceNamed(f.site.Caller)
+		f.evidence = append(f.evidence, t.sprintf("the edge %s->%s is its caller's by %s", f.site.Caller, f.site.Callee, answer.Record.Source.String()))
+	case answer.Side == ownership.Callee:
+		f.accountable, f.service = f.site.Callee, t.serviceNamed(f.site.Callee)
+		f.evidence = append(f.evidence, t.sprintf("the edge %s->%s is its callee's by %s", f.site.Caller, f.site.Callee, answer.Record.Source.String()))
+	case answer.Rule == ownership.ByEdge:
+		f.evidence = append(f.evidence, t.sprintf("the edge %s->%s is owned by %s by %s", f.site.Caller, f.site.Callee, answer.Owner, answer.Record.Source.String()))
+		return t.own(answer.Owner)
+	default:
+		side, why := ownership.DefaultSide(string(f.site.Phase))
+		if side == ownership.Caller && f.accountable == f.site.Caller || side == ownership.Callee && f.accountable == f.site.Callee {
+			f.evidence = append(f.evidence, why)
+		}
+	}
+	return ""
+}
+
+// serviceOwner is who owns a service of the trace; q says more of what it is asked for.
+func (t *trial) serviceOwner(s int32, q ownership.Question) string {
+	service := &t.f.Services[s]
+	q.Service, q.Namespace, q.At = service.Name, service.Namespace, t.begun()
+	return t.owner(q, service)
+}
+
+// owner asks the registry. Of a service of the trace it knows the resource.
+func (t *trial) owner(q ownership.Question, of *trace.Service) string {
+	if t.cfg.Owners == nil {
+		return verdict.OwnerUnowned
+	}
+	t.question = q
+	if of != nil {
+		if t.attr == nil {
+			t.attr = func(key string) (string, bool) { return t.f.ResourceAttr(t.asked, key) }
+		}
+		t.asked, t.question.Attr = of, t.attr
+		if t.question.Environment, _ = t.attr("deployment.environment.name"); t.question.Environment == "" {
+			t.question.Environment, _ = t.attr("deployment.environment")
+		}
+	}
+	answer := t.cfg.Owners.Resolve(&t.question)
+	return t.own(answer.Owner)
+}
+
+// begun is when the trace began.
+func (t *trial) begun() time.Time { return time.Unix(0, t.f.Nodes[t.f.Entries[0]].StartNs) }
