@@ -82,11 +82,11 @@ func (r *Registry) Records() []catalog.Record { return r.records }
 // Conflicts are the records that say differently who owns the same thing at the same time.
 func (r *Registry) Conflicts() []Conflict { return r.conflicts }
 
-// Team is what is known of a team at a time, by its name or another that it goes by; nil is nothing. Of several records
-// that is the first in the order of precedence.
-func (r *Registry) Team(name string, at time.Time) *catalog.Record {
+// Team is what is known of a team at a time in Unix nanoseconds, 0 is now, by its name or another that it goes by; nil is
+// nothing. Of several records that is the first in the order of precedence.
+func (r *Registry) Team(name string, atNs int64) *catalog.Record {
 	for _, c := range r.teams[strings.ToLower(name)] {
-		if holds(c, at) {
+		if holds(c, atNs) {
 			return c
 		}
 	}

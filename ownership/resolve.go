@@ -44,8 +44,8 @@ type Question struct {
 	CodePath, Stack                 string // code.file.path, and a stack trace
 	// Attr looks resource attributes up; nil knows none.
 	Attr func(key string) (string, bool)
-	// At is when it happened; zero is now.
-	At time.Time
+	// AtNs is when it happened, in Unix nanoseconds; 0 is now.
+	AtNs int64
 }
 
 // Answer is who owns it, and why.
@@ -109,7 +109,7 @@ func (r *Registry) Explain(q *Question) (answer Answer, trail []Step) {
 func (r *Registry) resolve(q *Question, tell func(Rule, bool, string)) Answer {
 	if q.Callee != "" {
 		found := r.edges.find(q.Service, func(c *catalog.Record) bool {
-			return fits(c.Callee, q.Callee) && ofPhase(c.Phase, q.Phase) && (c.Owner != "" || c.Accountable != "") && holds(c, q.At)
+			return fits(c.Callee, q.Callee) && ofPhase(c.Phase, q.Phase) && (c.Owner != "" || c.Accountable != "") && holds(c, q.AtNs)
 		})
 		if found == nil {
 			tell(ByEdge, false, "no record of this edge")
@@ -189,7 +189,7 @@ func (r *Registry) orElse(q *Question, catchAll *catalog.Record, tell func(Rule,
 func (r *Registry) inSomeNamespace(q *Question) (found *catalog.Record) {
 	for _, e := range r.services.exact[q.Service] {
 		c := e.record
-		if c.Owner == "" || !inEnvironment(c, q) || !holds(c, q.At) {
+		if c.Owner == "" || !inEnvironment(c, q) || !holds(c, q.AtNs) {
 			continue
 		}
 		if found != nil && r.team(found.Owner) != r.team(c.Owner) {
@@ -235,7 +235,7 @@ func (r *Registry) ofNamespace(q *Question) *catalog.Record {
 	if r.namespaces.empty() {
 		return nil
 	}
-	these := func(c *catalog.Record) bool { return c.Owner != "" && inEnvironment(c, q) && holds(c, q.At) }
+	these := func(c *catalog.Record) bool { return c.Owner != "" && inEnvironment(c, q) && holds(c, q.AtNs) }
 	if q.Namespace != "" {
 		if c := r.namespaces.find(q.Namespace, these); c != nil {
 			return c
@@ -256,7 +256,7 @@ func attr(q *Question, key string) (string, bool) {
 
 // says tells whether a record names the owner of what is asked about.
 func says(c *catalog.Record, q *Question) bool {
-	return c.Owner != "" && inNamespace(c, q) && inEnvironment(c, q) && holds(c, q.At)
+	return c.Owner != "" && inNamespace(c, q) && inEnvironment(c, q) && holds(c, q.AtNs)
 }
 
 func inNamespace(c *catalog.Record, q *Question) bool {
@@ -284,12 +284,13 @@ func ofPhase(said, phase string) bool {
 	return false
 }
 
-// holds says whether a record holds at a time; zero is now.
-func holds(c *catalog.Record, at time.Time) bool {
+// holds says whether a record holds at a time in Unix nanoseconds; 0 is now.
+func holds(c *catalog.Record, atNs int64) bool {
 	if c.From.IsZero() && c.Until.IsZero() {
 		return true
 	}
-	if at.IsZero() {
+	at := time.Unix(0, atNs)
+	if atNs == 0 {
 		at = time.Now()
 	}
 	return !at.Before(c.From) && (c.Until.IsZero() || at.Before(c.Until))

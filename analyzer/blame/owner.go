@@ -1,8 +1,6 @@
 package blame
 
 import (
-	"time"
-
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/verdict"
@@ -26,19 +24,27 @@ func (t *trial) ownerOf(f *finding) string {
 	case f.accountable == "":
 		return verdict.OwnerUnowned
 	case f.service == trace.None:
-		return t.owner(ownership.Question{Service: f.accountable, At: t.begun()}, nil)
-	case f.site.Kind == verdict.SiteService && len(f.nodes) > 0:
-		q := ownership.Question{Operation: f.site.Operation, Stack: t.stackTrace(f.nodes[0])}
-		if row := t.f.Nodes[f.nodes[0]].Row; row != trace.None {
-			path, _ := t.f.Block().Attrs.Get(int(row), "code.file.path")
-			if len(path) == 0 {
-				path, _ = t.f.Block().Attrs.Get(int(row), "code.filepath")
-			}
-			q.CodePath = string(path)
-		}
-		return t.serviceOwner(f.service, q)
+		return t.owner(ownership.Question{Service: f.accountable, AtNs: t.begun()}, nil)
+	case f.site.Kind == verdict.SiteService:
+		return t.serviceOwner(f.service, t.codeOf(f))
 	}
 	return t.serviceOwner(f.service, ownership.Question{})
+}
+
+// codeOf is what a finding tells of the code that is to blame.
+func (t *trial) codeOf(f *finding) ownership.Question {
+	q := ownership.Question{Operation: f.site.Operation}
+	if len(f.nodes) == 0 || t.f.Nodes[f.nodes[0]].Phantom() {
+		return q
+	}
+	q.Stack = t.stackTrace(f.nodes[0])
+	for _, key := range [...]string{"code.file.path", "code.filepath"} {
+		if path, ok := t.f.Block().Attrs.Get(int(t.f.Nodes[f.nodes[0]].Row), key); ok {
+			q.CodePath = string(path)
+			break
+		}
+	}
+	return q
 }
 
 // edgeOwner is who owns an edge by what is written down of it; empty if nothing is, or only whose side must act.
@@ -46,7 +52,7 @@ func (t *trial) edgeOwner(f *finding) string {
 	if t.cfg.Owners == nil || f.site.Callee == "" {
 		return ""
 	}
-	t.question = ownership.Question{Service: f.site.Caller, Callee: f.site.Callee, Phase: string(f.site.Phase), At: t.begun()}
+	t.question = ownership.Question{Service: f.site.Caller, Callee: f.site.Callee, Phase: string(f.site.Phase), AtNs: t.begun()}
 	switch answer := t.cfg.Owners.Resolve(&t.question); {
 	case answer.Side == ownership.Caller:
 		f.accountable, f.service = f.site.Caller, t.serviceNamed(f.site.Caller)
@@ -69,7 +75,7 @@ func (t *trial) edgeOwner(f *finding) string {
 // serviceOwner is who owns a service of the trace; q says more of what it is asked for.
 func (t *trial) serviceOwner(s int32, q ownership.Question) string {
 	service := &t.f.Services[s]
-	q.Service, q.Namespace, q.At = service.Name, service.Namespace, t.begun()
+	q.Service, q.Namespace, q.AtNs = service.Name, service.Namespace, t.begun()
 	return t.owner(q, service)
 }
 
@@ -92,5 +98,5 @@ func (t *trial) owner(q ownership.Question, of *trace.Service) string {
 	return t.own(answer.Owner)
 }
 
-// begun is when the trace began.
-func (t *trial) begun() time.Time { return time.Unix(0, t.f.Nodes[t.f.Entries[0]].StartNs) }
+// begun is when the trace began, in Unix nanoseconds.
+func (t *trial) begun() int64 { return t.f.Nodes[t.f.Entries[0]].StartNs }

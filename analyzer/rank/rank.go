@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/ownership"
@@ -171,7 +170,7 @@ func (r *Ranker) owner(f *trace.Forest, i int32) {
 		r.owners = make(map[string]string)
 	}
 	answer := r.Owners.Resolve(&ownership.Question{
-		Service: s.Name, Namespace: s.Namespace, At: time.Unix(0, f.Nodes[i].StartNs),
+		Service: s.Name, Namespace: s.Namespace, AtNs: f.Nodes[i].StartNs,
 		Attr: func(key string) (string, bool) { return f.ResourceAttr(s, key) },
 	})
 	r.owners[own(s.Name)] = own(answer.Owner)

@@ -25,6 +25,7 @@ import (
 	"github.com/whosehop/whosehop/analyzer/blame"
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/internal/tracescript"
+	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/query/web"
 	"github.com/whosehop/whosehop/storage"
@@ -106,8 +107,7 @@ func (f *fake) JudgeNow(_ context.Context, id spans.TraceID) ([]verdict.Verdict,
 	if b == nil {
 		return nil, nil
 	}
-	cfg := blame.Config{Owner: func(service, _ string, _ func(string) (string, bool)) string { return "team-" + service }}
-	return blame.Judge(trace.Build(b, trace.Group(b)[0].Rows, 0), cfg), nil
+	return blame.Judge(trace.Build(b, trace.Group(b)[0].Rows, 0), blame.Config{Owners: teamOf{}}), nil
 }
 
 func (f *fake) ListVerdicts(_ context.Context, filter storage.VerdictFilter) ([]storage.VerdictRow, error) {
@@ -372,4 +372,14 @@ func read(t *testing.T, r *http.Response) string {
 			return b.String()
 		}
 	}
+}
+
+// teamOf has a team for each service, and nothing to say of edges.
+type teamOf struct{}
+
+func (teamOf) Resolve(q *ownership.Question) ownership.Answer {
+	if q.Callee != "" {
+		return ownership.Answer{Owner: ownership.Unowned, Rule: ownership.ByNobody}
+	}
+	return ownership.Answer{Owner: "team-" + q.Service, Rule: ownership.ByService}
 }
