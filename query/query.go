@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
@@ -50,10 +51,13 @@ type Judge interface {
 type Service struct {
 	reader Reader
 	judge  Judge
+	owners *ownership.Current
 }
 
 // New makes a service.
-func New(reader Reader, judge Judge) *Service { return &Service{reader: reader, judge: judge} }
+func New(reader Reader, judge Judge, owners *ownership.Current) *Service {
+	return &Service{reader: reader, judge: judge, owners: owners}
+}
 
 // Ready says whether questions can be answered.
 func (s *Service) Ready(ctx context.Context) error { return s.reader.Ping(ctx) }

@@ -8,6 +8,8 @@ import (
 	"github.com/whosehop/whosehop/ownership/catalog"
 )
 
+type ownersCmd struct{}
+
 // config says how records become a registry.
 func (o *ownershipSettings) config() ownership.Config {
 	return ownership.Config{Precedence: o.Precedence, Attributes: o.Attributes}

@@ -107,10 +107,12 @@ func serve(ctx context.Context, s *streams, set *Settings, r roles) error {
 	if set.Storage.DSN == "" && !all {
 		return usageError{errors.New("storage.dsn: a single role needs a ClickHouse that the others reach too; name it with --storage-dsn")}
 	}
-	owners, err := set.Ownership.load(set.Ownership.File)
+	registry, err := set.Ownership.load(set.Ownership.File)
 	if err != nil {
 		return err
 	}
+	owners := new(ownership.Current)
+	owners.Set(registry)
 	for _, p := range set.ports(r) {
 		if p.leaves() && !p.encrypted {
 			log.Warn("a port leaves this machine unencrypted: tokens and spans can be read on the way", "key", p.key, "address", p.address)
@@ -129,7 +131,7 @@ func unlessEnded(ctx context.Context, err error) error {
 }
 
 // start brings up the storage and what stands on it, and runs it until ctx ends.
-func start(ctx context.Context, s *streams, set *Settings, r roles, owners *ownership.Registry, log *slog.Logger) error {
+func start(ctx context.Context, s *streams, set *Settings, r roles, owners *ownership.Current, log *slog.Logger) error {
 	if r == (roles{analyze: true}) {
 		limitMemory(set.Analyze.MemoryBytesMax, analyzerBeside)
 	}
@@ -271,7 +273,7 @@ type wiring struct {
 	log    *slog.Logger
 	db     *storage.DB // nil for a collector alone
 	sink   collector.Sink
-	owners *ownership.Registry
+	owners *ownership.Current
 	reg    *prometheus.Registry
 }
 
@@ -307,7 +309,7 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 		if !r.analyze {
 			runs = append(runs, judge.Follow)
 		}
-		service := query.New(w.db, judge)
+		service := query.New(w.db, judge, w.owners)
 		ready = append(ready, service.Ready)
 		more, at, err := w.listenQuery(ctx, service, allReady(ready), states)
 		if err != nil {

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	whosehopv1 "github.com/whosehop/whosehop/proto/whosehop/v1"
+	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/query/grpcapi"
 	"github.com/whosehop/whosehop/query/rest"
@@ -85,7 +86,7 @@ func (f *fake) Top(context.Context, time.Time, time.Time, string, int) ([]storag
 
 func serve(t *testing.T, f *fake) (*httptest.Server, whosehopv1.WhosehopClient) {
 	t.Helper()
-	service := query.New(f, f)
+	service := query.New(f, f, new(ownership.Current))
 	mux := http.NewServeMux()
 	rest.Register(mux, service, slog.New(slog.DiscardHandler))
 	server := httptest.NewServer(mux)
