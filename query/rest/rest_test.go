@@ -19,8 +19,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
-	whosehopv1 "github.com/whosehop/whosehop/proto/whosehop/v1"
 	"github.com/whosehop/whosehop/ownership"
+	whosehopv1 "github.com/whosehop/whosehop/proto/whosehop/v1"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/query/grpcapi"
 	"github.com/whosehop/whosehop/query/rest"
