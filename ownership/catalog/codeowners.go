@@ -17,6 +17,7 @@ const (
 const (
 	patternBytesMax     = 4096
 	patternWildcardsMax = 64
+	ownersOfLineMax     = 100
 )
 
 // boundPattern tells what is too much about a pattern.
@@ -50,7 +51,7 @@ func CodeOwners(file string, data []byte) ([]Record, []Problem) {
 	for line := range strings.Lines(text) {
 		number++
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
-			f.line(number, line)
+			f.line(number, strings.ToValidUTF8(line, "\ufffd"))
 		}
 	}
 	return f.records, f.problems
@@ -120,7 +121,9 @@ func (m mentions) own(r *Record) {
 	if len(m.names) == 0 {
 		return
 	}
-	r.Owner, r.Owners = m.names[0], m.names[1:]
+	for _, name := range m.names {
+		r.addOwner(name)
+	}
 	r.Links = append(r.Links[:len(r.Links):len(r.Links)], Link{"owners", m.written})
 }
 
@@ -141,10 +144,14 @@ func (f *owners) mentions(text string, report func(string, ...any)) (m mentions)
 			}
 			continue
 		}
+		if len(m.names) == ownersOfLineMax {
+			report("more than %d owners: the others are not read", ownersOfLineMax)
+			break
+		}
 		m.names = append(m.names, name)
 		written = append(written, field)
 	}
-	m.written = strings.Join(written, " ")
+	m.written = cut(strings.Join(written, " "), linkBytesMax)
 	return m
 }
 
