@@ -63,7 +63,7 @@ func (e *entity) read() bool {
 	}
 	e.Name, e.Namespace = text(e.root, "metadata", "name"), text(e.root, "metadata", "namespace")
 	if reason := unnamed(at(e.root, "metadata")); reason != "" {
-		e.wrong(at(e.root, "metadata", "name"), "%s %s: not read", cut(kind, reasonTextMax), reason)
+		e.wrong(at(e.root, "metadata", "name"), "%s %s: not read", cut(first(kind, "an entity"), reasonTextMax), reason)
 		return false
 	}
 	if e.Namespace == "default" { // Backstage's word for none

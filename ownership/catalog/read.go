@@ -40,7 +40,18 @@ var errTooMany = fmt.Errorf("more than %d files and folders: name the folders th
 // Records are in the order of their files and lines. The files of a source are named as they were given, a folder's by the
 // folder and the way from there.
 func Read(paths []string, o Options) ([]Record, []Problem, error) {
-	r := reading{looked: o.Looked, seen: make(map[string]bool), repositories: make(map[string][]string)}
+	r := newReading(o)
+	for _, name := range paths {
+		if err := r.path(name); err != nil {
+			return nil, nil, fmt.Errorf("read %s: %w", name, err)
+		}
+	}
+	records, problems := r.result()
+	return records, problems, nil
+}
+
+func newReading(o Options) *reading {
+	r := &reading{looked: o.Looked, seen: make(map[string]bool), repositories: make(map[string][]string)}
 	if r.looked == nil {
 		r.looked = func(string, bool) {}
 	}
@@ -48,11 +59,11 @@ func Read(paths []string, o Options) ([]Record, []Problem, error) {
 		isOwn: &ownReader{catalogFile: catalogFile{format: OwnFormat}}, isBackstage: newBackstage(), isDatadog: newDatadog(),
 		isOpsLevel: newOpsLevel(), isCortex: newCortex(), isKubernetes: newKubernetes(o.Labels),
 	}
-	for _, name := range paths {
-		if err := r.path(name); err != nil {
-			return nil, nil, fmt.Errorf("read %s: %w", name, err)
-		}
-	}
+	return r
+}
+
+// result is what was read, in the order of files and lines.
+func (r *reading) result() ([]Record, []Problem) {
 	for _, reader := range r.yaml[1:] {
 		records, problems := reader.records()
 		for i := range records {
@@ -68,7 +79,7 @@ func Read(paths []string, o Options) ([]Record, []Problem, error) {
 	slices.SortStableFunc(r.problems, func(a, b Problem) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
-	return r.records, r.problems, nil
+	return r.records, r.problems
 }
 
 // What a file or a document is.
@@ -308,7 +319,7 @@ func (r *reading) documents(file string, data []byte, is int, named bool) bool {
 			format = is
 		}
 		if format == isUnknown {
-			others = append(others, Problem{file, root.Line, "not read: it is no catalog of a known format (" + knownFormats + ")"})
+			others = append(others, Problem{file, root.Line, noCatalog})
 			continue
 		}
 		known = true
@@ -318,20 +329,22 @@ func (r *reading) documents(file string, data []byte, is int, named bool) bool {
 	for _, reader := range r.yaml[1:] {
 		r.problems = append(r.problems, reader.end()...)
 	}
+	text := isYAML(file) || strings.HasSuffix(file, ".json")
 	switch {
-	case known || named && len(others) == 0:
+	case known || named && text && len(broken) > 0:
 		r.problems = append(r.problems, broken...)
-		if named && !known && len(broken) == 0 {
-			r.wrong(file, 0, "nothing is in it")
-		}
-	case named:
+	case !named:
+	case len(others) > 0:
 		r.problems = append(r.problems, others[0])
-		r.problems = append(r.problems, broken...)
+	case len(broken) > 0:
+		r.wrong(file, 0, noCatalog)
+	default:
+		r.wrong(file, 0, "nothing is in it")
 	}
 	return known
 }
 
-const knownFormats = "the registry's own, Backstage, Datadog, OpsLevel, Cortex, Kubernetes; CODEOWNERS and Sentry's rules by the file's name"
+const noCatalog = "not read: it is no catalog of a known format (the registry's own, Backstage, Datadog, OpsLevel, Cortex, Kubernetes; CODEOWNERS and Sentry's rules by the file's name)"
 
 // fallsBack says whether a document that does not say what it is, is what the file's name says, so that its reader says what
 // is wrong with it. Another program called Cortex has files of that name.
