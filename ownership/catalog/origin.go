@@ -53,8 +53,11 @@ var scpAddress = regexp.MustCompile(`^(?:[\w.-]+@)?([\w.-]+):([^/].*)$`)
 // webAddress is where a browser finds what git clones from.
 func webAddress(url string) string {
 	url = strings.TrimSuffix(strings.TrimSuffix(url, "/"), ".git")
-	if m := scpAddress.FindStringSubmatch(url); m != nil && !strings.Contains(url, "://") {
-		return "https://" + m[1] + "/" + m[2]
+	if !strings.Contains(url, "://") {
+		if m := scpAddress.FindStringSubmatch(url); m != nil {
+			return "https://" + m[1] + "/" + m[2]
+		}
+		return url
 	}
 	if rest, ok := strings.CutPrefix(url, "ssh://"); ok {
 		_, host, with := strings.Cut(rest, "@")
