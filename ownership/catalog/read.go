@@ -318,6 +318,9 @@ func (r *reading) documents(file string, data []byte, is int, named bool) bool {
 		if format == isUnknown && fallsBack(is, root, named) {
 			format = is
 		}
+		if format == isUnknown && named && hasOwnList(root) {
+			format = isOwn
+		}
 		if format == isUnknown {
 			others = append(others, Problem{file, root.Line, noCatalog})
 			continue
@@ -403,6 +406,16 @@ func isOpsLevelFile(n *yaml.Node) bool {
 			if at(item, "owner") != nil || at(item, "tier") != nil || at(item, "name") != nil {
 				return true
 			}
+		}
+	}
+	return false
+}
+
+// hasOwnList says whether a document has anything of the registry's own format.
+func hasOwnList(root *yaml.Node) bool {
+	for key, list := range fieldsOf(root) {
+		if _, known := ownKind(key.Value); known && list.Kind == yaml.SequenceNode {
+			return true
 		}
 	}
 	return false

@@ -177,15 +177,18 @@ func TestReadFiles(t *testing.T) {
 	lay(t, shopTree)
 	put(t, "owners", "services: [{name: a, owner: b}]")
 	put(t, "empty.yaml", "# nothing\n")
+	put(t, "values.yaml", "a: b\n")
 	put(t, "binary", "\x7fELF\x00\x01")
-	expectRead(t, readAll(t, "owners", "settings.yml", "broken.yaml", "empty.yaml", "binary", "cortex.yaml", "README.md"), `
+	expectRead(t, readAll(t, "owners", "settings.yml", "broken.yaml", "empty.yaml", "binary", "cortex.yaml", "README.md", "values.yaml"), `
 owners:1 whosehop service a b
+settings.yml:2 whosehop team a -
 README.md:1: an entity has no name: not read
 binary: not read: it is no catalog of a known format (the registry's own, Backstage, Datadog, OpsLevel, Cortex, Kubernetes; CODEOWNERS and Sentry's rules by the file's name)
 broken.yaml:1: not YAML: did not find expected node content
 cortex.yaml:1: openapi is "": a descriptor of Cortex's catalog has 3
 empty.yaml: nothing is in it
-settings.yml:1: not read: it is no catalog of a known format (the registry's own, Backstage, Datadog, OpsLevel, Cortex, Kubernetes; CODEOWNERS and Sentry's rules by the file's name)
+settings.yml:1: "repository" is not known: teams, services, datastores, queues, third-parties, apis, systems, operations, edges, namespaces and paths are
+values.yaml:1: not read: it is no catalog of a known format (the registry's own, Backstage, Datadog, OpsLevel, Cortex, Kubernetes; CODEOWNERS and Sentry's rules by the file's name)
 `)
 	for _, missing := range []string{"no-such.yaml", "no/such"} {
 		if _, _, err := Read([]string{"owners", missing}, Options{}); err == nil || err.Error() != "read "+missing+": no such file or directory" {
