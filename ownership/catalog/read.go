@@ -102,7 +102,7 @@ var names = []struct {
 }{
 	{isOwn, regexp.MustCompile(`^(?:.+\.)?owners\.ya?ml$`)},
 	{isBackstage, regexp.MustCompile(`^catalog-info(?:[._-].*)?\.(?:ya?ml|json)$`)},
-	{isDatadog, regexp.MustCompile(`^.+\.datadog\.(?:ya?ml|json)$`)},
+	{isDatadog, regexp.MustCompile(`^(?:service|entity)\.datadog\.(?:ya?ml|json)$`)},
 	{isOpsLevel, regexp.MustCompile(`^opslevel\.ya?ml$`)},
 	{isCortex, regexp.MustCompile(`^cortex(?:[._-].*)?\.ya?ml$`)},
 	{isCodeOwners, regexp.MustCompile(`^CODEOWNERS$`)},
@@ -189,8 +189,9 @@ func (r *reading) tree(root, real string) error {
 		if r.entries += len(entries); r.entries > entriesMax {
 			return errTooMany
 		}
+		chart := slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == "Chart.yaml" })
 		for _, e := range slices.Backward(entries) {
-			if !e.IsDir() || skipped(e.Name()) {
+			if !e.IsDir() || skipped(e.Name()) || chart && e.Name() == "templates" { // manifests only when Helm has filled them in
 				continue
 			}
 			name := filepath.Join(dir.name, e.Name())

@@ -96,6 +96,14 @@ a: [
 {{- if .x }}
 apiVersion: v1
 {{- end }}
+-- chart/Chart.yaml --
+apiVersion: v2
+-- chart/templates/y.yaml --
+apiVersion: v1
+kind: Service
+metadata: {name: "{{ .Release.Name }}", labels: {owner: x}}
+---
+{{- if }}
 -- cortex.yaml --
 target: all
 -- compose.yml --
