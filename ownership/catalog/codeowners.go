@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -85,6 +86,10 @@ func (f *owners) line(number int, line string) {
 			return
 		}
 	}
+	if unmerged.MatchString(line) {
+		report("a mark of a merge that was not finished: %.20q", line)
+		return
+	}
 	pattern, rest := cutPattern(line)
 	excluded := strings.HasPrefix(pattern, "!")
 	if err := boundPattern(pattern); err != nil {
@@ -109,6 +114,8 @@ func (f *owners) line(number int, line string) {
 	m.own(&r)
 	f.records = append(f.records, r)
 }
+
+var unmerged = regexp.MustCompile(`^(?:<{7} |={7}$|>{7} )`)
 
 // mentions are owners: their names, and how they were written.
 type mentions struct {

@@ -96,6 +96,14 @@ db/ # once @dba's
 				`"nobody" is neither a name with @ nor an email address`, "a section needs a name", `"many" is no number of approvals`,
 			},
 		},
+		{
+			name: "a merge that was not finished", file: "CODEOWNERS", text: "<<<<<<< HEAD\n* @ann\n=======\n* @bob\n>>>>>>> other\n",
+			want: []string{"* = ann", "* = bob"},
+			problems: []string{
+				`a mark of a merge that was not finished: "<<<<<<< HEAD"`, `a mark of a merge that was not finished: "======="`,
+				`a mark of a merge that was not finished: ">>>>>>> other"`,
+			},
+		},
 		{name: "nothing", file: "CODEOWNERS"},
 		{name: "a backslash at the end", file: "CODEOWNERS", text: `/a\`, want: []string{`/a\ = `}},
 	} {
