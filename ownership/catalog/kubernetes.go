@@ -41,14 +41,16 @@ func (f *kubernetesReader) document(root *yaml.Node) {
 		if !manifests[kind] {
 			continue
 		}
+		r := manifest(object, f.labels)
+		if !says(r) {
+			continue
+		}
 		if reason := unnamed(at(object, "metadata")); reason != "" {
 			f.wrong(object, "%s %s: not read", kind, reason)
 			continue
 		}
-		if r := manifest(object, f.labels); says(r) {
-			r.Source = Source{Format: f.format, File: f.name, Line: object.Line}
-			f.done = append(f.done, r)
-		}
+		r.Source = Source{Format: f.format, File: f.name, Line: object.Line}
+		f.done = append(f.done, r)
 	}
 }
 

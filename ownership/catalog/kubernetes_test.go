@@ -161,7 +161,7 @@ func TestKubernetesLabels(t *testing.T) {
 func TestKubernetesIsBounded(t *testing.T) {
 	for _, c := range []struct{ name, file, problems string }{
 		{
-			"a name of 1 MB", "kind: Service\nmetadata: {owner: x, name: " + strings.Repeat("x", 1<<20) + "}",
+			"a name of 1 MB", "kind: Service\nmetadata: {labels: {team: x}, name: " + strings.Repeat("x", 1<<20) + "}",
 			"f:1: Service has no name: not read\nf:2: a value of 1048576 bytes is not read: 65536 are the most",
 		},
 		{
