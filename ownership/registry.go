@@ -73,6 +73,11 @@ func Compile(records []catalog.Record, cfg Config) *Registry {
 	for _, x := range []*index{&r.services, &r.operations, &r.edges, &r.namespaces} {
 		r.conflicts = append(r.conflicts, x.conflicts(r.team)...)
 	}
+	for loser, winner := range r.paths.Repeated() {
+		if r.team(loser.Owner) != r.team(winner.Owner) {
+			r.conflicts = append(r.conflicts, Conflict{Winner: winner, Loser: loser, About: Subject(winner)})
+		}
+	}
 	return r
 }
 
