@@ -289,7 +289,8 @@ func (f *ownReader) links(n *yaml.Node, r *Record, known []string) {
 // source is where the item was first written down, or where it stands.
 func (f *ownReader) source(n *yaml.Node) Source {
 	s := Source{Format: cmp.Or(f.text(n, "format"), OwnFormat), File: f.name, Line: n.Line}
-	if said := f.text(n, "source"); said != "" {
+	if v := at(n, "source"); v != nil && v.Kind == yaml.ScalarNode && v.Value != "" && v.Tag != "!!null" {
+		said := v.Value // blanks belong to it
 		s.File, s.Line = said, 0
 		if file, number := cutLast(said, ':'); file != "" {
 			if line, err := strconv.Atoi(number); err == nil && line >= 0 {

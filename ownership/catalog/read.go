@@ -259,7 +259,7 @@ func (r *reading) file(name string, named bool) error {
 		return nil
 	}
 	r.seen[real] = true
-	file := filepath.ToSlash(name)
+	file := strings.ToValidUTF8(filepath.ToSlash(name), "\ufffd")
 	if is := byName(path.Base(file)); is == isCodeOwners && !named {
 		root := repositoryRoot(file)
 		r.repositories[root] = append(r.repositories[root], file)
