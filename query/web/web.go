@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/whosehop/whosehop/query"
@@ -99,6 +100,37 @@ func (h *handler) find(w http.ResponseWriter, r *http.Request) {
 type verdictPage struct {
 	Title    string
 	Verdicts []verdictView
+	Contacts map[string]contact // by owner
+}
+
+// contact is how an owner is reached.
+type contact struct {
+	Name string
+	Ways []way
+}
+
+// way is one of them: an address to follow, or what is to be found elsewhere.
+type way struct {
+	Name, Target string
+	Link         bool
+}
+
+func (h *handler) contact(owner string) (c contact, known bool) {
+	team := h.service.Team(owner)
+	if team == nil {
+		return c, false
+	}
+	c.Name = owner
+	for _, w := range []way{
+		{Name: "on call", Target: team.OnCall}, {Name: "chat", Target: team.Chat}, {Name: "mail", Target: team.Email},
+		{Name: "runbook", Target: team.Runbook}, {Name: "dashboard", Target: team.Dashboard},
+	} {
+		if w.Target != "" {
+			w.Link = strings.HasPrefix(w.Target, "https://") || strings.HasPrefix(w.Target, "http://")
+			c.Ways = append(c.Ways, w)
+		}
+	}
+	return c, len(c.Ways) > 0
 }
 
 type verdictView struct {
@@ -122,13 +154,18 @@ func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, err)
 		return
 	}
-	page := verdictPage{Title: verdicts[0].Summary}
+	page := verdictPage{Title: verdicts[0].Summary, Contacts: make(map[string]contact)}
 	forest := newForest(spans)
 	for i := range verdicts {
 		v := &verdicts[i]
 		view := verdictView{V: v, Start: when(v.Entry.Start.UnixNs)}
 		view.Rows, view.More = forest.verdictRows(v)
 		page.Verdicts = append(page.Verdicts, view)
+		for _, s := range v.Shares {
+			if c, known := h.contact(s.Owner); known {
+				page.Contacts[s.Owner] = c
+			}
+		}
 	}
 	h.render(w, http.StatusOK, "verdict", page)
 }
