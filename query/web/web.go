@@ -100,7 +100,7 @@ func (h *handler) find(w http.ResponseWriter, r *http.Request) {
 type verdictPage struct {
 	Title    string
 	Verdicts []verdictView
-	Contacts map[string]contact // by owner
+	Contacts map[string]*contact // by owner, nil where nothing is known
 }
 
 // contact is how an owner is reached.
@@ -115,12 +115,13 @@ type way struct {
 	Link         bool
 }
 
-func (h *handler) contact(owner string) (c contact, known bool) {
+// contact is nil where nothing is known.
+func (h *handler) contact(owner string) *contact {
 	team := h.service.Team(owner)
 	if team == nil {
-		return c, false
+		return nil
 	}
-	c.Name = owner
+	c := &contact{Name: owner}
 	for _, w := range []way{
 		{Name: "on call", Target: team.OnCall}, {Name: "chat", Target: team.Chat}, {Name: "mail", Target: team.Email},
 		{Name: "runbook", Target: team.Runbook}, {Name: "dashboard", Target: team.Dashboard},
@@ -130,7 +131,10 @@ func (h *handler) contact(owner string) (c contact, known bool) {
 			c.Ways = append(c.Ways, w)
 		}
 	}
-	return c, len(c.Ways) > 0
+	if len(c.Ways) == 0 {
+		return nil
+	}
+	return c
 }
 
 type verdictView struct {
@@ -154,7 +158,7 @@ func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, err)
 		return
 	}
-	page := verdictPage{Title: verdicts[0].Summary, Contacts: make(map[string]contact)}
+	page := verdictPage{Title: verdicts[0].Summary, Contacts: make(map[string]*contact)}
 	forest := newForest(spans)
 	for i := range verdicts {
 		v := &verdicts[i]
@@ -162,9 +166,7 @@ func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
 		view.Rows, view.More = forest.verdictRows(v)
 		page.Verdicts = append(page.Verdicts, view)
 		for _, s := range v.Shares {
-			if c, known := h.contact(s.Owner); known {
-				page.Contacts[s.Owner] = c
-			}
+			page.Contacts[s.Owner] = h.contact(s.Owner)
 		}
 	}
 	h.render(w, http.StatusOK, "verdict", page)
