@@ -123,8 +123,11 @@ func (h *handler) contact(owner string) *contact {
 	}
 	c := &contact{Name: owner}
 	for _, w := range []way{
-		{Name: "on call", Target: team.OnCall}, {Name: "chat", Target: team.Chat}, {Name: "mail", Target: team.Email},
-		{Name: "runbook", Target: team.Runbook}, {Name: "dashboard", Target: team.Dashboard},
+		{Name: "on call", Target: team.OnCall},
+		{Name: "chat", Target: team.Chat},
+		{Name: "mail", Target: team.Email},
+		{Name: "runbook", Target: team.Runbook},
+		{Name: "dashboard", Target: team.Dashboard},
 	} {
 		if w.Target != "" {
 			w.Link = strings.HasPrefix(w.Target, "https://") || strings.HasPrefix(w.Target, "http://")
