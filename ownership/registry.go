@@ -26,7 +26,7 @@ type Registry struct {
 	operations index // the same, each with a pattern of operations
 	edges      index // by the name of the caller
 	namespaces index
-	paths      *catalog.Paths
+	paths      *catalog.Repositories
 	teams      map[string][]*catalog.Record // by their names and aliases, in lower case
 	conflicts  []Conflict
 }
@@ -69,7 +69,7 @@ func Compile(records []catalog.Record, cfg Config) *Registry {
 		return cmp.Or(cmp.Compare(rankOf(cfg.Precedence, &b), rankOf(cfg.Precedence, &a)),
 			strings.Compare(b.Source.File, a.Source.File), cmp.Compare(a.Source.Line, b.Source.Line))
 	})
-	r.paths = catalog.NewPaths(paths)
+	r.paths = catalog.NewRepositories(paths)
 	for _, x := range []*index{&r.services, &r.operations, &r.edges, &r.namespaces} {
 		r.conflicts = append(r.conflicts, x.conflicts(r.team)...)
 	}

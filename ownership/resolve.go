@@ -207,15 +207,16 @@ const framesMost = 64
 
 // ofCode is the record of the code that ran: of its file, or else of the first frame of a stack trace of which one speaks.
 func (r *Registry) ofCode(q *Question) *catalog.Record {
+	repository := r.repository(q)
 	if q.CodePath != "" {
-		if c, ok := r.paths.Owner(q.CodePath); ok {
+		if c, ok := r.paths.Owner(q.CodePath, repository); ok {
 			return c
 		}
 	}
 	stack := q.Stack
 	for range framesMost {
 		line, rest, more := strings.Cut(stack, "\n")
-		if c, ok := r.paths.Frame(line); ok {
+		if c, ok := r.paths.Frame(line, repository); ok {
 			return c
 		}
 		if !more {
@@ -224,6 +225,20 @@ func (r *Registry) ofCode(q *Question) *catalog.Record {
 		stack = rest
 	}
 	return nil
+}
+
+// repository is where the code of the service is, as its span says or a record of it, or nothing.
+func (r *Registry) repository(q *Question) string {
+	if url, ok := attr(q, "vcs.repository.url.full"); ok && url != "" {
+		return url
+	}
+	found := r.services.find(q.Service, func(c *catalog.Record) bool {
+		return c.Repository != "" && inNamespace(c, q) && inEnvironment(c, q) && holds(c, q.AtNs)
+	})
+	if found == nil {
+		return ""
+	}
+	return found.Repository
 }
 
 // kubernetesNamespace is the attribute of the namespace that Kubernetes knows.
