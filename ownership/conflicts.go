@@ -36,7 +36,7 @@ func (r *Registry) conflictsOf(all []entry) (list []Conflict) {
 			if !overlap {
 				continue
 			}
-			if b.owner(from) == e.owner(from) && b.record.Accountable == e.record.Accountable {
+			if b.ownerAt(from) == e.ownerAt(from) && b.record.Accountable == e.record.Accountable {
 				repeated = repeated || b.record.From.Equal(e.record.From) && b.record.Until.Equal(e.record.Until)
 				continue
 			}
@@ -62,5 +62,5 @@ func overlapOf(a, b *catalog.Record) (fromNs int64, ok bool) {
 	if until.IsZero() || !b.Until.IsZero() && b.Until.Before(until) {
 		until = b.Until
 	}
-	return nanoseconds(from), until.IsZero() || from.Before(until)
+	return nanoseconds(from, 0), until.IsZero() || from.Before(until)
 }

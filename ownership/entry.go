@@ -2,8 +2,10 @@ package ownership
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/whosehop/whosehop/ownership/catalog"
 )
@@ -20,12 +22,17 @@ const (
 )
 
 // entry is a record under one of its names. Of entries that answer the same question the one of the lowest order counts.
+//
+// What an answer needs of its record is in it: the records themselves lie far apart in memory.
 type entry struct {
 	subject
-	record *catalog.Record
-	teams  []*catalog.Record // that go by the owner's name
-	weight uint64            // how much it says of what it is about
-	order  int
+	order           int
+	anywhere        bool // in any namespace and environment, any phase, at any time
+	fromNs, untilNs int64
+	owner           string            // empty if it is the owner of a side
+	teams           []*catalog.Record // that go by the owner's name, if they have several
+	record          *catalog.Record
+	weight          uint64 // how much it says of what it is about
 }
 
 // subject is what an entry is about: the same for entries that speak of the same in the same words.
@@ -43,9 +50,17 @@ func (r *Registry) entriesOf(records []catalog.Record) []entry {
 		if c.Owner == "" && c.Accountable == "" {
 			continue
 		}
-		teams := r.teamsOf(c.Owner)
+		e := entry{record: c, fromNs: nanoseconds(c.From, math.MinInt64), untilNs: nanoseconds(c.Until, math.MaxInt64), owner: c.Owner, teams: r.teamsOf(c.Owner)}
+		if len(e.teams) > 0 {
+			e.owner = e.teams[0].Name
+		}
+		if !slices.ContainsFunc(e.teams, func(c *catalog.Record) bool { return c.Name != e.owner }) {
+			e.teams = nil
+		}
+		always := e.fromNs == math.MinInt64 && e.untilNs == math.MaxInt64
 		for s := range r.subjects(c) {
-			all = append(all, entry{subject: s, record: c, teams: teams, weight: s.weight()})
+			e.subject, e.weight, e.anywhere = s, s.weight(), always && s.namespace == "" && s.environment == "" && s.phase == ""
+			all = append(all, e)
 		}
 	}
 	slices.SortFunc(all, r.compare)
@@ -155,12 +170,20 @@ func (r *Registry) rankOf(c *catalog.Record) int {
 	return len(r.cfg.Precedence)
 }
 
-// owner is who owns it at a time. A team is called by its own name, whatever the record calls it.
-func (e *entry) owner(atNs int64) string {
-	if e.record.Owner == "" {
-		return ""
+// ownerAt is who owns it at a time. A team is called by its own name, whatever the record calls it.
+func (e *entry) ownerAt(atNs int64) string { return teamName(e.teams, e.owner, atNs) }
+
+// nanoseconds are those of a time since 1970, bounded by what there can be, or otherwise of none.
+func nanoseconds(at time.Time, otherwise int64) int64 {
+	switch {
+	case at.IsZero():
+		return otherwise
+	case at.Before(time.Unix(0, math.MinInt64)):
+		return math.MinInt64
+	case at.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
 	}
-	return teamName(e.teams, e.record.Owner, atNs)
+	return at.UnixNano()
 }
 
 // phasesOf are the phases of a verdict that a record of a phase is about.

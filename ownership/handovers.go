@@ -65,7 +65,7 @@ func handovers(entries []*entry, from, to time.Time) (list []Handover) {
 		after := Unowned
 		if len(now) > 0 {
 			last = now[0].record
-			after = cmp.Or(now[0].owner(nanoseconds(at)), last.Accountable)
+			after = cmp.Or(now[0].ownerAt(nanoseconds(at, 0)), last.Accountable)
 		}
 		if known && after != before && !at.Before(from) && at.Before(to) {
 			list = append(list, Handover{About: Subject(last), Record: last, At: at, Before: before, After: after})
@@ -73,14 +73,6 @@ func handovers(entries []*entry, from, to time.Time) (list []Handover) {
 		before, known = after, known || after != Unowned
 	}
 	return list
-}
-
-// nanoseconds are those of a time, of one without a date the first.
-func nanoseconds(at time.Time) int64 {
-	if at.IsZero() {
-		return 0
-	}
-	return at.UnixNano()
 }
 
 // holding are entries of which the first in their order is on top.

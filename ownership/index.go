@@ -22,8 +22,17 @@ type patterns[T any] struct {
 // literals are patterns by their literal beginning, or end.
 type literals[T any] struct {
 	of      map[string][]pattern[T]
-	lengths []int // that there are, in ascending order
+	lengths []length // in ascending order
 }
+
+// length is a length of literals that there are. Most names have no such literal: that is told by the character at its
+// inner end, often a separator, for much less than a map costs.
+type length struct {
+	n     int
+	inner [4]uint64
+}
+
+func (l *length) mayEndAt(c byte) bool { return l.inner[c>>6]&(1<<(c&63)) != 0 }
 
 type pattern[T any] struct {
 	text  string
@@ -53,35 +62,47 @@ func (x *patterns[T]) at(name string) *T {
 func (x *patterns[T]) addPattern(p pattern[T]) {
 	prefix, suffix := p.text[:strings.IndexAny(p.text, wildcards)], p.text[strings.LastIndexAny(p.text, wildcards)+1:]
 	if len(prefix) >= len(suffix) {
-		x.prefixes.add(prefix, p)
+		x.prefixes.add(prefix, len(prefix)-1, p)
 	} else {
-		x.suffixes.add(suffix, p)
+		x.suffixes.add(suffix, 0, p)
 	}
 }
 
-func (l *literals[T]) add(literal string, p pattern[T]) {
+// add adds a pattern by its literal, the inner end of which is its character at i.
+func (l *literals[T]) add(literal string, i int, p pattern[T]) {
 	if l.of == nil {
 		l.of = make(map[string][]pattern[T])
 	}
 	l.of[literal] = append(l.of[literal], p)
-	if at, known := slices.BinarySearch(l.lengths, len(literal)); !known {
-		l.lengths = slices.Insert(l.lengths, at, len(literal))
+	at, known := slices.BinarySearchFunc(l.lengths, len(literal), func(l length, n int) int { return l.n - n })
+	if !known {
+		l.lengths = slices.Insert(l.lengths, at, length{n: len(literal)})
+	}
+	if literal != "" {
+		c := literal[i]
+		l.lengths[at].inner[c>>6] |= 1 << (c & 63)
 	}
 }
 
 // eachPattern visits the values of the patterns that a name is of.
 func (x *patterns[T]) eachPattern(name string, visit func(*T)) {
-	for _, n := range x.prefixes.lengths {
-		if n > len(name) {
+	for i := range x.prefixes.lengths {
+		l := &x.prefixes.lengths[i]
+		if l.n > len(name) {
 			break
 		}
-		visitFitting(x.prefixes.of[name[:n]], name, visit)
+		if l.n == 0 || l.mayEndAt(name[l.n-1]) {
+			visitFitting(x.prefixes.of[name[:l.n]], name, visit)
+		}
 	}
-	for _, n := range x.suffixes.lengths {
-		if n > len(name) {
+	for i := range x.suffixes.lengths {
+		l := &x.suffixes.lengths[i]
+		if l.n > len(name) {
 			break
 		}
-		visitFitting(x.suffixes.of[name[len(name)-n:]], name, visit)
+		if l.mayEndAt(name[len(name)-l.n]) { // none is empty: such lie by their beginning
+			visitFitting(x.suffixes.of[name[len(name)-l.n:]], name, visit)
+		}
 	}
 }
 

@@ -164,7 +164,7 @@ func naive(records []catalog.Record, cfg Config, q *Question) Answer {
 		return namespace
 	}
 	return n.best(ByCatchAll, func(c *catalog.Record) [][]string {
-		if isService(c) && c.Namespace == "" && slices.ContainsFunc(namesOf(c), onlyStars) {
+		if isService(c.Kind) && c.Namespace == "" && slices.ContainsFunc(namesOf(c), onlyStars) {
 			return [][]string{{"*"}}
 		}
 		return nil
@@ -175,10 +175,6 @@ type naiveScan struct {
 	records []catalog.Record
 	cfg     Config
 	q       *Question
-}
-
-func isService(c *catalog.Record) bool {
-	return c.Kind == catalog.Service || c.Kind == catalog.Datastore
 }
 
 func namesOf(c *catalog.Record) []string { return append([]string{c.Name}, c.Aliases...) }
@@ -206,7 +202,7 @@ func (n *naiveScan) called(name string) []string {
 	others := make(map[string]bool)
 	for i := range n.records {
 		c := &n.records[i]
-		if !isService(c) {
+		if !isService(c.Kind) {
 			continue
 		}
 		if c.Name == name {
@@ -308,7 +304,7 @@ func (n *naiveScan) service() Answer {
 	named := func(exactly bool) Answer {
 		return n.best(ByService, func(c *catalog.Record) (all [][]string) {
 			for _, name := range namesOf(c) {
-				if isService(c) && !onlyStars(name) && wild(name) != exactly && matches(name, n.q.Service) && name != "" {
+				if isService(c.Kind) && !onlyStars(name) && wild(name) != exactly && matches(name, n.q.Service) && name != "" {
 					all = append(all, []string{name})
 				}
 			}
@@ -324,7 +320,7 @@ func (n *naiveScan) service() Answer {
 	for i := range n.records {
 		c := &n.records[i]
 		known := (q.Namespace == "" || n.inNamespace(c)) && (q.Environment == "" || c.Environment == "" || matches(c.Environment, q.Environment))
-		if isService(c) && c.Owner != "" && slices.Contains(namesOf(c), q.Service) && known && holdsAt(c, q.AtNs) {
+		if isService(c.Kind) && c.Owner != "" && slices.Contains(namesOf(c), q.Service) && known && holdsAt(c, q.AtNs) {
 			owners[n.team(c.Owner)] = true
 		}
 	}
@@ -343,7 +339,7 @@ func (n *naiveScan) namespace() Answer {
 			case name == "":
 			case c.Kind == catalog.Namespace && matches(c.Name, name):
 				return [][]string{{c.Name}}
-			case isService(c) && c.Namespace != "" && slices.ContainsFunc(namesOf(c), onlyStars) && matches(c.Namespace, name):
+			case isService(c.Kind) && c.Namespace != "" && slices.ContainsFunc(namesOf(c), onlyStars) && matches(c.Namespace, name):
 				return [][]string{{c.Namespace}}
 			}
 			return nil

@@ -21,45 +21,70 @@ type Config struct {
 type Registry struct {
 	cfg        Config
 	records    []catalog.Record
-	services   patterns[[]*entry]           // by their names
-	operations patterns[patterns[[]*entry]] // by their services' names, and then their own
-	edges      patterns[patterns[[]*entry]] // by callers, and then by callees
+	things     map[string]*thing            // by their names
+	services   patterns[[]*entry]           // of those that give a pattern of names
+	operations patterns[patterns[[]*entry]] // likewise of services, and in them by any name
+	edges      patterns[patterns[[]*entry]] // likewise of callers, and in them by any name of the callee
 	namespaces patterns[[]*entry]
-	everything []*entry          // for all that nothing else speaks of
-	aliases    map[string]string // names of services by others that only they go by
+	everything []*entry // for all that nothing else speaks of
 	paths      *catalog.Paths
 	teams      map[string][]*catalog.Record // by their names and aliases, in lower case
 	conflicts  []Conflict
 }
 
+// thing is what is said of one name.
+type thing struct {
+	services   []*entry
+	operations patterns[[]*entry]
+	edges      patterns[[]*entry] // of which it is the caller, by callees
+	name       string             // its own, where only one thing goes by this one and none is called that
+}
+
 // Compile makes a registry of records, and keeps them. Those that do not hold any more are kept as well: they answer
 // questions about the past.
 func Compile(records []catalog.Record, cfg Config) *Registry {
-	r := &Registry{cfg: cfg, records: records}
+	r := &Registry{cfg: cfg, records: records, things: make(map[string]*thing)}
 	r.addTeams()
 	all := r.entriesOf(records)
 	for i := range all {
-		switch e := &all[i]; e.about {
-		case services:
-			list := r.services.at(e.name)
-			*list = append(*list, e)
-		case operations:
-			list := r.operations.at(e.name).at(e.second)
-			*list = append(*list, e)
-		case edges:
-			list := r.edges.at(e.name).at(e.second)
-			*list = append(*list, e)
-		case namespaces:
-			list := r.namespaces.at(e.name)
-			*list = append(*list, e)
-		case everything:
-			r.everything = append(r.everything, e)
-		}
+		list := r.place(&all[i])
+		*list = append(*list, &all[i])
 	}
-	r.addAliases()
+	r.addNames()
 	r.addPaths()
 	r.conflicts = r.conflictsOf(all)
 	return r
+}
+
+// place is where an entry is looked for.
+func (r *Registry) place(e *entry) *[]*entry {
+	switch exactly := !isPattern(e.name); {
+	case e.about == everything:
+		return &r.everything
+	case e.about == namespaces:
+		return r.namespaces.at(e.name)
+	case e.about == services && exactly:
+		return &r.thing(e.name).services
+	case e.about == services:
+		return r.services.at(e.name)
+	case e.about == operations && exactly:
+		return r.thing(e.name).operations.at(e.second)
+	case e.about == operations:
+		return r.operations.at(e.name).at(e.second)
+	case exactly:
+		return r.thing(e.name).edges.at(e.second)
+	}
+	return r.edges.at(e.name).at(e.second)
+}
+
+// thing is what is said of a name, made when there is nothing.
+func (r *Registry) thing(name string) *thing {
+	t := r.things[name]
+	if t == nil {
+		t = new(thing)
+		r.things[name] = t
+	}
+	return t
 }
 
 func (r *Registry) addTeams() {
@@ -90,29 +115,36 @@ func (r *Registry) addTeams() {
 	}
 }
 
-// addAliases notes what else services are called, where that is the name of none and tells which one is meant: what is said
-// of the operations and the edges of a service is said of it under each of its names.
-func (r *Registry) addAliases() {
-	r.aliases = make(map[string]string)
-	named := make(map[string]bool)
+// addNames notes what services are called otherwise, where that is the name of none and tells which one is meant: what is
+// said of the operations and the edges of a service is said of it under each of its names.
+func (r *Registry) addNames() {
+	names := make(map[string]string) // by others; empty where it does not tell
 	for i := range r.records {
-		switch c := &r.records[i]; c.Kind {
-		case catalog.Service, catalog.Datastore, catalog.Queue, catalog.ThirdParty:
-			named[c.Name] = true
+		if c := &r.records[i]; isService(c.Kind) {
 			for _, alias := range c.Aliases {
-				if known, ok := r.aliases[alias]; ok && known != c.Name {
-					named[alias] = true // of two
+				if known, ok := names[alias]; ok && known != c.Name {
+					names[alias] = ""
+				} else {
+					names[alias] = c.Name
 				}
-				r.aliases[alias] = c.Name
 			}
-		case catalog.Operation, catalog.Edge, catalog.Namespace, catalog.Path, catalog.Team, catalog.API, catalog.System:
 		}
 	}
-	for alias := range r.aliases {
-		if named[alias] || isPattern(alias) || len(alias) > nameBytesMax {
-			delete(r.aliases, alias)
+	for i := range r.records {
+		if c := &r.records[i]; isService(c.Kind) {
+			names[c.Name] = ""
 		}
 	}
+	for alias, name := range names {
+		if name != "" && !isPattern(alias) && len(alias) <= nameBytesMax {
+			r.thing(alias).name = name
+		}
+	}
+}
+
+// isService tells whether spans can name such a thing as a service that sends them, or that is called.
+func isService(k catalog.Kind) bool {
+	return k == catalog.Service || k == catalog.Datastore || k == catalog.Queue || k == catalog.ThirdParty
 }
 
 // addPaths compiles the patterns of code. Of the lines of a file a later one counts; a format that comes first counts more.
@@ -176,8 +208,11 @@ func (r *Registry) team(name string, atNs int64) string { return teamName(r.team
 
 // teamName is the name of the first of the teams that is there at a time, or else was or will be.
 func teamName(teams []*catalog.Record, otherwise string, atNs int64) string {
-	if len(teams) == 0 {
+	switch len(teams) {
+	case 0:
 		return otherwise
+	case 1:
+		return teams[0].Name
 	}
 	for _, c := range teams {
 		if c.HoldsAt(atNs) {

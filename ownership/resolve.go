@@ -125,28 +125,32 @@ func (r *Registry) Explain(q *Question) (Answer, []Step) {
 // asked is a question while it is answered.
 type asked struct {
 	*Question
-	atNs int64
+	atNs  int64
+	thing *thing // what is said of the service's name
 	// kubernetes is the namespace that Kubernetes knows, once it was looked up.
 	kubernetes string
 	lookedUp   bool
 }
 
 func (r *Registry) resolve(q *Question, t *trail) Answer {
-	a := &asked{Question: q, atNs: orNow(q.AtNs)}
+	a := &asked{Question: q, atNs: orNow(q.AtNs), thing: r.things[q.Service]}
+	if a.thing == nil {
+		a.thing = &nothing
+	}
 	if q.Callee != "" {
-		found := r.both(&r.edges, q.Service, q.Callee, a)
+		found := r.edge(a)
 		if !t.tried(ByEdge, found.of(), "no record of this edge") {
 			return Answer{Owner: Unowned, Rule: ByNobody}
 		}
-		return r.answer(ByEdge, found.record, a)
+		return found.answer(ByEdge, a)
 	}
 	if q.Operation != "" {
-		if found := r.both(&r.operations, q.Service, q.Operation, a); t.tried(ByOperation, found.of(), "no record of this operation") {
-			return r.answer(ByOperation, found.record, a)
+		if found := r.operation(a); t.tried(ByOperation, found.of(), "no record of this operation") {
+			return found.answer(ByOperation, a)
 		}
 	}
 	if found, note := r.service(a); t.tried(ByService, found.of(), note) {
-		return r.answer(ByService, found.record, a)
+		return found.answer(ByService, a)
 	}
 	return r.orElse(a, t)
 }
@@ -155,7 +159,7 @@ func (r *Registry) resolve(q *Question, t *trail) Answer {
 func (r *Registry) orElse(a *asked, t *trail) Answer {
 	if a.CodePath != "" || a.Stack != "" {
 		if found := r.ofCode(a); t.tried(ByPath, found, "no path fits the code") {
-			return r.answer(ByPath, found, a)
+			return Answer{Owner: cmp.Or(r.team(found.Owner, a.atNs), Unowned), Rule: ByPath, Record: found}
 		}
 	}
 	namespace := r.ofNamespace(a)
@@ -171,23 +175,22 @@ func (r *Registry) orElse(a *asked, t *trail) Answer {
 		t.tried(ByAttribute, nil, "no resource attribute names an owner")
 	}
 	if t.tried(ByNamespace, namespace.of(), "no record of the namespace") {
-		return r.answer(ByNamespace, namespace.record, a)
+		return namespace.answer(ByNamespace, a)
 	}
 	if found := first(r.everything, a); t.tried(ByCatchAll, found.of(), "there is no record for all that nothing else speaks of") {
-		return r.answer(ByCatchAll, found.record, a)
+		return found.answer(ByCatchAll, a)
 	}
 	return Answer{Owner: Unowned, Rule: ByNobody}
 }
 
-// answer is what a record says.
-func (r *Registry) answer(rule Rule, c *catalog.Record, a *asked) Answer {
-	switch {
-	case c.Owner != "":
-		return Answer{Owner: r.team(c.Owner, a.atNs), Rule: rule, Record: c}
-	case c.Accountable != "":
-		return Answer{Side: c.Accountable, Rule: rule, Record: c}
+var nothing thing
+
+// answer is what an entry says.
+func (e *entry) answer(rule Rule, a *asked) Answer {
+	if e.owner == "" {
+		return Answer{Side: e.record.Accountable, Rule: rule, Record: e.record}
 	}
-	return Answer{Owner: Unowned, Rule: rule, Record: c}
+	return Answer{Owner: e.ownerAt(a.atNs), Rule: rule, Record: e.record}
 }
 
 // of is the record of an entry, nil of none.
@@ -232,31 +235,41 @@ func find(x *patterns[[]*entry], name string, a *asked) *entry {
 	return found
 }
 
-// both is the entry for two names, of a service and its operation, or of the sides of an edge: under the names that are
-// given, or those that they are other names for.
-func (r *Registry) both(x *patterns[patterns[[]*entry]], name, second string, a *asked) (found *entry) {
-	if x.exact == nil {
-		return nil
-	}
-	alsoName, alsoSecond := r.aliases[name], ""
-	if a.Callee != "" {
-		alsoSecond = r.aliases[second]
-	}
-	for i, one := range [...]string{name, alsoName} {
-		if i > 0 && one == "" {
-			break
+// operation is the entry for an operation of a service.
+func (r *Registry) operation(a *asked) *entry {
+	found := within(&r.operations, a.Service, a.Operation, find(&a.thing.operations, a.Operation, a), a)
+	if name := a.thing.name; name != "" {
+		if own := r.things[name]; own != nil {
+			found = earlier(found, find(&own.operations, a.Operation, a))
 		}
-		look := func(under *patterns[[]*entry]) {
-			found = earlier(found, find(under, second, a))
-			if alsoSecond != "" {
-				found = earlier(found, find(under, alsoSecond, a))
-			}
-		}
-		if under := x.exact[one]; under != nil {
-			look(under)
-		}
-		x.eachPattern(shortened(one), look)
+		found = within(&r.operations, name, a.Operation, found, a)
 	}
+	return found
+}
+
+// edge is the entry for an edge, under any name of its sides.
+func (r *Registry) edge(a *asked) *entry {
+	found := r.edgeTo(a.Callee, a)
+	if callee := r.things[a.Callee]; callee != nil && callee.name != "" {
+		found = earlier(found, r.edgeTo(callee.name, a))
+	}
+	return found
+}
+
+func (r *Registry) edgeTo(callee string, a *asked) *entry {
+	found := within(&r.edges, a.Service, callee, find(&a.thing.edges, callee, a), a)
+	if name := a.thing.name; name != "" {
+		if own := r.things[name]; own != nil {
+			found = earlier(found, find(&own.edges, callee, a))
+		}
+		found = within(&r.edges, name, callee, found, a)
+	}
+	return found
+}
+
+// within is the entry for two names, the first of which has a pattern that fits, or the one found before.
+func within(x *patterns[patterns[[]*entry]], name, second string, found *entry, a *asked) *entry {
+	x.eachPattern(shortened(name), func(under *patterns[[]*entry]) { found = earlier(found, find(under, second, a)) })
 	return found
 }
 
@@ -264,39 +277,35 @@ func (r *Registry) both(x *patterns[patterns[[]*entry]], name, second string, a 
 // exactly its name counts even if it is about only one, unless others of that name have another owner.
 func (r *Registry) service(a *asked) (found *entry, note string) {
 	note = "no record of this service"
-	if list := r.services.exact[a.Service]; list != nil {
-		if found = first(*list, a); found != nil {
-			return found, ""
+	if found = first(a.thing.services, a); found != nil {
+		return found, ""
+	}
+	for _, e := range a.thing.services {
+		if !a.mayBeAbout(e) {
+			continue
 		}
-		for _, e := range *list {
-			if !a.mayBeAbout(e) {
-				continue
-			}
-			if found != nil && found.owner(a.atNs) != e.owner(a.atNs) {
-				found, note = nil, "several services of this name have different owners, and the namespace or the environment is not known"
-				break
-			}
-			found = earlier(found, e)
+		if found != nil && found.ownerAt(a.atNs) != e.ownerAt(a.atNs) {
+			found, note = nil, "several services of this name have different owners, and the namespace or the environment is not known"
+			break
 		}
-		if found != nil {
-			return found, ""
-		}
+		found = earlier(found, e)
+	}
+	if found != nil {
+		return found, ""
 	}
 	return find(&r.services, a.Service, a), note
 }
 
 // isAbout says whether an entry that fits by its names speaks of what is asked about.
 func (a *asked) isAbout(e *entry) bool {
-	c := e.record
-	return (c.Namespace == "" || a.inNamespace(c.Namespace)) && (c.Environment == "" || fits(c.Environment, a.Environment)) &&
-		ofPhase(c.Phase, a.Phase) && c.HoldsAt(a.atNs)
+	return e.anywhere || e.fromNs <= a.atNs && a.atNs < e.untilNs && (e.namespace == "" || a.inNamespace(e.namespace)) &&
+		(e.environment == "" || fits(e.environment, a.Environment)) && ofPhase(e.phase, a.Phase)
 }
 
 // mayBeAbout is isAbout where what is not known of the question counts as fitting.
 func (a *asked) mayBeAbout(e *entry) bool {
-	c := e.record
-	return (c.Namespace == "" || a.Namespace == "" || a.inNamespace(c.Namespace)) &&
-		(c.Environment == "" || a.Environment == "" || fits(c.Environment, a.Environment)) && c.HoldsAt(a.atNs)
+	return e.fromNs <= a.atNs && a.atNs < e.untilNs && (e.namespace == "" || a.Namespace == "" || a.inNamespace(e.namespace)) &&
+		(e.environment == "" || a.Environment == "" || fits(e.environment, a.Environment))
 }
 
 func (a *asked) inNamespace(pattern string) bool {
