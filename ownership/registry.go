@@ -26,7 +26,7 @@ type Registry struct {
 	operations index // the same, each with a pattern of operations
 	edges      index // by the name of the caller
 	namespaces index
-	paths      *catalog.Paths
+	paths      *timedPaths
 	teams      map[string][]*catalog.Record // by their names and aliases, in lower case
 	conflicts  []Conflict
 }
@@ -40,7 +40,6 @@ func Compile(records []catalog.Record, cfg Config) *Registry {
 		sorted[i] = &records[i]
 	}
 	slices.SortStableFunc(sorted, narrower(cfg.Precedence))
-	var paths []catalog.Record
 	for _, c := range sorted {
 		switch c.Kind {
 		case catalog.Team:
@@ -48,8 +47,6 @@ func Compile(records []catalog.Record, cfg Config) *Registry {
 				name = strings.ToLower(name)
 				r.teams[name] = append(r.teams[name], c)
 			}
-		case catalog.Path:
-			paths = append(paths, *c)
 		case catalog.Edge:
 			r.edges.add(c.Caller, c)
 		case catalog.Operation:
@@ -61,15 +58,26 @@ func Compile(records []catalog.Record, cfg Config) *Registry {
 			for _, alias := range c.Aliases {
 				r.services.add(alias, c)
 			}
-		case catalog.API, catalog.System:
+		case catalog.Path, catalog.API, catalog.System:
 		}
 	}
-	// Of the lines of a file a later one counts; files of a format that comes first count more.
+	var paths []catalog.Record
+	for i := range records {
+		if records[i].Kind == catalog.Path {
+			paths = append(paths, records[i])
+		}
+	}
+	// Of the lines of a file a later one counts; files of a format that comes first count more. In what is stored, lines that
+	// are gone stand behind those that they followed, whatever their numbers were.
 	slices.SortStableFunc(paths, func(a, b catalog.Record) int {
-		return cmp.Or(cmp.Compare(rankOf(cfg.Precedence, &b), rankOf(cfg.Precedence, &a)),
-			strings.Compare(b.Source.File, a.Source.File), cmp.Compare(a.Source.Line, b.Source.Line))
+		order := cmp.Or(cmp.Compare(rankOf(cfg.Precedence, &b), rankOf(cfg.Precedence, &a)),
+			strings.Compare(b.Source.File, a.Source.File), strings.Compare(b.Set, a.Set))
+		if order == 0 && a.Set == "" {
+			order = cmp.Compare(a.Source.Line, b.Source.Line)
+		}
+		return order
 	})
-	r.paths = catalog.NewPaths(paths)
+	r.paths = newTimedPaths(paths)
 	for _, x := range []*index{&r.services, &r.operations, &r.edges, &r.namespaces} {
 		r.conflicts = append(r.conflicts, x.conflicts(r.team)...)
 	}

@@ -207,15 +207,16 @@ const framesMost = 64
 
 // ofCode is the record of the code that ran: of its file, or else of the first frame of a stack trace of which one speaks.
 func (r *Registry) ofCode(q *Question) *catalog.Record {
+	paths := r.paths.at(q.AtNs)
 	if q.CodePath != "" {
-		if c, ok := r.paths.Owner(q.CodePath); ok {
+		if c, ok := paths.Owner(q.CodePath); ok {
 			return c
 		}
 	}
 	stack := q.Stack
 	for range framesMost {
 		line, rest, more := strings.Cut(stack, "\n")
-		if c, ok := r.paths.Frame(line); ok {
+		if c, ok := paths.Frame(line); ok {
 			return c
 		}
 		if !more {
