@@ -21,7 +21,7 @@ type Config struct {
 type Registry struct {
 	cfg        Config
 	records    []catalog.Record
-	things     map[string]*thing            // by their names
+	things     map[string]*sayings          // by their names
 	services   patterns[[]*entry]           // of those that give a pattern of names
 	operations patterns[patterns[[]*entry]] // likewise of services, and in them by any name
 	edges      patterns[patterns[[]*entry]] // likewise of callers, and in them by any name of the callee
@@ -32,8 +32,8 @@ type Registry struct {
 	conflicts  []Conflict
 }
 
-// thing is what is said of one name.
-type thing struct {
+// sayings are what is said of one name.
+type sayings struct {
 	services   []*entry
 	operations patterns[[]*entry]
 	edges      patterns[[]*entry] // of which it is the caller, by callees
@@ -43,7 +43,7 @@ type thing struct {
 // Compile makes a registry of records, and keeps them. Those that do not hold any more are kept as well: they answer
 // questions about the past.
 func Compile(records []catalog.Record, cfg Config) *Registry {
-	r := &Registry{cfg: cfg, records: records, things: make(map[string]*thing)}
+	r := &Registry{cfg: cfg, records: records, things: make(map[string]*sayings)}
 	r.addTeams()
 	all := r.entriesOf(records)
 	for i := range all {
@@ -64,24 +64,24 @@ func (r *Registry) place(e *entry) *[]*entry {
 	case e.about == namespaces:
 		return r.namespaces.at(e.name)
 	case e.about == services && exactly:
-		return &r.thing(e.name).services
+		return &r.of(e.name).services
 	case e.about == services:
 		return r.services.at(e.name)
 	case e.about == operations && exactly:
-		return r.thing(e.name).operations.at(e.second)
+		return r.of(e.name).operations.at(e.second)
 	case e.about == operations:
 		return r.operations.at(e.name).at(e.second)
 	case exactly:
-		return r.thing(e.name).edges.at(e.second)
+		return r.of(e.name).edges.at(e.second)
 	}
 	return r.edges.at(e.name).at(e.second)
 }
 
-// thing is what is said of a name, made when there is nothing.
-func (r *Registry) thing(name string) *thing {
+// of is what is said of a name, made when there is nothing.
+func (r *Registry) of(name string) *sayings {
 	t := r.things[name]
 	if t == nil {
-		t = new(thing)
+		t = new(sayings)
 		r.things[name] = t
 	}
 	return t
@@ -137,7 +137,7 @@ func (r *Registry) addNames() {
 	}
 	for alias, name := range names {
 		if name != "" && !isPattern(alias) && len(alias) <= nameBytesMax {
-			r.thing(alias).name = name
+			r.of(alias).name = name
 		}
 	}
 }
@@ -148,6 +148,8 @@ func isService(k catalog.Kind) bool {
 }
 
 // addPaths compiles the patterns of code. Of the lines of a file a later one counts; a format that comes first counts more.
+// What is stored comes in the order of its lines: those that are gone stand behind those that they followed, whatever
+// their numbers were.
 func (r *Registry) addPaths() {
 	var paths []catalog.Record
 	for i := range r.records {
@@ -156,10 +158,11 @@ func (r *Registry) addPaths() {
 		}
 	}
 	slices.SortStableFunc(paths, func(a, b catalog.Record) int {
-		return cmp.Or(
-			cmp.Compare(r.rankOf(&b), r.rankOf(&a)), strings.Compare(b.Source.File, a.Source.File), cmp.Compare(a.Source.Line, b.Source.Line),
-			strings.Compare(a.Pattern, b.Pattern), strings.Compare(a.Owner, b.Owner),
-		)
+		order := cmp.Or(cmp.Compare(r.rankOf(&b), r.rankOf(&a)), strings.Compare(b.Source.File, a.Source.File), strings.Compare(b.Set, a.Set))
+		if order == 0 && a.Set == "" {
+			order = cmp.Or(cmp.Compare(a.Source.Line, b.Source.Line), strings.Compare(a.Pattern, b.Pattern), strings.Compare(a.Owner, b.Owner))
+		}
+		return order
 	})
 	r.paths = catalog.NewRepositories(paths)
 }

@@ -126,7 +126,7 @@ func (r *Registry) Explain(q *Question) (Answer, []Step) {
 type asked struct {
 	*Question
 	atNs  int64
-	thing *thing // what is said of the service's name
+	thing *sayings // what is said of the service's name
 	// kubernetes is the namespace that Kubernetes knows, once it was looked up.
 	kubernetes string
 	lookedUp   bool
@@ -183,7 +183,7 @@ func (r *Registry) orElse(a *asked, t *trail) Answer {
 	return Answer{Owner: Unowned, Rule: ByNobody}
 }
 
-var nothing thing
+var nothing sayings
 
 // answer is what an entry says.
 func (e *entry) answer(rule Rule, a *asked) Answer {
