@@ -106,10 +106,10 @@ type Finding struct {
 	ExcessNs int64   `json:"excessNs"`
 	Share    float64 `json:"share"`
 	// Spans are those of a service, and calls of what sends no spans.
-	Spans  uint64 `json:"spans"`
-	LastNs int64  `json:"lastSeenUnixNs,omitempty"`
-	Source string `json:"source,omitempty"` // file:line of the record that it goes by
-	Text   string `json:"text"`             // what is wrong, and what to do
+	Spans    uint64    `json:"spans"`
+	LastSeen time.Time `json:"lastSeen,omitzero"`
+	Source   string    `json:"source,omitempty"` // file:line of the record that it goes by
+	Text     string    `json:"text"`             // what is wrong, and what to do
 	// Suggestion is who might own it; nil where nothing points to anybody, or as much to one as to another.
 	Suggestion *Suggestion `json:"suggestion,omitempty"`
 }
@@ -146,7 +146,7 @@ type Report struct {
 func Assess(registry *ownership.Registry, seen *Traffic, now time.Time, reviewDays int) *Report {
 	a := newAssessment(registry, seen, now)
 	a.reviewDays = reviewDays
-	report := &Report{Totals: a.totals()}
+	report := &Report{Findings: []Finding{}, Totals: a.totals()}
 	for _, u := range a.units {
 		report.Findings = append(report.Findings, a.findings(u)...)
 	}
@@ -174,7 +174,10 @@ func day(t time.Time) string { return t.UTC().Format("2 Jan 2006") }
 
 // findings is what is wrong with the ownership of one thing.
 func (a *assessment) findings(u *unit) (list []Finding) {
-	base := Finding{Subject: u.subject, Failed: u.failed, ExcessNs: u.excessNs, Share: a.share(u.failed, u.excessNs), Spans: u.spans, LastNs: u.lastNs}
+	base := Finding{Subject: u.subject, Failed: u.failed, ExcessNs: u.excessNs, Share: a.share(u.failed, u.excessNs), Spans: u.spans}
+	if u.lastNs > 0 {
+		base.LastSeen = time.Unix(0, u.lastNs).UTC()
+	}
 	by := "no record and no span attribute names one"
 	if u.answer.Record != nil {
 		base.Source = u.answer.Record.Source.String()

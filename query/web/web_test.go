@@ -136,6 +136,34 @@ func (f *fake) Attribution(_ context.Context, from, to time.Time, step time.Dura
 func (f *fake) Top(context.Context, time.Time, time.Time, string, int) ([]storage.TopRow, error) {
 	return nil, nil
 }
+func (f *fake) SeenServices(context.Context, time.Time, time.Time, []string) ([]storage.SeenService, error) {
+	var list []storage.SeenService
+	for i, name := range []string{"checkout", "payments", "storefront", "inventory", "pricing", "recommendations-with-a-long-name-that-does-not-end", "<b>bold</b>"} {
+		s := storage.SeenService{Name: name, Spans: uint64(9_000_000 / (i + 1)), LastNs: time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC).UnixNano(), Attributes: map[string]string{"service.namespace": "shop"}}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+func (f *fake) Calls(context.Context, time.Time) ([]storage.Call, error) {
+	var list []storage.Call
+	for _, pair := range [][2]string{{"storefront", "checkout"}, {"checkout", "payments"}, {"storefront", "payments"}, {"checkout", "inventory"}, {"inventory", "postgresql stock"}, {"payments", "bank:443"}, {"storefront", "<b>bold</b>"}} {
+		list = append(list, storage.Call{Caller: pair[0], Callee: pair[1], Calls: 12_345})
+	}
+	return list, nil
+}
+
+func (f *fake) Harm(context.Context, time.Time, time.Time) ([]storage.Harm, error) {
+	return []storage.Harm{
+		{Kind: "service", Service: "payments", Accountable: "payments", Failed: 1234.5, ExcessNs: 7200e9},
+		{Kind: "edge", Caller: "checkout", Callee: "payments", Phase: "response", Failed: 321},
+		{Kind: "service", Service: "inventory", Accountable: "inventory", ExcessNs: 3600e9},
+		{Kind: "service", Service: "checkout", Accountable: "checkout", Failed: 99},
+		{Kind: "peer", Peer: "bank:443", Accountable: "bank:443", Failed: 17},
+		{Kind: "user", Failed: 40},
+	}, nil
+}
+
 func (f *fake) Ping(context.Context) error { return nil }
 
 func serve(t *testing.T) *httptest.Server {
