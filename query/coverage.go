@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/whosehop/whosehop/ownership/coverage"
@@ -61,7 +62,7 @@ func (s *Service) Coverage(ctx context.Context, r CoverageRequest) (*CoverageRes
 		return nil, err
 	}
 	registry := s.owners.Registry()
-	traffic, err := s.traffic(ctx, from, to, append(coverage.Attributes(), registry.Attributes()...))
+	traffic, missing, err := s.traffic(ctx, from, to, append(coverage.Attributes(), registry.Attributes()...))
 	if err != nil {
 		return nil, err
 	}
@@ -70,13 +71,47 @@ func (s *Service) Coverage(ctx context.Context, r CoverageRequest) (*CoverageRes
 		report.Findings = slices.DeleteFunc(report.Findings, func(f coverage.Finding) bool { return f.Kind != coverage.Kind(r.Kind) })
 	}
 	report.Findings = report.Findings[:min(n, len(report.Findings))]
-	return &CoverageResponse{From: from, To: to, Report: *report, Missing: s.reader.Missing(ctx)}, nil
+	return &CoverageResponse{From: from, To: to, Report: *report, Missing: missing}, nil
 }
 
-// traffic is what was seen, as far as its ownership is concerned.
-func (s *Service) traffic(ctx context.Context, from, to time.Time, attributes []string) (*coverage.Traffic, error) {
+// trafficFor is how long what was seen is kept. To count a week of spans takes ClickHouse a second, and a week hardly changes
+// within a minute; what is written down of owners is always that of now.
+const trafficFor = time.Minute
+
+// keptTraffic is what was seen when somebody last asked. Others who ask for the same meanwhile wait for it.
+type keptTraffic struct {
+	mu         sync.Mutex
+	at         time.Time
+	from, to   time.Time
+	attributes []string
+	traffic    *coverage.Traffic
+}
+
+// traffic is what was seen, as far as its ownership is concerned, and the shards that were missing.
+func (s *Service) traffic(ctx context.Context, from, to time.Time, attributes []string) (*coverage.Traffic, []string, error) {
 	slices.Sort(attributes)
-	services, err := s.reader.SeenServices(ctx, from, to, slices.Compact(attributes))
+	attributes = slices.Compact(attributes)
+	k := &s.seen
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	near := func(a, b time.Time) bool { return a.Sub(b).Abs() < trafficFor }
+	if k.traffic != nil && time.Since(k.at) < trafficFor && near(k.from, from) && near(k.to, to) && slices.Equal(k.attributes, attributes) {
+		return k.traffic, nil, nil
+	}
+	traffic, err := s.readTraffic(ctx, from, to, attributes)
+	if err != nil {
+		return nil, nil, err
+	}
+	missing := s.reader.Missing(ctx)
+	if k.traffic = traffic; len(missing) > 0 {
+		k.traffic = nil // it may be whole the next time
+	}
+	k.at, k.from, k.to, k.attributes = time.Now(), from, to, attributes
+	return traffic, missing, nil
+}
+
+func (s *Service) readTraffic(ctx context.Context, from, to time.Time, attributes []string) (*coverage.Traffic, error) {
+	services, err := s.reader.SeenServices(ctx, from, to, attributes)
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,7 @@ type Service struct {
 	reader Reader
 	judge  Judge
 	owners *ownership.Current
+	seen   keptTraffic
 }
 
 // New makes a service.

@@ -178,7 +178,7 @@ func (a *assessment) findings(u *unit) (list []Finding) {
 	if u.lastNs > 0 {
 		base.LastSeen = time.Unix(0, u.lastNs).UTC()
 	}
-	by := "no record and no span attribute names one"
+	by := "no record and no span attribute names an owner"
 	if u.answer.Record != nil {
 		base.Source = u.answer.Record.Source.String()
 		by = base.Source + " says so"
@@ -191,18 +191,18 @@ func (a *assessment) findings(u *unit) (list []Finding) {
 	}
 	switch {
 	case u.owner() == "" && u.subject.Kind == OfEdge:
-		f := add(EdgeNoOwner, "nobody must act on what goes wrong between %s and %s: the facts do not decide and there is no record of this edge. Name an owner, or whose side is accountable, under edges.",
+		f := add(EdgeNoOwner, "Nobody must act on what goes wrong between %s and %s: the facts do not decide and there is no record of this edge. Name an owner, or whose side is accountable, under edges.",
 			u.subject.Caller, u.subject.Callee)
 		f.Suggestion = a.suggest(u)
 		return list
 	case u.owner() == "":
-		f := add(NoOwner, "nobody owns it: %s. Name an owner in the registry's files.", by)
+		f := add(NoOwner, "Nobody owns it: %s. Name an owner in the registry's files.", by)
 		f.Suggestion = a.suggest(u)
 		return list
 	}
 	base.Owner = u.answer.Owner
 	if u.gone != "" {
-		f := add(OwnerGone, "its owner is gone: %s. Hand it over to a team that is there.", u.gone)
+		f := add(OwnerGone, "Its owner is gone: %s. Hand it over to a team that is there.", u.gone)
 		f.Suggestion = a.suggest(u)
 		return list
 	}
@@ -212,23 +212,23 @@ func (a *assessment) findings(u *unit) (list []Finding) {
 	charter := a.registry.Charter(&u.question, u.answer)
 	whose := "neither its record nor that of " + base.Owner + " says"
 	if charter.OnCall == "" && len(charter.Escalation) == 0 {
-		add(NoOnCall, "nobody knows whom to call: %s who is on call. Add on-call to the record of %s.", whose, base.Owner)
+		add(NoOnCall, "Nobody knows whom to call: %s who is on call. Add on-call to the record of %s.", whose, base.Owner)
 	}
 	if charter.Runbook == "" {
-		add(NoRunbook, "there is no runbook: %s where it is. Write one, and add runbook to its record.", whose)
+		add(NoRunbook, "There is no runbook: %s where it is. Write one, and add runbook to its record.", whose)
 	}
 	if charter.Dashboard == "" {
-		add(NoDashboard, "there is no dashboard: %s where it is. Add dashboard to its record.", whose)
+		add(NoDashboard, "There is no dashboard: %s where it is. Add dashboard to its record.", whose)
 	}
 	if charter.Reviewer == "" {
-		add(NoReviewer, "nobody reviews its risky changes: %s who does. Add reviewer to the record of %s.", whose, base.Owner)
+		add(NoReviewer, "Nobody reviews its risky changes: %s who does. Add reviewer to the record of %s.", whose, base.Owner)
 	}
 	const ask = "that is a caretaker, not an owner. Ask %s whether it still owns it, and set reviewed."
 	switch age := int(a.now.Sub(charter.Reviewed).Hours() / 24); {
 	case charter.Reviewed.IsZero() && a.reviews:
-		add(NotReviewed, "it was never reviewed, as others were: "+ask, base.Owner)
+		add(NotReviewed, "It was never reviewed, as others were: "+ask, base.Owner)
 	case !charter.Reviewed.IsZero() && age > a.reviewDays:
-		add(NotReviewed, "it was last reviewed on %s, %d days ago: "+ask, day(charter.Reviewed), age, base.Owner)
+		add(NotReviewed, "It was last reviewed on %s, %d days ago: "+ask, day(charter.Reviewed), age, base.Owner)
 	}
 	return list
 }

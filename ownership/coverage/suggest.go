@@ -327,10 +327,12 @@ func (a *assessment) majority(names []string) (owner string, n, of int) {
 }
 
 func callers(owner string, n, of int, names []string) string {
-	if of == 1 {
+	switch {
+	case of == 1:
 		return fmt.Sprintf("its only caller, %s, is %s's", names[0], owner)
-	}
-	if n == of {
+	case of == 2:
+		return fmt.Sprintf("both its callers, %s and %s, are %s's", names[0], names[1], owner)
+	case n == of:
 		return fmt.Sprintf("all of its %d callers are %s's", of, owner)
 	}
 	return fmt.Sprintf("%d of its %d callers are %s's", n, of, owner)

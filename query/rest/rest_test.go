@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/catalog"
 	whosehopv1 "github.com/whosehop/whosehop/proto/whosehop/v1"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/query/grpcapi"
@@ -33,6 +34,7 @@ import (
 type fake struct {
 	err     error
 	missing []string
+	looks   int // how often services were looked for
 }
 
 func (f *fake) Missing(context.Context) []string { return f.missing }
@@ -85,6 +87,7 @@ func (f *fake) Top(context.Context, time.Time, time.Time, string, int) ([]storag
 }
 
 func (f *fake) SeenServices(context.Context, time.Time, time.Time, []string) ([]storage.SeenService, error) {
+	f.looks++
 	return []storage.SeenService{{Name: "pay", Spans: 5, LastNs: 1e18}, {Name: "web", Spans: 7, LastNs: 1e18, Attributes: map[string]string{"team": "team-web"}}}, f.err
 }
 
@@ -244,6 +247,29 @@ func TestCoverageIsTheSameBothWays(t *testing.T) {
 	if _, err := client.GetCoverage(t.Context(), &whosehopv1.GetCoverageRequest{Kind: "x"}); status.Code(err) != codes.InvalidArgument {
 		t.Error(err)
 	}
+}
+
+// TestCoverageIsKeptForAWhile: what was seen is counted once for those who ask for the same soon after; not where something
+// is missing, and who owns it is that of now.
+func TestCoverageIsKeptForAWhile(t *testing.T) {
+	f := &fake{}
+	owners := new(ownership.Current)
+	service := query.New(f, f, owners)
+	ask := func(r query.CoverageRequest, findings, looks int) {
+		t.Helper()
+		got, err := service.Coverage(t.Context(), r)
+		if err != nil || len(got.Findings) != findings || f.looks != looks || len(got.Missing) != len(f.missing) {
+			t.Errorf("%d findings, %d looks, missing %v, %v; want %d and %d", len(got.Findings), f.looks, got.Missing, err, findings, looks)
+		}
+	}
+	ask(query.CoverageRequest{}, 3, 1)
+	ask(query.CoverageRequest{Kind: "no-owner"}, 2, 1)
+	owners.Set(ownership.Compile([]catalog.Record{{Kind: catalog.Service, Name: "pay", Owner: "team-pay"}}, ownership.Config{}))
+	ask(query.CoverageRequest{Kind: "no-owner"}, 1, 1)
+	ask(query.CoverageRequest{Kind: "no-owner", From: time.Now().Add(-time.Hour)}, 1, 2)
+	f.missing = []string{"shard 2"}
+	ask(query.CoverageRequest{Kind: "no-owner", From: time.Now().Add(-2 * time.Hour)}, 1, 3)
+	ask(query.CoverageRequest{Kind: "no-owner", From: time.Now().Add(-2 * time.Hour)}, 1, 4)
 }
 
 func TestErrors(t *testing.T) {

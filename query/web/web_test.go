@@ -26,6 +26,7 @@ import (
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/internal/tracescript"
 	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/catalog"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/query/web"
 	"github.com/whosehop/whosehop/storage"
@@ -174,7 +175,14 @@ func serve(t *testing.T) *httptest.Server {
 func serveFake(t *testing.T, f *fake) *httptest.Server {
 	t.Helper()
 	mux := http.NewServeMux()
-	web.Register(mux, query.New(f, f, new(ownership.Current)), slog.New(slog.DiscardHandler))
+	owners := new(ownership.Current)
+	owners.Set(ownership.Compile([]catalog.Record{
+		{Kind: catalog.Team, Name: "team-shop", Source: catalog.Source{File: "teams.yaml", Line: 3}, Charter: catalog.Charter{OnCall: "pagerduty:P1", Runbook: "https://wiki/shop"}},
+		{Kind: catalog.Service, Name: "storefront", Owner: "team-shop", Source: catalog.Source{File: "services/storefront/catalog-info.yaml", Line: 12}},
+		{Kind: catalog.Service, Name: "checkout", Owner: "team-shop", Source: catalog.Source{File: "services/checkout/catalog-info.yaml", Line: 12}},
+		{Kind: catalog.Service, Name: "inventory", Owner: "team-warehouse", Source: catalog.Source{File: "services/inventory/catalog-info.yaml", Line: 12}},
+	}, ownership.Config{}))
+	web.Register(mux, query.New(f, f, owners), slog.New(slog.DiscardHandler))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return server
@@ -248,7 +256,7 @@ func TestPagesInChromium(t *testing.T) {
 		width, height int64
 	}{{"wide", 1280, 900}, {"phone", 390, 844}} {
 		for _, scheme := range []string{"light", "dark"} {
-			for page, address := range map[string]string{"verdict": verdictURL, "list": server.URL + "/", "owners": server.URL + "/owners"} {
+			for page, address := range map[string]string{"verdict": verdictURL, "list": server.URL + "/", "owners": server.URL + "/owners", "coverage": server.URL + "/coverage"} {
 				name := page + "-" + size.name + "-" + scheme
 				var overflow int64
 				var heading, background string
@@ -315,6 +323,36 @@ func follow(selector string) chromedp.Action {
 	return chromedp.Evaluate(fmt.Sprintf("document.querySelector(%q).click()", selector), nil)
 }
 
+func TestCoveragePage(t *testing.T) {
+	server := serve(t)
+	ctx, wrongs := browser(t)
+	var first, share, yaml, kind, rest string
+	var found, ofKind int
+	err := chromedp.Run(ctx, log.Enable(), network.Enable(), chromedp.Navigate(server.URL+"/"), follow(`nav a[href="/coverage"]`), chromedp.WaitVisible("ol.list"),
+		chromedp.Text("ol.list li", &first), chromedp.Text(".owned li", &share), chromedp.Evaluate("document.querySelectorAll('ol.list > li').length", &found),
+		chromedp.Evaluate("document.querySelector('details').open = true", nil), chromedp.Text("details pre", &yaml),
+		chromedp.SetValue("select[name=kind]", "owner-gone"), follow(".filters button"), chromedp.WaitReady("select[name=kind] option[value=owner-gone][selected]"),
+		chromedp.Evaluate("location.search", &kind), chromedp.Evaluate("document.querySelectorAll('ol.list > li').length", &ofKind), chromedp.Text("ol.list", &rest),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"payments (shop)", "no-owner", "Nobody owns it", "1234.5 failed requests", "2h0m0s lost", "Likely", "team-shop", "both its callers, checkout and storefront, are team-shop's"} {
+		if !strings.Contains(first, part) {
+			t.Errorf("%q is not in %q", part, first)
+		}
+	}
+	if !strings.HasPrefix(share, "29 % of the services have an owner") || !strings.Contains(yaml, "- name: payments\n    namespace: shop\n    owner: team-shop\n") {
+		t.Errorf("%q, %q", share, yaml)
+	}
+	if found < 8 || kind != "?since=168h&kind=owner-gone" || ofKind != 1 || !strings.Contains(rest, "inventory") || !strings.Contains(rest, "services/inventory/catalog-info.yaml:12") {
+		t.Errorf("%d found; %s: %d, %q", found, kind, ofKind, rest)
+	}
+	for _, w := range wrongs() {
+		t.Error(w)
+	}
+}
+
 func TestTenThousandSpans(t *testing.T) {
 	server := serve(t)
 	ctx, wrongs := browser(t)
@@ -352,6 +390,9 @@ func TestErrorsAreClear(t *testing.T) {
 		"/nothing":                              {404, "no such page"},
 		"/?since=yesterday":                     {400, "duration"},
 		"/?symptom=pain":                        {400, "symptom"},
+		"/coverage?kind=pain":                   {400, "kind"},
+		"/coverage?since=yesterday":             {400, "duration"},
+		"/coverage":                             {200, "&lt;b&gt;bold"},
 		"/static/whosehop.css":                  {200, "color-scheme"},
 	} {
 		response, err := http.Get(server.URL + path)
@@ -371,7 +412,7 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 	f := newFake(t)
 	f.missing = []string{"shard 2 (<ch>)"}
 	server, whole := serveFake(t, f), serve(t)
-	for path, code := range map[string]int{"/": 200, "/owners": 200, "/verdicts/" + strings.Repeat("0a", 16): 503} {
+	for path, code := range map[string]int{"/": 200, "/owners": 200, "/coverage": 200, "/verdicts/" + strings.Repeat("0a", 16): 503} {
 		response, err := http.Get(server.URL + path)
 		if err != nil {
 			t.Fatal(err)
