@@ -36,6 +36,9 @@ type Reader interface {
 	ListVerdicts(ctx context.Context, f storage.VerdictFilter) ([]storage.VerdictRow, error)
 	Attribution(ctx context.Context, from, to time.Time, step time.Duration, owner string) ([]storage.AttributionRow, error)
 	Top(ctx context.Context, from, to time.Time, by string, limit int) ([]storage.TopRow, error)
+	SeenServices(ctx context.Context, from, to time.Time, attributes []string) ([]storage.SeenService, error)
+	Calls(ctx context.Context, from time.Time) ([]storage.Call, error)
+	Harm(ctx context.Context, from, to time.Time) ([]storage.Harm, error)
 	Ping(ctx context.Context) error
 	// Missing names the shards that do not answer.
 	Missing(ctx context.Context) []string
@@ -53,6 +56,7 @@ type Service struct {
 	reader Reader
 	judge  Judge
 	owners *ownership.Current
+	seen   keptTraffic
 }
 
 // New makes a service.
