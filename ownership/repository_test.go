@@ -47,8 +47,8 @@ func TestPathConflicts(t *testing.T) {
 	}
 	records := []catalog.Record{path("a", "codeowners", "x/CODEOWNERS"), path("b", "opslevel", "x/opslevel.yml"), path("c", "codeowners", "y/CODEOWNERS")}
 	for _, c := range []struct{ precedence, want string }{
-		{"opslevel", "path *: b by x/opslevel.yml:1, a by x/CODEOWNERS:1; the first counts"},
-		{"codeowners", "path *: a by x/CODEOWNERS:1, b by x/opslevel.yml:1; the first counts"},
+		{"opslevel", "code *: b by x/opslevel.yml:1, a by x/CODEOWNERS:1; the first counts"},
+		{"codeowners", "code *: a by x/CODEOWNERS:1, b by x/opslevel.yml:1; the first counts"},
 	} {
 		conflicts := Compile(records, Config{Precedence: []string{c.precedence}}).Conflicts()
 		if len(conflicts) != 1 || conflicts[0].String() != c.want {

@@ -60,6 +60,17 @@ type Record struct {
 	// Links are what else the source has to say, unknown fields among it: never anything secret.
 	Links  []Link `json:"links,omitempty"`
 	Source Source `json:"source"`
+	// Set is the set of the stored registry that the record is of; a file says nothing of it.
+	Set string `json:"set,omitempty"`
+}
+
+// HoldsAt says whether the record holds at a time in Unix nanoseconds.
+func (r *Record) HoldsAt(ns int64) bool {
+	if r.From.IsZero() && r.Until.IsZero() {
+		return true
+	}
+	at := time.Unix(0, ns)
+	return !at.Before(r.From) && (r.Until.IsZero() || at.Before(r.Until))
 }
 
 // Charter is what an owner promises, and how the owner is reached.

@@ -159,13 +159,13 @@ func address(url string) string {
 }
 
 // Owner is Paths.Owner. The repository is the address of the one that the file is of, empty where it is not known.
-func (all *Repositories) Owner(file, repository string) (*Record, bool) {
+func (all *Repositories) Owner(file, repository string, atNs int64) (*Record, bool) {
 	if file == "" || len(file) > pathBytesMax {
 		return nil, false
 	}
-	r, ok := all.everywhere.Owner(file)
-	if of, own := all.ofFile(file, repository); of != nil {
-		if found, found2 := of.paths.Owner(own); found2 {
+	r, ok := all.everywhere.Owner(file, atNs)
+	if of, own := all.ofFile(file, repository, atNs); of != nil {
+		if found, found2 := of.paths.Owner(own, atNs); found2 {
 			return all.better(r, ok, found)
 		}
 	}
@@ -173,16 +173,16 @@ func (all *Repositories) Owner(file, repository string) (*Record, bool) {
 }
 
 // Frame is Paths.Frame.
-func (all *Repositories) Frame(line, repository string) (*Record, bool) {
+func (all *Repositories) Frame(line, repository string, atNs int64) (*Record, bool) {
 	if len(line) > pathBytesMax {
 		return nil, false
 	}
 	f := parseFrame(line)
 	if f.path != "" {
-		return all.Owner(f.path, repository)
+		return all.Owner(f.path, repository, atNs)
 	}
-	r, ok := all.everywhere.Frame(line)
-	if found, found2 := all.ofModule(line, f, repository); found2 {
+	r, ok := all.everywhere.Frame(line, atNs)
+	if found, found2 := all.ofModule(line, f, repository, atNs); found2 {
 		return all.better(r, ok, found)
 	}
 	return r, ok
@@ -197,7 +197,7 @@ func (all *Repositories) better(everywhere *Record, ok bool, found *Record) (*Re
 }
 
 // ofFile is the repository that a file is of, and its path as that repository is asked.
-func (all *Repositories) ofFile(file, want string) (*repository, string) {
+func (all *Repositories) ofFile(file, want string, atNs int64) (*repository, string) {
 	if len(all.each) == 0 {
 		return nil, ""
 	}
@@ -207,7 +207,7 @@ func (all *Repositories) ofFile(file, want string) (*repository, string) {
 	if r, known := all.wanted(want); known {
 		return r, file
 	}
-	return all.byFolders(file), file
+	return all.byFolders(file, atNs), file
 }
 
 // wanted is the repository asked for, which may be none of these; known says that no other comes into question.
@@ -272,9 +272,9 @@ func (all *Repositories) byAddress(file string) (r *repository, rest string, fou
 }
 
 // byFolders is the one repository whose rules begin with folders of the path, the most of them.
-func (all *Repositories) byFolders(file string) *repository {
+func (all *Repositories) byFolders(file string, atNs int64) *repository {
 	return all.best(file, func(r *repository) (int, *Record, bool) {
-		found, ok := r.paths.Owner(file)
+		found, ok := r.paths.Owner(file, atNs)
 		return r.paths.agreement(file), found, ok
 	})
 }
@@ -310,7 +310,7 @@ func (all *Repositories) best(file string, ask func(*repository) (int, *Record, 
 }
 
 // ofModule is the record for a frame that names a module.
-func (all *Repositories) ofModule(line string, f frame, want string) (*Record, bool) {
+func (all *Repositories) ofModule(line string, f frame, want string, atNs int64) (*Record, bool) {
 	if len(all.each) == 0 || f.module == "" {
 		return nil, false
 	}
@@ -318,19 +318,19 @@ func (all *Repositories) ofModule(line string, f frame, want string) (*Record, b
 		if r == nil {
 			return nil, false
 		}
-		return r.paths.Frame(line)
+		return r.paths.Frame(line, atNs)
 	}
 	file := f.sourceFile()
 	r := all.best(file, func(r *repository) (int, *Record, bool) {
-		found, ok := r.paths.Frame(line)
+		found, ok := r.paths.Frame(line, atNs)
 		return r.paths.packages.agrees(file), found, ok
 	})
 	if r != nil {
-		return r.paths.Frame(line)
+		return r.paths.Frame(line, atNs)
 	}
 	var one *Record
 	for _, r := range all.modules {
-		found, ok := r.paths.Frame(line)
+		found, ok := r.paths.Frame(line, atNs)
 		switch {
 		case !ok:
 		case one == nil:

@@ -79,7 +79,7 @@ func TestRepositories(t *testing.T) {
 		{"none", nil, "any.go", "", "-"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := owner(NewRepositories(c.records).Owner(c.file, c.repository)); got != c.want {
+			if got := owner(NewRepositories(c.records).Owner(c.file, c.repository, 0)); got != c.want {
 				t.Errorf("%s of %q: %s, want %s", c.file, c.repository, got, c.want)
 			}
 		})
@@ -96,7 +96,7 @@ func TestRepositories(t *testing.T) {
 		{"/build/lib/count/x.go:12 +0x1d", "", "stock"},
 		{`File "/app/pay/api/x.py", line 12, in charge`, "acme/shop", "pay"},
 	} {
-		if got := owner(all.Frame(c.frame, c.repository)); got != c.want {
+		if got := owner(all.Frame(c.frame, c.repository, 0)); got != c.want {
 			t.Errorf("%s of %q: %s, want %s", c.frame, c.repository, got, c.want)
 		}
 	}
@@ -116,7 +116,7 @@ func TestWholeRepository(t *testing.T) {
 	} {
 		all := NewRepositories(c.records)
 		for file, want := range map[string]string{"x.go": "go", "x.py": c.other, "first/x": c.other} {
-			if got := owner(all.Owner(file, "acme/a")); got != want {
+			if got := owner(all.Owner(file, "acme/a", 0)); got != want {
 				t.Errorf("%s: %s, want %s", file, got, want)
 			}
 		}
@@ -154,7 +154,7 @@ func BenchmarkRepositories(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if r, ok := all.Owner("/build/svc77/api/x.go", c.repository); !ok || r.Owner != c.want {
+				if r, ok := all.Owner("/build/svc77/api/x.go", c.repository, 0); !ok || r.Owner != c.want {
 					b.Fatal(r, ok)
 				}
 			}

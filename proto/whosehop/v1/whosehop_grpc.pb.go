@@ -24,6 +24,7 @@ const (
 	Whosehop_GetAttribution_FullMethodName = "/whosehop.v1.Whosehop/GetAttribution"
 	Whosehop_GetTop_FullMethodName         = "/whosehop.v1.Whosehop/GetTop"
 	Whosehop_GetRank_FullMethodName        = "/whosehop.v1.Whosehop/GetRank"
+	Whosehop_GetCoverage_FullMethodName    = "/whosehop.v1.Whosehop/GetCoverage"
 )
 
 // WhosehopClient is the client API for Whosehop service.
@@ -44,6 +45,8 @@ type WhosehopClient interface {
 	GetTop(ctx context.Context, in *GetTopRequest, opts ...grpc.CallOption) (*GetTopResponse, error)
 	// GetRank says what is breaking requests, and whose it is.
 	GetRank(ctx context.Context, in *GetRankRequest, opts ...grpc.CallOption) (*GetRankResponse, error)
+	// GetCoverage says what runs without a real owner, what did most harm first.
+	GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error)
 }
 
 type whosehopClient struct {
@@ -104,6 +107,16 @@ func (c *whosehopClient) GetRank(ctx context.Context, in *GetRankRequest, opts .
 	return out, nil
 }
 
+func (c *whosehopClient) GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetCoverageResponse)
+	err := c.cc.Invoke(ctx, Whosehop_GetCoverage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WhosehopServer is the server API for Whosehop service.
 // All implementations must embed UnimplementedWhosehopServer
 // for forward compatibility.
@@ -122,6 +135,8 @@ type WhosehopServer interface {
 	GetTop(context.Context, *GetTopRequest) (*GetTopResponse, error)
 	// GetRank says what is breaking requests, and whose it is.
 	GetRank(context.Context, *GetRankRequest) (*GetRankResponse, error)
+	// GetCoverage says what runs without a real owner, what did most harm first.
+	GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error)
 	mustEmbedUnimplementedWhosehopServer()
 }
 
@@ -146,6 +161,9 @@ func (UnimplementedWhosehopServer) GetTop(context.Context, *GetTopRequest) (*Get
 }
 func (UnimplementedWhosehopServer) GetRank(context.Context, *GetRankRequest) (*GetRankResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRank not implemented")
+}
+func (UnimplementedWhosehopServer) GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCoverage not implemented")
 }
 func (UnimplementedWhosehopServer) mustEmbedUnimplementedWhosehopServer() {}
 func (UnimplementedWhosehopServer) testEmbeddedByValue()                  {}
@@ -258,6 +276,24 @@ func _Whosehop_GetRank_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Whosehop_GetCoverage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCoverageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).GetCoverage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_GetCoverage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).GetCoverage(ctx, req.(*GetCoverageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Whosehop_ServiceDesc is the grpc.ServiceDesc for Whosehop service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -284,6 +320,10 @@ var Whosehop_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetRank",
 			Handler:    _Whosehop_GetRank_Handler,
+		},
+		{
+			MethodName: "GetCoverage",
+			Handler:    _Whosehop_GetCoverage_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
