@@ -24,12 +24,7 @@ func newBackstage() *backstageReader {
 	return &backstageReader{catalogFile: catalogFile{format: "backstage"}}
 }
 
-type backstageReader struct {
-	catalogFile
-	done []Record
-}
-
-func (f *backstageReader) records() ([]Record, []Problem) { return f.done, nil }
+type backstageReader struct{ catalogFile }
 
 func (f *backstageReader) document(root *yaml.Node) {
 	e := entity{Record: Record{Source: Source{Format: f.format, File: f.name, Line: root.Line}}, root: root, file: &f.catalogFile}

@@ -30,10 +30,7 @@ func newKubernetes(labels []string) *kubernetesReader {
 type kubernetesReader struct {
 	catalogFile
 	labels []string
-	done   []Record
 }
-
-func (f *kubernetesReader) records() ([]Record, []Problem) { return f.done, nil }
 
 func (f *kubernetesReader) document(root *yaml.Node) {
 	for _, object := range objects(root) {

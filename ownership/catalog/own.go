@@ -73,12 +73,7 @@ func Own(file string, data []byte) ([]Record, []Problem) {
 	return readYAML(&ownReader{catalogFile: catalogFile{format: OwnFormat}}, file, data)
 }
 
-type ownReader struct {
-	catalogFile
-	done []Record
-}
-
-func (f *ownReader) records() ([]Record, []Problem) { return f.done, nil }
+type ownReader struct{ catalogFile }
 
 func (f *ownReader) document(root *yaml.Node) {
 	if root.Kind != yaml.MappingNode {

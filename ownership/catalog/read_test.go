@@ -1,9 +1,11 @@
 package catalog
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -247,6 +249,34 @@ func TestReadIsBounded(t *testing.T) {
 %[1]sd: not read: it is more than %d folders deep
 huge.yaml: more than %d bytes: split the file
 `, strings.Repeat("d/", foldersMax), foldersMax, fileBytesMax))
+}
+
+// Short lines are many records, each of which takes more memory than its line.
+func TestRecordsAreBounded(t *testing.T) {
+	t.Chdir(t.TempDir())
+	put(t, "CODEOWNERS", strings.Repeat("a\n", rulesMax+1))
+	put(t, "a.sentry", strings.Repeat("a #b\n", rulesMax+1))
+	records, problems, err := Read([]string{"."}, Options{})
+	want := []Problem{
+		{"CODEOWNERS", rulesMax + 1, "more than 100000 rules: the others are not read"}, {"a.sentry", rulesMax + 1, "more than 100000 rules: the others are not read"},
+	}
+	if err != nil || len(records) != 2*rulesMax || !slices.Equal(problems, want) {
+		t.Errorf("%d records, problems %v, %v", len(records), problems, err)
+	}
+	put(t, "a.owners.yaml", strings.Repeat("services: [{name: a}]\n---\n", 2000))
+	for _, c := range []struct {
+		most int
+		path string
+	}{{999, "a.owners.yaml"}, {99, "."}, {rulesMax - 1, "CODEOWNERS"}, {rulesMax - 1, "a.sentry"}, {2*rulesMax + 1999, "."}} {
+		r := newReading(Options{})
+		r.recordsMax = c.most
+		if err := r.path(c.path); !errors.Is(err, errTooManyRecords) {
+			t.Errorf("%s: %v", c.path, err)
+		}
+		if n := r.yaml[isOwn].found(); c.path == "a.owners.yaml" && n != c.most+1 {
+			t.Errorf("%s: read on to %d records", c.path, n)
+		}
+	}
 }
 
 func TestReadTells(t *testing.T) {
