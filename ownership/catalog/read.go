@@ -265,16 +265,21 @@ func (r *reading) file(name string, named bool) error {
 		return nil
 	}
 	r.seen[real] = true
-	file := strings.ToValidUTF8(filepath.ToSlash(name), "\ufffd")
-	if is := byName(path.Base(file)); is == isCodeOwners && !named {
-		root := repositoryRoot(file)
-		r.repositories[root] = append(r.repositories[root], file)
+	if is := byName(filepath.Base(name)); is == isCodeOwners && !named {
+		root := repositoryRoot(filepath.ToSlash(name))
+		r.repositories[root] = append(r.repositories[root], filepath.ToSlash(name))
 		return nil
 	}
 	data, err := readFile(name)
 	if err != nil {
 		return err
 	}
+	return r.looking(name, data, named)
+}
+
+// looking reads what was in a file, and tells so.
+func (r *reading) looking(name string, data []byte, named bool) error {
+	file := strings.ToValidUTF8(filepath.ToSlash(name), "\ufffd")
 	r.looked(file, r.read(file, data, named))
 	if r.tooMany() {
 		return errTooManyRecords
@@ -506,9 +511,8 @@ func (r *reading) codeOwners() error {
 				r.wrong(file, 0, "not read: %v", plainError(err))
 				continue
 			}
-			r.looked(file, r.read(file, data, false))
-			if r.tooMany() {
-				return errTooManyRecords
+			if err := r.looking(file, data, false); err != nil {
+				return err
 			}
 		}
 	}

@@ -186,10 +186,14 @@ repos/b/pay.sentry:1 sentry path path:src/* pay
 func TestReadFiles(t *testing.T) {
 	lay(t, shopTree)
 	put(t, "owners", "services: [{name: a, owner: b}]")
+	put(t, "odd\x84.owners.yaml", "services: [{name: odd, owner: b}]") // what fuzzing found: a record has UTF-8
+	put(t, "odd\x84/CODEOWNERS", "* @odd\n")
 	put(t, "empty.yaml", "# nothing\n")
 	put(t, "values.yaml", "a: b\n")
 	put(t, "binary", "\x7fELF\x00\x01")
-	expectRead(t, readAll(t, "owners", "settings.yml", "broken.yaml", "empty.yaml", "binary", "cortex.yaml", "README.md", "values.yaml"), `
+	expectRead(t, readAll(t, "owners", "odd\x84.owners.yaml", "odd\x84", "settings.yml", "broken.yaml", "empty.yaml", "binary", "cortex.yaml", "README.md", "values.yaml"), `
+odd�.owners.yaml:1 whosehop service odd b
+odd�/CODEOWNERS:1 codeowners path * odd
 owners:1 whosehop service a b
 settings.yml:2 whosehop team a -
 README.md:1: an entity has no name: not read
