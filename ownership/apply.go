@@ -21,6 +21,7 @@ type Wanted struct {
 
 // Applied is what becomes of a set of the registry when files are applied to it.
 type Applied struct {
+	Set string
 	// Records are those of the set, in the order in which they are stored. Those that hold no more are among them.
 	Records []catalog.Record
 	// What the files say and was not known, what they do not say any more, what they say differently, and the rest.
@@ -64,7 +65,7 @@ const (
 // something holds, that is so, and what was remembered of the same thing gives way. What nobody has spoken of before holds
 // for all of the past too, or the traces of yesterday would have no owner.
 func Merge(stored []catalog.Record, w Wanted, now time.Time) *Applied {
-	m := merger{now: instant(now), applied: &Applied{}, groups: make(map[thing]*group)}
+	m := merger{now: instant(now), applied: &Applied{Set: w.Set}, groups: make(map[thing]*group)}
 	wanted := m.wanted(stored, w)
 	for i := range stored {
 		c := &stored[i]

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/catalog"
 	whosehopv1 "github.com/whosehop/whosehop/proto/whosehop/v1"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/query/grpcapi"
@@ -33,6 +34,9 @@ import (
 type fake struct {
 	err     error
 	missing []string
+	owners  []catalog.Record
+	wanted  ownership.Wanted // what was last applied
+	dryRun  bool
 }
 
 func (f *fake) Missing(context.Context) []string { return f.missing }
@@ -86,7 +90,9 @@ func (f *fake) Top(context.Context, time.Time, time.Time, string, int) ([]storag
 
 func serve(t *testing.T, f *fake) (*httptest.Server, whosehopv1.WhosehopClient) {
 	t.Helper()
-	service := query.New(f, f, new(ownership.Current))
+	owners := new(ownership.Current)
+	owners.Set(ownership.Compile(f.owners, ownership.Config{}))
+	service := query.New(f, f, owners, f)
 	mux := http.NewServeMux()
 	rest.Register(mux, service, slog.New(slog.DiscardHandler))
 	server := httptest.NewServer(mux)
@@ -245,7 +251,7 @@ func (away) Retryable() bool { return true }
 
 // TestOpenAPI holds every route against the document: each path answers, with the fields it promises.
 func TestOpenAPI(t *testing.T) {
-	server, _ := serve(t, &fake{})
+	server, _ := serve(t, &fake{owners: registry()})
 	_, _, text := get(t, server.URL+"/api/v1/openapi.json")
 	var doc struct {
 		OpenAPI    string
@@ -257,7 +263,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 6 {
+	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 8 {
 		t.Fatalf("%v, %d paths", err, len(doc.Paths))
 	}
 	for path := range doc.Paths {
@@ -268,6 +274,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 	for path, schema := range map[string]string{
 		"/api/v1/verdicts/" + settled: "Verdict", "/api/v1/verdicts?pageSize=1": "VerdictSummary", "/api/v1/attribution": "Attribution", "/api/v1/top": "Top", "/api/v1/rank": "Suspect",
+		"/api/v1/owners": "OwnerRecord", "/api/v1/owners/handovers": "Handover",
 	} {
 		_, _, body := get(t, server.URL+path)
 		for _, field := range doc.Components.Schemas[schema].Required {

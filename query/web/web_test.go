@@ -146,7 +146,7 @@ func serve(t *testing.T) *httptest.Server {
 func serveFake(t *testing.T, f *fake) *httptest.Server {
 	t.Helper()
 	mux := http.NewServeMux()
-	web.Register(mux, query.New(f, f, new(ownership.Current)), slog.New(slog.DiscardHandler))
+	web.Register(mux, query.New(f, f, new(ownership.Current), nil), slog.New(slog.DiscardHandler))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return server
