@@ -8,7 +8,10 @@ import (
 	"github.com/whosehop/whosehop/ownership/catalog"
 )
 
-type ownersCmd struct{}
+type ownersCmd struct {
+	Apply     applyCmd     `cmd:"" help:"Make the registry of the server what files say."`
+	Handovers handoversCmd `cmd:"" help:"List what changed hands."`
+}
 
 // config says how records become a registry.
 func (o *ownershipSettings) config() ownership.Config {
@@ -17,8 +20,17 @@ func (o *ownershipSettings) config() ownership.Config {
 
 // load makes a registry of files; without a path it has nothing but what spans say.
 func (o *ownershipSettings) load(path string) (*ownership.Registry, error) {
+	records, err := o.read(path)
+	if err != nil {
+		return nil, err
+	}
+	return ownership.Compile(records, o.config()), nil
+}
+
+// read reads files, all of them well; nil without a path.
+func (o *ownershipSettings) read(path string) ([]catalog.Record, error) {
 	if path == "" {
-		return ownership.Compile(nil, o.config()), nil
+		return nil, nil
 	}
 	records, problems, err := catalog.Read([]string{path}, catalog.Options{})
 	if err != nil {
@@ -31,5 +43,5 @@ func (o *ownershipSettings) load(path string) (*ownership.Registry, error) {
 		}
 		return nil, errors.Join(wrong...)
 	}
-	return ownership.Compile(records, o.config()), nil
+	return append([]catalog.Record{}, records...), nil
 }
