@@ -626,3 +626,9 @@ func (m *merger) differs(stored []catalog.Record, set string) bool {
 	}
 	return len(after) > 0
 }
+
+// overlap says whether two records hold at the same time.
+func overlap(a, b *catalog.Record) bool {
+	_, ok := overlapOf(a, b)
+	return ok
+}

@@ -3,143 +3,165 @@ package ownership
 import (
 	"slices"
 	"strings"
-
-	"github.com/whosehop/whosehop/ownership/catalog"
+	"unicode/utf8"
 )
 
-// index finds records by a name, of which a record may give a pattern: * and ? stand for any text, and for one character.
-// Patterns lie by what is literal at their beginning or end, whichever is longer: a name is looked up once for each length of
-// those, however many patterns there are.
-type index struct {
-	exact    map[string][]entry
-	prefixes literals
-	suffixes literals
-	added    int
-}
+// nameBytesMax bounds what is looked at of a name, and how long a pattern can be: names come with spans, and can be anything.
+const nameBytesMax = 1024
 
-// entry is a record in its place among all: of two that fit, the earlier counts.
-type entry struct {
-	order   int
-	pattern string
-	record  *catalog.Record
+// patterns keeps values by names, or by patterns of such: * stands for any text, ? for one character. Patterns lie by
+// what is literal at their beginning or end, whichever is longer. So a name is looked up once for each length of those that
+// there is, however many patterns there are; only those that share that text with the name are tried one by one.
+type patterns[T any] struct {
+	exact    map[string]*T
+	wild     map[string]*T // to find them again while they are added
+	prefixes literals[T]
+	suffixes literals[T]
 }
 
 // literals are patterns by their literal beginning, or end.
-type literals struct {
-	of      map[string][]entry
-	lengths []int // that there are, in ascending order
+type literals[T any] struct {
+	of      map[string][]pattern[T]
+	lengths []length // in ascending order
 }
 
-func (x *index) add(name string, r *catalog.Record) {
-	e := entry{order: x.added, pattern: name, record: r}
-	x.added++
-	first, last := strings.IndexAny(name, "*?"), strings.LastIndexAny(name, "*?")
-	if first < 0 {
-		if x.exact == nil {
-			x.exact = make(map[string][]entry)
-		}
-		x.exact[name] = append(x.exact[name], e)
-		return
+// length is a length of literals that there are. Most names have no such literal: that is told by the character at its
+// inner end, often a separator, for much less than a map costs.
+type length struct {
+	n     int
+	inner [4]uint64
+}
+
+func (l *length) mayEndAt(c byte) bool { return l.inner[c>>6]&(1<<(c&63)) != 0 }
+
+type pattern[T any] struct {
+	text  string
+	value *T
+}
+
+// at is the value of a name or a pattern, made when there is none.
+func (x *patterns[T]) at(name string) *T {
+	if x.exact == nil {
+		x.exact, x.wild = make(map[string]*T), make(map[string]*T)
 	}
-	if prefix, suffix := name[:first], name[last+1:]; len(prefix) >= len(suffix) {
-		x.prefixes.add(prefix, e)
+	of := x.exact
+	if isPattern(name) {
+		of = x.wild
+	}
+	value := of[name]
+	if value == nil {
+		value = new(T)
+		of[name] = value
+		if isPattern(name) {
+			x.addPattern(pattern[T]{name, value})
+		}
+	}
+	return value
+}
+
+func (x *patterns[T]) addPattern(p pattern[T]) {
+	prefix, suffix := p.text[:strings.IndexAny(p.text, wildcards)], p.text[strings.LastIndexAny(p.text, wildcards)+1:]
+	if len(prefix) >= len(suffix) {
+		x.prefixes.add(prefix, len(prefix)-1, p)
 	} else {
-		x.suffixes.add(suffix, e)
+		x.suffixes.add(suffix, 0, p)
 	}
 }
 
-func (l *literals) add(literal string, e entry) {
+// add adds a pattern by its literal, the inner end of which is its character at i.
+func (l *literals[T]) add(literal string, i int, p pattern[T]) {
 	if l.of == nil {
-		l.of = make(map[string][]entry)
+		l.of = make(map[string][]pattern[T])
 	}
-	l.of[literal] = append(l.of[literal], e)
-	if at, known := slices.BinarySearch(l.lengths, len(literal)); !known {
-		l.lengths = slices.Insert(l.lengths, at, len(literal))
+	l.of[literal] = append(l.of[literal], p)
+	at, known := slices.BinarySearchFunc(l.lengths, len(literal), func(l length, n int) int { return l.n - n })
+	if !known {
+		l.lengths = slices.Insert(l.lengths, at, length{n: len(literal)})
+	}
+	if literal != "" {
+		c := literal[i]
+		l.lengths[at].inner[c>>6] |= 1 << (c & 63)
 	}
 }
 
-// find is the first record that fits a name, those that give it exactly before patterns; nil if none does.
-func (x *index) find(name string, fitsToo func(*catalog.Record) bool) *catalog.Record {
-	for _, e := range x.exact[name] {
-		if fitsToo(e.record) {
-			return e.record
+// eachPattern visits the values of the patterns that a name is of.
+func (x *patterns[T]) eachPattern(name string, visit func(*T)) {
+	for i := range x.prefixes.lengths {
+		l := &x.prefixes.lengths[i]
+		if l.n > len(name) {
+			break
+		}
+		if l.n == 0 || l.mayEndAt(name[l.n-1]) {
+			visitFitting(x.prefixes.of[name[:l.n]], name, visit)
 		}
 	}
-	var found *entry
-	look := func(list []entry) {
-		for i := range list {
-			e := &list[i]
-			if found != nil && found.order < e.order {
-				return // those behind it come later still
-			}
-			if fits(e.pattern, name) && fitsToo(e.record) {
-				found = e
-				return
-			}
+	for i := range x.suffixes.lengths {
+		l := &x.suffixes.lengths[i]
+		if l.n > len(name) {
+			break
+		}
+		if l.mayEndAt(name[len(name)-l.n]) { // none is empty: such lie by their beginning
+			visitFitting(x.suffixes.of[name[len(name)-l.n:]], name, visit)
 		}
 	}
-	for _, n := range x.prefixes.lengths {
-		if n <= len(name) {
-			look(x.prefixes.of[name[:n]])
-		}
-	}
-	for _, n := range x.suffixes.lengths {
-		if n <= len(name) {
-			look(x.suffixes.of[name[len(name)-n:]])
-		}
-	}
-	if found == nil {
-		return nil
-	}
-	return found.record
 }
 
-func (x *index) empty() bool { return x.added == 0 }
-
-// conflicts are the records of one thing, in the same words, that name different owners for the same time.
-func (x *index) conflicts(team func(string) string) (list []Conflict) {
-	all := make([]entry, 0, x.added)
-	for _, lists := range []map[string][]entry{x.exact, x.prefixes.of, x.suffixes.of} {
-		for _, entries := range lists {
-			all = append(all, entries...)
+func visitFitting[T any](list []pattern[T], name string, visit func(*T)) {
+	for i := range list {
+		if fits(list[i].text, name) {
+			visit(list[i].value)
 		}
 	}
-	slices.SortFunc(all, func(a, b entry) int { return a.order - b.order })
-	of := make(map[string][]*catalog.Record, len(all))
-	for _, e := range all {
-		if e.record.Owner == "" && e.record.Accountable == "" {
-			continue
-		}
-		about := subject(e.record, e.pattern)
-		_, thing, _ := strings.Cut(about, " ") // a service and a datastore of one name are the same
-		for _, before := range of[thing] {
-			if before != e.record && (team(before.Owner) != team(e.record.Owner) || before.Accountable != e.record.Accountable) && overlap(before, e.record) {
-				list = append(list, Conflict{Winner: before, Loser: e.record, About: about})
-				break
-			}
-		}
-		of[thing] = append(of[thing], e.record)
-	}
-	return list
 }
+
+const wildcards = "*?"
+
+func isPattern(name string) bool { return strings.ContainsAny(name, wildcards) }
 
 // fits says whether a name is of a pattern. It goes back to the last star only, and so takes no longer than the product
 // of the lengths.
 func fits(pattern, name string) bool {
+	if end := len(pattern) - 1; end >= 0 && pattern[end] != '*' && pattern[end] != '?' && (name == "" || name[len(name)-1] != pattern[end]) {
+		return false // most that do not fit are told by their end
+	}
 	p, n, star, from := 0, 0, -1, 0
 	for n < len(name) {
 		switch {
 		case p < len(pattern) && pattern[p] == '*':
+			if p++; p == len(pattern) {
+				return true
+			}
 			star, from = p, n
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == name[n]):
+		case p < len(pattern) && pattern[p] == '?':
+			p, n = p+1, n+characterAt(name, n)
+		case p < len(pattern) && pattern[p] == name[n]:
 			p, n = p+1, n+1
 		case star >= 0:
-			from++
-			p, n = star+1, from
+			from += characterAt(name, from)
+			p, n = star, from
 		default:
 			return false
 		}
 	}
 	return strings.Trim(pattern[p:], "*") == ""
 }
+
+// characterAt is how many bytes a character has.
+func characterAt(s string, at int) int {
+	if s[at] < utf8.RuneSelf {
+		return 1
+	}
+	_, n := utf8.DecodeRuneInString(s[at:])
+	return n
+}
+
+// plain is a pattern without the stars that add nothing to the one before.
+func plain(pattern string) string {
+	for strings.Contains(pattern, "**") {
+		pattern = strings.ReplaceAll(pattern, "**", "*")
+	}
+	return pattern
+}
+
+// shortened is what is looked at of a name.
+func shortened(name string) string { return name[:min(len(name), nameBytesMax)] }

@@ -2,10 +2,9 @@ package ownership
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
-	"time"
+	"unicode/utf8"
 
 	"github.com/whosehop/whosehop/ownership/catalog"
 )
@@ -22,66 +21,150 @@ type Config struct {
 type Registry struct {
 	cfg        Config
 	records    []catalog.Record
-	services   index // by the name of the service
-	operations index // the same, each with a pattern of operations
-	edges      index // by the name of the caller
-	namespaces index
-	paths      *timedPaths
+	things     map[string]*sayings          // by their names
+	services   patterns[[]*entry]           // of those that give a pattern of names
+	operations patterns[patterns[[]*entry]] // likewise of services, and in them by any name
+	edges      patterns[patterns[[]*entry]] // likewise of callers, and in them by any name of the callee
+	namespaces patterns[[]*entry]
+	everything []*entry // for all that nothing else speaks of
+	paths      *catalog.Repositories
 	teams      map[string][]*catalog.Record // by their names and aliases, in lower case
 	conflicts  []Conflict
+}
+
+// sayings are what is said of one name.
+type sayings struct {
+	services   []*entry
+	operations patterns[[]*entry]
+	edges      patterns[[]*entry] // of which it is the caller, by callees
+	name       string             // its own, where only one thing goes by this one and none is called that
 }
 
 // Compile makes a registry of records, and keeps them. Those that do not hold any more are kept as well: they answer
 // questions about the past.
 func Compile(records []catalog.Record, cfg Config) *Registry {
-	r := &Registry{cfg: cfg, records: records, teams: make(map[string][]*catalog.Record)}
-	sorted := make([]*catalog.Record, len(records))
-	for i := range records {
-		sorted[i] = &records[i]
+	r := &Registry{cfg: cfg, records: records, things: make(map[string]*sayings)}
+	r.addTeams()
+	all := r.entriesOf(records)
+	for i := range all {
+		list := r.place(&all[i])
+		*list = append(*list, &all[i])
 	}
-	slices.SortStableFunc(sorted, narrower(cfg.Precedence))
-	for _, c := range sorted {
-		switch c.Kind {
-		case catalog.Team:
+	r.addNames()
+	r.addPaths()
+	r.conflicts = r.conflictsOf(all)
+	return r
+}
+
+// place is where an entry is looked for.
+func (r *Registry) place(e *entry) *[]*entry {
+	switch exactly := !isPattern(e.name); {
+	case e.about == everything:
+		return &r.everything
+	case e.about == namespaces:
+		return r.namespaces.at(e.name)
+	case e.about == services && exactly:
+		return &r.of(e.name).services
+	case e.about == services:
+		return r.services.at(e.name)
+	case e.about == operations && exactly:
+		return r.of(e.name).operations.at(e.second)
+	case e.about == operations:
+		return r.operations.at(e.name).at(e.second)
+	case exactly:
+		return r.of(e.name).edges.at(e.second)
+	}
+	return r.edges.at(e.name).at(e.second)
+}
+
+// of is what is said of a name, made when there is nothing.
+func (r *Registry) of(name string) *sayings {
+	t := r.things[name]
+	if t == nil {
+		t = new(sayings)
+		r.things[name] = t
+	}
+	return t
+}
+
+func (r *Registry) addTeams() {
+	r.teams = make(map[string][]*catalog.Record)
+	for i := range r.records {
+		if c := &r.records[i]; c.Kind == catalog.Team {
 			for _, name := range append([]string{c.Name}, c.Aliases...) {
-				name = strings.ToLower(name)
-				r.teams[name] = append(r.teams[name], c)
+				name = folded(name)
+				if list := r.teams[name]; len(list) == 0 || list[len(list)-1] != c {
+					r.teams[name] = append(list, c)
+				}
 			}
-		case catalog.Edge:
-			r.edges.add(c.Caller, c)
-		case catalog.Operation:
-			r.operations.add(cmp.Or(c.Name, "*"), c)
-		case catalog.Namespace:
-			r.namespaces.add(c.Name, c)
-		case catalog.Service, catalog.Datastore, catalog.Queue, catalog.ThirdParty:
-			r.services.add(c.Name, c)
+		}
+	}
+	for name, list := range r.teams {
+		another := func(c *catalog.Record) int { // a team of that name comes before those that also go by it
+			if folded(c.Name) == name {
+				return 0
+			}
+			return 1
+		}
+		slices.SortFunc(list, func(a, b *catalog.Record) int {
+			return cmp.Or(
+				another(a)-another(b), cmp.Compare(r.rankOf(a), r.rankOf(b)), b.From.Compare(a.From), strings.Compare(a.Source.File, b.Source.File),
+				cmp.Compare(a.Source.Line, b.Source.Line), strings.Compare(a.Name, b.Name), a.Until.Compare(b.Until),
+			)
+		})
+	}
+}
+
+// addNames notes what services are called otherwise, where that is the name of none and tells which one is meant: what is
+// said of the operations and the edges of a service is said of it under each of its names.
+func (r *Registry) addNames() {
+	names := make(map[string]string) // by others; empty where it does not tell
+	for i := range r.records {
+		if c := &r.records[i]; isService(c.Kind) {
 			for _, alias := range c.Aliases {
-				r.services.add(alias, c)
+				if known, ok := names[alias]; ok && known != c.Name {
+					names[alias] = ""
+				} else {
+					names[alias] = c.Name
+				}
 			}
-		case catalog.Path, catalog.API, catalog.System:
 		}
 	}
+	for i := range r.records {
+		if c := &r.records[i]; isService(c.Kind) {
+			names[c.Name] = ""
+		}
+	}
+	for alias, name := range names {
+		if name != "" && !isPattern(alias) && len(alias) <= nameBytesMax {
+			r.of(alias).name = name
+		}
+	}
+}
+
+// isService tells whether spans can name such a thing as a service that sends them, or that is called.
+func isService(k catalog.Kind) bool {
+	return k == catalog.Service || k == catalog.Datastore || k == catalog.Queue || k == catalog.ThirdParty
+}
+
+// addPaths compiles the patterns of code. Of the lines of a file a later one counts; a format that comes first counts more.
+// What is stored comes in the order of its lines: those that are gone stand behind those that they followed, whatever
+// their numbers were.
+func (r *Registry) addPaths() {
 	var paths []catalog.Record
-	for i := range records {
-		if records[i].Kind == catalog.Path {
-			paths = append(paths, records[i])
+	for i := range r.records {
+		if r.records[i].Kind == catalog.Path {
+			paths = append(paths, r.records[i])
 		}
 	}
-	// Of the lines of a file a later one counts; files of a format that comes first count more. In what is stored, lines that
-	// are gone stand behind those that they followed, whatever their numbers were.
 	slices.SortStableFunc(paths, func(a, b catalog.Record) int {
-		order := cmp.Or(cmp.Compare(rankOf(cfg.Precedence, &b), rankOf(cfg.Precedence, &a)),
-			strings.Compare(b.Source.File, a.Source.File), strings.Compare(b.Set, a.Set))
+		order := cmp.Or(cmp.Compare(r.rankOf(&b), r.rankOf(&a)), strings.Compare(b.Source.File, a.Source.File), strings.Compare(b.Set, a.Set))
 		if order == 0 && a.Set == "" {
-			order = cmp.Compare(a.Source.Line, b.Source.Line)
+			order = cmp.Or(cmp.Compare(a.Source.Line, b.Source.Line), strings.Compare(a.Pattern, b.Pattern), strings.Compare(a.Owner, b.Owner))
 		}
 		return order
 	})
-	r.paths = newTimedPaths(paths)
-	for _, x := range []*index{&r.services, &r.operations, &r.edges, &r.namespaces} {
-		r.conflicts = append(r.conflicts, x.conflicts(r.team)...)
-	}
-	return r
+	r.paths = catalog.NewRepositories(paths)
 }
 
 // Records are those that the registry was made of.
@@ -93,89 +176,54 @@ func (r *Registry) Conflicts() []Conflict { return r.conflicts }
 // Team is what is known of a team at a time in Unix nanoseconds, 0 is now, by its name or another that it goes by; nil is
 // nothing. Of several records that is the first in the order of precedence.
 func (r *Registry) Team(name string, atNs int64) *catalog.Record {
-	for _, c := range r.teams[strings.ToLower(name)] {
-		if holds(c, atNs) {
+	atNs = orNow(atNs)
+	for _, c := range r.teamsOf(name) {
+		if c.HoldsAt(atNs) {
 			return c
 		}
 	}
 	return nil
 }
 
-// team is the name of the team that goes by a name, which may be that name itself.
-func (r *Registry) team(name string) string {
-	if len(r.teams) == 0 || name == "" {
-		return name
+// teamsOf are the teams that go by a name.
+func (r *Registry) teamsOf(name string) []*catalog.Record {
+	var lower [256]byte // folded would take memory
+	if len(r.teams) == 0 || len(name) > len(lower) {
+		return nil
 	}
-	if known := r.teams[strings.ToLower(name)]; len(known) > 0 {
-		return known[0].Name
+	if list := r.teams[name]; list != nil {
+		return list
 	}
-	return name
-}
-
-// Conflict is two records that say differently who owns the same thing at the same time. Winner counts.
-type Conflict struct {
-	Winner, Loser *catalog.Record
-	// About is what both are about.
-	About string
-}
-
-// String says it in a line.
-func (c Conflict) String() string {
-	return fmt.Sprintf("%s: %s by %s, %s by %s; the first counts", c.About, said(c.Winner), c.Winner.Source, said(c.Loser), c.Loser.Source)
-}
-
-func said(c *catalog.Record) string { return cmp.Or(c.Owner, c.Accountable, Unowned) }
-
-// Handover is a change of the owner of something. Before or After may be Unowned.
-type Handover struct {
-	About         string // what changed hands
-	Record        *catalog.Record
-	At            time.Time
-	Before, After string
-}
-
-// Handovers lists what changed hands within [from, to), the newest first. What was first written down within that time was
-// nobody's before as far as the registry knows, and is not one of them.
-func (r *Registry) Handovers(from, to time.Time) (list []Handover) {
-	subjects := make(map[string][]*catalog.Record)
-	for i := range r.records {
-		if c := &r.records[i]; c.Kind != catalog.Team && c.Kind != catalog.Path && (c.Owner != "" || c.Accountable != "") {
-			about := Subject(c)
-			subjects[about] = append(subjects[about], c)
+	for i := range len(name) {
+		if c := name[i]; c >= utf8.RuneSelf {
+			return r.teams[folded(name)]
+		} else if 'A' <= c && c <= 'Z' {
+			lower[i] = c + 'a' - 'A'
+		} else {
+			lower[i] = c
 		}
 	}
-	for about, records := range subjects {
-		if len(records) == 1 && records[0].Until.IsZero() {
-			continue
-		}
-		slices.SortStableFunc(records, narrower(r.cfg.Precedence))
-		var changes []time.Time
-		for _, c := range records {
-			changes = append(changes, c.From, c.Until)
-		}
-		slices.SortFunc(changes, time.Time.Compare)
-		before, known := Unowned, false
-		for i, at := range changes {
-			if at.IsZero() && i+1 < len(changes) && changes[i+1].IsZero() {
-				continue
-			}
-			owner, record := r.ownerAt(records, at)
-			if known && owner != before && !at.Before(from) && at.Before(to) {
-				list = append(list, Handover{About: about, Record: cmp.Or(record, records[0]), At: at, Before: before, After: owner})
-			}
-			before, known = owner, known || owner != Unowned
-		}
-	}
-	slices.SortFunc(list, func(a, b Handover) int { return cmp.Or(b.At.Compare(a.At), strings.Compare(a.About, b.About)) })
-	return list
+	return r.teams[string(lower[:len(name)])]
 }
 
-// ownerAt is the owner by the first of the records that holds at a time; the zero time is before all.
-func (r *Registry) ownerAt(records []*catalog.Record, at time.Time) (string, *catalog.Record) {
-	for _, c := range records {
-		if !at.Before(c.From) && (c.Until.IsZero() || at.Before(c.Until)) {
-			return cmp.Or(r.team(c.Owner), c.Accountable), c
+// team is the name of the team that goes by a name at a time, which may be that name itself.
+func (r *Registry) team(name string, atNs int64) string { return teamName(r.teamsOf(name), name, atNs) }
+
+// teamName is the name of the first of the teams that is there at a time, or else was or will be.
+func teamName(teams []*catalog.Record, otherwise string, atNs int64) string {
+	switch len(teams) {
+	case 0:
+		return otherwise
+	case 1:
+		return teams[0].Name
+	}
+	for _, c := range teams {
+		if c.HoldsAt(atNs) {
+			return c.Name
 		}
 	}
-	return Unowned, nil
+	return teams[0].Name
 }
+
+// folded is a team's name as it is compared.
+func folded(name string) string { return strings.ToLower(name) }

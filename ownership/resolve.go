@@ -65,7 +65,7 @@ type Answer struct {
 func (a *Answer) Why() string {
 	switch {
 	case a.Rule == ByAttribute:
-		return fmt.Sprintf("the resource attribute %s is %q", a.Attribute, a.Owner)
+		return fmt.Sprintf("the resource attribute %s names %s", a.Attribute, a.Owner)
 	case a.Record == nil:
 		return "nothing names an owner"
 	case a.Owner == Unowned:
@@ -92,131 +92,250 @@ func DefaultSide(phase string) (side, why string) {
 
 // Step is a rule that was tried.
 type Step struct {
-	Rule  Rule
-	Found bool
-	Note  string
+	Rule  Rule   `json:"rule"`
+	Found bool   `json:"found"`
+	Note  string `json:"note"`
+}
+
+// trail is the rules that were tried; nil keeps none.
+type trail []Step
+
+// tried notes what a rule found, and says whether it did; otherwise is why not.
+func (t *trail) tried(rule Rule, found *catalog.Record, otherwise string) bool {
+	if t != nil {
+		note := otherwise
+		if found != nil {
+			note = Subject(found) + ", by " + found.Source.String()
+		}
+		*t = append(*t, Step{Rule: rule, Found: found != nil, Note: note})
+	}
+	return found != nil
 }
 
 // Resolve says who owns what was asked about.
-func (r *Registry) Resolve(q *Question) Answer { return r.resolve(q, func(Rule, bool, string) {}) }
+func (r *Registry) Resolve(q *Question) Answer { return r.resolve(q, nil) }
 
 // Explain is Resolve, with the rules that were tried.
-func (r *Registry) Explain(q *Question) (answer Answer, trail []Step) {
-	answer = r.resolve(q, func(rule Rule, found bool, note string) { trail = append(trail, Step{rule, found, note}) })
-	return answer, trail
+func (r *Registry) Explain(q *Question) (Answer, []Step) {
+	var t trail
+	answer := r.resolve(q, &t)
+	return answer, t
 }
 
-func (r *Registry) resolve(q *Question, tell func(Rule, bool, string)) Answer {
+// asked is a question while it is answered.
+type asked struct {
+	*Question
+	atNs  int64
+	thing *sayings // what is said of the service's name
+	// kubernetes is the namespace that Kubernetes knows, once it was looked up.
+	kubernetes string
+	lookedUp   bool
+}
+
+func (r *Registry) resolve(q *Question, t *trail) Answer {
+	a := &asked{Question: q, atNs: orNow(q.AtNs), thing: r.things[q.Service]}
+	if a.thing == nil {
+		a.thing = &nothing
+	}
 	if q.Callee != "" {
-		found := r.edges.find(q.Service, func(c *catalog.Record) bool {
-			return fits(c.Callee, q.Callee) && ofPhase(c.Phase, q.Phase) && (c.Owner != "" || c.Accountable != "") && holds(c, q.AtNs)
-		})
-		if found == nil {
-			tell(ByEdge, false, "no record of this edge")
+		found := r.edge(a)
+		if !t.tried(ByEdge, found.of(), "no record of this edge") {
 			return Answer{Owner: Unowned, Rule: ByNobody}
 		}
-		tell(ByEdge, true, found.Source.String())
-		if found.Owner == "" {
-			return Answer{Side: found.Accountable, Rule: ByEdge, Record: found}
-		}
-		return r.answer(ByEdge, found)
+		return found.answer(ByEdge, a)
 	}
-	if q.Operation != "" && !r.operations.empty() {
-		found := r.operations.find(q.Service, func(c *catalog.Record) bool { return fits(c.Operation, q.Operation) && says(c, q) })
-		if found != nil {
-			tell(ByOperation, true, found.Source.String())
-			return r.answer(ByOperation, found)
-		}
-		tell(ByOperation, false, "no record of this operation")
-	}
-	found := r.services.find(q.Service, func(c *catalog.Record) bool { return says(c, q) })
-	note := "no record of this service"
-	if found == nil && q.Namespace == "" {
-		if found = r.inSomeNamespace(q); found != nil {
-			note = "in which namespace is not known, but there is only one"
+	if q.Operation != "" {
+		if found := r.operation(a); t.tried(ByOperation, found.of(), "no record of this operation") {
+			return found.answer(ByOperation, a)
 		}
 	}
-	if found != nil && found.Name != "*" {
-		if tell(ByService, true, found.Source.String()); q.Namespace == "" && found.Namespace != "" {
-			tell(ByService, true, note)
-		}
-		return r.answer(ByService, found)
+	if found, note := r.service(a); t.tried(ByService, found.of(), note) {
+		return found.answer(ByService, a)
 	}
-	tell(ByService, false, note)
-	return r.orElse(q, found, tell)
+	return r.orElse(a, t)
 }
 
-// orElse are the rules behind that for the service itself; catchAll is what fits every service, if there is one.
-func (r *Registry) orElse(q *Question, catchAll *catalog.Record, tell func(Rule, bool, string)) Answer {
-	if q.CodePath != "" || q.Stack != "" {
-		if found := r.ofCode(q); found != nil {
-			tell(ByPath, true, found.Source.String())
-			return r.answer(ByPath, found)
+// orElse are the rules behind that for the service itself.
+func (r *Registry) orElse(a *asked, t *trail) Answer {
+	if a.CodePath != "" || a.Stack != "" {
+		if found := r.ofCode(a); t.tried(ByPath, found, "no path fits the code") {
+			return Answer{Owner: cmp.Or(r.team(found.Owner, a.atNs), Unowned), Rule: ByPath, Record: found}
 		}
-		tell(ByPath, false, "no path fits the code")
 	}
-	if q.Attr != nil {
-		for _, key := range r.cfg.Attributes {
-			v, ok := q.Attr(key)
-			if !ok || v == "" {
-				continue
+	namespace := r.ofNamespace(a)
+	if key, owner := r.ofAttributes(a); key != "" {
+		if namespace == nil || !isNamespace(key) {
+			if t != nil {
+				*t = append(*t, Step{ByAttribute, true, key})
 			}
-			if found := r.ofNamespace(q); found != nil && isNamespace(key) {
-				// The attribute names a namespace, and the registry says whose that is.
-				tell(ByNamespace, true, found.Source.String())
-				return r.answer(ByNamespace, found)
-			}
-			tell(ByAttribute, true, key)
-			return Answer{Owner: r.team(v), Rule: ByAttribute, Attribute: key}
+			return Answer{Owner: r.team(owner, a.atNs), Rule: ByAttribute, Attribute: key}
 		}
-		tell(ByAttribute, false, "none of "+strings.Join(r.cfg.Attributes, ", "))
+		t.tried(ByAttribute, nil, "the namespace that "+key+" names has a record")
+	} else if a.Attr != nil {
+		t.tried(ByAttribute, nil, "no resource attribute names an owner")
 	}
-	if found := r.ofNamespace(q); found != nil {
-		tell(ByNamespace, true, found.Source.String())
-		return r.answer(ByNamespace, found)
+	if t.tried(ByNamespace, namespace.of(), "no record of the namespace") {
+		return namespace.answer(ByNamespace, a)
 	}
-	tell(ByNamespace, false, "no record of the namespace")
-	if catchAll != nil {
-		tell(ByCatchAll, true, catchAll.Source.String())
-		return r.answer(ByCatchAll, catchAll)
+	if found := first(r.everything, a); t.tried(ByCatchAll, found.of(), "there is no record for all that nothing else speaks of") {
+		return found.answer(ByCatchAll, a)
 	}
-	tell(ByCatchAll, false, "there is none")
 	return Answer{Owner: Unowned, Rule: ByNobody}
 }
 
-// inSomeNamespace is the record of a service about which is not known in which namespace it is, where all that could be it
-// have the same owner.
-func (r *Registry) inSomeNamespace(q *Question) (found *catalog.Record) {
-	for _, e := range r.services.exact[q.Service] {
-		c := e.record
-		if c.Owner == "" || !inEnvironment(c, q) || !holds(c, q.AtNs) {
-			continue
-		}
-		if found != nil && r.team(found.Owner) != r.team(c.Owner) {
-			return nil
-		}
-		if found == nil {
-			found = c
+var nothing sayings
+
+// answer is what an entry says.
+func (e *entry) answer(rule Rule, a *asked) Answer {
+	if e.owner == "" {
+		return Answer{Side: e.record.Accountable, Rule: rule, Record: e.record}
+	}
+	return Answer{Owner: e.ownerAt(a.atNs), Rule: rule, Record: e.record}
+}
+
+// of is the record of an entry, nil of none.
+func (e *entry) of() *catalog.Record {
+	if e == nil {
+		return nil
+	}
+	return e.record
+}
+
+// first is the first entry that speaks of what is asked about; a list is in the order of its entries.
+func first(list []*entry, a *asked) *entry {
+	for _, e := range list {
+		if a.isAbout(e) {
+			return e
 		}
 	}
+	return nil
+}
+
+// earlier is the one of two entries that counts; one may be nil.
+func earlier(a, b *entry) *entry {
+	if a == nil || b != nil && b.order < a.order {
+		return b
+	}
+	return a
+}
+
+// find is the entry for a name: exactly this, or else the first whose pattern fits it.
+func find(x *patterns[[]*entry], name string, a *asked) *entry {
+	if list := x.exact[name]; list != nil {
+		if found := first(*list, a); found != nil {
+			return found
+		}
+	}
+	var found *entry
+	x.eachPattern(shortened(name), func(list *[]*entry) {
+		if found == nil || (*list)[0].order < found.order {
+			found = earlier(found, first(*list, a))
+		}
+	})
 	return found
+}
+
+// operation is the entry for an operation of a service.
+func (r *Registry) operation(a *asked) *entry {
+	found := within(&r.operations, a.Service, a.Operation, find(&a.thing.operations, a.Operation, a), a)
+	if name := a.thing.name; name != "" {
+		if own := r.things[name]; own != nil {
+			found = earlier(found, find(&own.operations, a.Operation, a))
+		}
+		found = within(&r.operations, name, a.Operation, found, a)
+	}
+	return found
+}
+
+// edge is the entry for an edge, under any name of its sides.
+func (r *Registry) edge(a *asked) *entry {
+	found := r.edgeTo(a.Callee, a)
+	if callee := r.things[a.Callee]; callee != nil && callee.name != "" {
+		found = earlier(found, r.edgeTo(callee.name, a))
+	}
+	return found
+}
+
+func (r *Registry) edgeTo(callee string, a *asked) *entry {
+	found := within(&r.edges, a.Service, callee, find(&a.thing.edges, callee, a), a)
+	if name := a.thing.name; name != "" {
+		if own := r.things[name]; own != nil {
+			found = earlier(found, find(&own.edges, callee, a))
+		}
+		found = within(&r.edges, name, callee, found, a)
+	}
+	return found
+}
+
+// within is the entry for two names, the first of which has a pattern that fits, or the one found before.
+func within(x *patterns[patterns[[]*entry]], name, second string, found *entry, a *asked) *entry {
+	x.eachPattern(shortened(name), func(under *patterns[[]*entry]) { found = earlier(found, find(under, second, a)) })
+	return found
+}
+
+// service is the entry for a service. Where it is not known in which namespace or environment the service runs, one of
+// exactly its name counts even if it is about only one, unless others of that name have another owner.
+func (r *Registry) service(a *asked) (found *entry, note string) {
+	note = "no record of this service"
+	if found = first(a.thing.services, a); found != nil {
+		return found, ""
+	}
+	for _, e := range a.thing.services {
+		if !a.mayBeAbout(e) {
+			continue
+		}
+		if found != nil && found.ownerAt(a.atNs) != e.ownerAt(a.atNs) {
+			found, note = nil, "several services of this name have different owners, and the namespace or the environment is not known"
+			break
+		}
+		found = earlier(found, e)
+	}
+	if found != nil {
+		return found, ""
+	}
+	return find(&r.services, a.Service, a), note
+}
+
+// isAbout says whether an entry that fits by its names speaks of what is asked about.
+func (a *asked) isAbout(e *entry) bool {
+	return e.anywhere || e.fromNs <= a.atNs && a.atNs < e.untilNs && (e.namespace == "" || a.inNamespace(e.namespace)) &&
+		(e.environment == "" || fits(e.environment, a.Environment)) && ofPhase(e.phase, a.Phase)
+}
+
+// mayBeAbout is isAbout where what is not known of the question counts as fitting.
+func (a *asked) mayBeAbout(e *entry) bool {
+	return e.fromNs <= a.atNs && a.atNs < e.untilNs && (e.namespace == "" || a.Namespace == "" || a.inNamespace(e.namespace)) &&
+		(e.environment == "" || a.Environment == "" || fits(e.environment, a.Environment))
+}
+
+func (a *asked) inNamespace(pattern string) bool {
+	return fits(pattern, shortened(a.Namespace)) || fits(pattern, shortened(a.inKubernetes()))
+}
+
+// inKubernetes is the namespace that Kubernetes knows.
+func (a *asked) inKubernetes() string {
+	if !a.lookedUp && a.Attr != nil {
+		a.kubernetes, _ = a.Attr(kubernetesNamespace)
+	}
+	a.lookedUp = true
+	return a.kubernetes
 }
 
 // framesMost bounds the lines of a stack trace that are looked at.
 const framesMost = 64
 
 // ofCode is the record of the code that ran: of its file, or else of the first frame of a stack trace of which one speaks.
-func (r *Registry) ofCode(q *Question) *catalog.Record {
-	paths := r.paths.at(q.AtNs)
-	if q.CodePath != "" {
-		if c, ok := paths.Owner(q.CodePath); ok {
+func (r *Registry) ofCode(a *asked) *catalog.Record {
+	repository := a.repository()
+	if a.CodePath != "" {
+		if c, ok := r.paths.Owner(a.CodePath, repository, a.atNs); ok {
 			return c
 		}
 	}
-	stack := q.Stack
+	stack := a.Stack
 	for range framesMost {
 		line, rest, more := strings.Cut(stack, "\n")
-		if c, ok := paths.Frame(line); ok {
+		if c, ok := r.paths.Frame(line, repository, a.atNs); ok {
 			return c
 		}
 		if !more {
@@ -227,138 +346,108 @@ func (r *Registry) ofCode(q *Question) *catalog.Record {
 	return nil
 }
 
-// kubernetesNamespace is the attribute of the namespace that Kubernetes knows.
-const kubernetesNamespace = "k8s.namespace.name"
-
-func isNamespace(key string) bool { return key == "service.namespace" || key == kubernetesNamespace }
-
-func (r *Registry) ofNamespace(q *Question) *catalog.Record {
-	if r.namespaces.empty() {
-		return nil
-	}
-	these := func(c *catalog.Record) bool { return c.Owner != "" && inEnvironment(c, q) && holds(c, q.AtNs) }
-	if q.Namespace != "" {
-		if c := r.namespaces.find(q.Namespace, these); c != nil {
-			return c
+// repository is where the code of the service is, as its span says or a record of it, or nothing.
+func (a *asked) repository() string {
+	if a.Attr != nil {
+		if url, ok := a.Attr("vcs.repository.url.full"); ok && url != "" {
+			return url
 		}
 	}
-	if name, ok := attr(q, kubernetesNamespace); ok {
-		return r.namespaces.find(name, these)
+	for _, e := range a.thing.services {
+		if e.record.Repository != "" && a.isAbout(e) {
+			return e.record.Repository
+		}
+	}
+	return ""
+}
+
+// ofAttributes is the first resource attribute that names an owner, and the owner.
+func (r *Registry) ofAttributes(a *asked) (key, owner string) {
+	if a.Attr == nil {
+		return "", ""
+	}
+	for _, key := range r.cfg.Attributes {
+		if v, ok := a.Attr(key); ok && v != "" && len(v) <= nameBytesMax {
+			return key, v
+		}
+	}
+	return "", ""
+}
+
+// Attributes that name a namespace.
+const (
+	serviceNamespace    = "service.namespace"
+	kubernetesNamespace = "k8s.namespace.name"
+)
+
+func isNamespace(key string) bool { return key == serviceNamespace || key == kubernetesNamespace }
+
+// ofNamespace is the entry for the namespace that the service says it is in, or else that Kubernetes knows.
+func (r *Registry) ofNamespace(a *asked) *entry {
+	if r.namespaces.exact == nil {
+		return nil
+	}
+	if a.Namespace != "" {
+		if found := find(&r.namespaces, a.Namespace, a); found != nil {
+			return found
+		}
+	}
+	if name := a.inKubernetes(); name != "" {
+		return find(&r.namespaces, name, a)
 	}
 	return nil
 }
 
-func attr(q *Question, key string) (string, bool) {
-	if q.Attr == nil {
-		return "", false
-	}
-	return q.Attr(key)
-}
-
-// says tells whether a record names the owner of what is asked about.
-func says(c *catalog.Record, q *Question) bool {
-	return c.Owner != "" && inNamespace(c, q) && inEnvironment(c, q) && holds(c, q.AtNs)
-}
-
-func inNamespace(c *catalog.Record, q *Question) bool {
-	if c.Namespace == "" || fits(c.Namespace, q.Namespace) {
-		return true
-	}
-	name, ok := attr(q, kubernetesNamespace)
-	return ok && fits(c.Namespace, name)
-}
-
-func inEnvironment(c *catalog.Record, q *Question) bool {
-	return c.Environment == "" || fits(c.Environment, q.Environment)
-}
-
 // ofPhase says whether what is said of a phase, in the registry's words, is about a verdict's phase.
 func ofPhase(said, phase string) bool {
-	switch {
-	case said == "" || said == phase:
-		return true
-	case said == "network":
-		return phase == "connect" || phase == "request" || phase == "response"
-	case said == "budget":
-		return phase == "backoff"
-	}
-	return false
+	return said == "" || said == phase || slices.Contains(phasesOf(said), phase)
 }
 
-// holds says whether a record holds at a time in Unix nanoseconds; 0 is now.
-func holds(c *catalog.Record, atNs int64) bool {
-	if c.From.IsZero() && c.Until.IsZero() {
-		return true
-	}
-	at := time.Unix(0, atNs)
+// orNow is a time in Unix nanoseconds, where 0 is now.
+func orNow(atNs int64) int64 {
 	if atNs == 0 {
-		at = time.Now()
+		return time.Now().UnixNano()
 	}
-	return !at.Before(c.From) && (c.Until.IsZero() || at.Before(c.Until))
-}
-
-func (r *Registry) answer(rule Rule, c *catalog.Record) Answer {
-	return Answer{Owner: cmp.Or(r.team(c.Owner), Unowned), Rule: rule, Record: c}
+	return atNs
 }
 
 // Subject is what a record is about, in a few words.
-func Subject(c *catalog.Record) string { return subject(c, c.Name) }
-
-func subject(c *catalog.Record, name string) string {
-	words := []string{string(c.Kind)}
+func Subject(c *catalog.Record) string {
 	switch c.Kind {
 	case catalog.Edge:
-		words = append(words, c.Caller+"->"+c.Callee)
-		if c.Phase != "" {
-			words[1] += ":" + c.Phase
-		}
-	case catalog.Operation:
-		words = append(words, cmp.Or(name, "*"), c.Operation)
+		return (&subject{about: edges, name: c.Caller, second: c.Callee, namespace: c.Namespace, environment: c.Environment, phase: c.Phase}).String()
 	case catalog.Path:
-		words = append(words, c.Pattern)
+		return "code " + c.Pattern
 	default:
-		words = append(words, name)
+		return (&subject{name: strings.TrimSpace(cmp.Or(c.Name, "*") + " " + c.Operation), namespace: c.Namespace, environment: c.Environment}).words(string(c.Kind))
 	}
-	for _, w := range []string{c.Namespace, c.Environment} {
-		if w != "" {
-			words = append(words, "("+w+")")
+}
+
+// String is what an entry is about, in a few words.
+func (s *subject) String() string {
+	switch s.about {
+	case edges:
+		name := s.name + "->" + s.second
+		if s.phase != "" {
+			name += ":" + s.phase
 		}
-	}
-	return strings.Join(words, " ")
-}
-
-func overlap(a, b *catalog.Record) bool {
-	return (a.Until.IsZero() || b.From.Before(a.Until)) && (b.Until.IsZero() || a.From.Before(b.Until))
-}
-
-// narrower orders records that fit the same thing: those that say more of it first, then those of the format that comes
-// first, the newest, and as they stand.
-func narrower(precedence []string) func(a, b *catalog.Record) int {
-	return func(a, b *catalog.Record) int {
-		return cmp.Or(
-			cmp.Compare(detail(b), detail(a)), cmp.Compare(rankOf(precedence, a), rankOf(precedence, b)), b.From.Compare(a.From),
-			cmp.Compare(a.Source.File, b.Source.File), cmp.Compare(a.Source.Line, b.Source.Line),
-		)
+		return (&subject{name: name, namespace: s.namespace, environment: s.environment}).words("edge")
+	case operations:
+		return (&subject{name: s.name + " " + s.second, namespace: s.namespace, environment: s.environment}).words("operation")
+	case namespaces:
+		return s.words("namespace")
+	default:
+		return s.words("service")
 	}
 }
 
-func rankOf(precedence []string, c *catalog.Record) int {
-	if at := slices.Index(precedence, c.Source.Format); at >= 0 {
-		return at
+func (s *subject) words(kind string) string {
+	words := kind + " " + s.name
+	if s.namespace != "" {
+		words += " in namespace " + s.namespace
 	}
-	return len(precedence)
-}
-
-// detail is how much a record says of what it is about.
-func detail(c *catalog.Record) (n int) {
-	for i, text := range []string{c.Phase, c.Environment, c.Namespace} {
-		if text != "" {
-			n += 1 << i
-		}
+	if s.environment != "" {
+		words += " in " + s.environment
 	}
-	// Literal characters: payments* says less than payments-eu*.
-	for _, pattern := range []string{c.Name, c.Operation, c.Caller, c.Callee} {
-		n += (len(pattern) - strings.Count(pattern, "*") - strings.Count(pattern, "?")) << 3
-	}
-	return n
+	return words
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/catalog"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
@@ -60,6 +61,9 @@ type Service struct {
 func New(reader Reader, judge Judge, owners *ownership.Current, stored Owners) *Service {
 	return &Service{reader: reader, judge: judge, owners: owners, stored: stored, applying: make(chan struct{}, 1)}
 }
+
+// Team is what the registry knows of an owner now; nil is nothing.
+func (s *Service) Team(name string) *catalog.Record { return s.owners.Registry().Team(name, 0) }
 
 // Ready says whether questions can be answered.
 func (s *Service) Ready(ctx context.Context) error { return s.reader.Ping(ctx) }

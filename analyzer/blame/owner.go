@@ -6,8 +6,8 @@ import (
 	"github.com/whosehop/whosehop/verdict"
 )
 
-// ownerOf is who owns what a finding blames. Who owns an edge may be written down: that says more than whose side it is on,
-// and is told in the evidence.
+// ownerOf is who owns what a finding blames. Who owns an edge may be written down: that counts more than whose side it is
+// on, and is told in the evidence. Then no service is accountable, unless it says that one side is.
 func (t *trial) ownerOf(f *finding) string {
 	switch f.site.Kind {
 	case verdict.SiteUser:
@@ -52,15 +52,24 @@ func (t *trial) edgeOwner(f *finding) string {
 	if t.cfg.Owners == nil || f.site.Callee == "" {
 		return ""
 	}
-	t.question = ownership.Question{Service: f.site.Caller, Callee: f.site.Callee, Phase: string(f.site.Phase), AtNs: t.begun()}
-	switch answer := t.cfg.Owners.Resolve(&t.question); {
+	q := ownership.Question{Service: f.site.Caller, Callee: f.site.Callee, Phase: string(f.site.Phase), AtNs: t.begun()}
+	var caller *trace.Service
+	if s := t.serviceNamed(f.site.Caller); s != trace.None {
+		caller = &t.f.Services[s]
+		q.Namespace = caller.Namespace
+	}
+	switch answer := t.ask(q, caller); {
 	case answer.Side == ownership.Caller:
 		f.accountable, f.service = f.site.Caller, t.serviceNamed(f.site.Caller)
 		f.evidence = append(f.evidence, t.sprintf("the edge %s->%s is its caller's by %s", f.site.Caller, f.site.Callee, answer.Record.Source.String()))
 	case answer.Side == ownership.Callee:
 		f.accountable, f.service = f.site.Callee, t.serviceNamed(f.site.Callee)
 		f.evidence = append(f.evidence, t.sprintf("the edge %s->%s is its callee's by %s", f.site.Caller, f.site.Callee, answer.Record.Source.String()))
+	case answer.Rule == ownership.ByEdge && answer.Owner == ownership.Unowned:
+		f.evidence = append(f.evidence, t.sprintf("nobody owns the edge %s->%s by %s", f.site.Caller, f.site.Callee, answer.Record.Source.String()))
+		return verdict.OwnerUnowned
 	case answer.Rule == ownership.ByEdge:
+		f.accountable, f.service = "", trace.None
 		f.evidence = append(f.evidence, t.sprintf("the edge %s->%s is owned by %s by %s", f.site.Caller, f.site.Callee, answer.Owner, answer.Record.Source.String()))
 		return t.own(answer.Owner)
 	default:
@@ -79,11 +88,17 @@ func (t *trial) serviceOwner(s int32, q ownership.Question) string {
 	return t.owner(q, service)
 }
 
-// owner asks the registry. Of a service of the trace it knows the resource.
+// owner is who the registry says owns something.
 func (t *trial) owner(q ownership.Question, of *trace.Service) string {
 	if t.cfg.Owners == nil {
 		return verdict.OwnerUnowned
 	}
+	answer := t.ask(q, of)
+	return t.own(answer.Owner)
+}
+
+// ask asks the registry. Of a service of the trace it knows the resource.
+func (t *trial) ask(q ownership.Question, of *trace.Service) ownership.Answer {
 	t.question = q
 	if of != nil {
 		if t.attr == nil {
@@ -94,8 +109,7 @@ func (t *trial) owner(q ownership.Question, of *trace.Service) string {
 			t.question.Environment, _ = t.attr("deployment.environment")
 		}
 	}
-	answer := t.cfg.Owners.Resolve(&t.question)
-	return t.own(answer.Owner)
+	return t.cfg.Owners.Resolve(&t.question)
 }
 
 // begun is when the trace began, in Unix nanoseconds.

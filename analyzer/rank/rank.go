@@ -169,10 +169,14 @@ func (r *Ranker) owner(f *trace.Forest, i int32) {
 	if r.owners == nil {
 		r.owners = make(map[string]string)
 	}
-	answer := r.Owners.Resolve(&ownership.Question{
+	q := ownership.Question{
 		Service: s.Name, Namespace: s.Namespace, AtNs: f.Nodes[i].StartNs,
 		Attr: func(key string) (string, bool) { return f.ResourceAttr(s, key) },
-	})
+	}
+	if q.Environment, _ = q.Attr("deployment.environment.name"); q.Environment == "" {
+		q.Environment, _ = q.Attr("deployment.environment")
+	}
+	answer := r.Owners.Resolve(&q)
 	r.owners[own(s.Name)] = own(answer.Owner)
 }
 

@@ -9,14 +9,18 @@ import (
 )
 
 type ownersCmd struct {
-	Apply     applyCmd     `cmd:"" help:"Make the registry of the server what files say."`
-	Handovers handoversCmd `cmd:"" help:"List what changed hands."`
+	Import    ownersImportCmd    `cmd:"" help:"Read catalogs of all formats, and print them in the registry's own."`
+	Apply     ownersApplyCmd     `cmd:"" help:"Make the registry of the server what files say."`
+	Handovers ownersHandoversCmd `cmd:"" help:"List what changed hands."`
 }
 
 // config says how records become a registry.
 func (o *ownershipSettings) config() ownership.Config {
 	return ownership.Config{Precedence: o.Precedence, Attributes: o.Attributes}
 }
+
+// options say how files are read.
+func (o *ownershipSettings) options() catalog.Options { return catalog.Options{Labels: o.Labels} }
 
 // load makes a registry of files; without a path it has nothing but what spans say.
 func (o *ownershipSettings) load(path string) (*ownership.Registry, error) {
@@ -32,7 +36,7 @@ func (o *ownershipSettings) read(path string) ([]catalog.Record, error) {
 	if path == "" {
 		return nil, nil
 	}
-	records, problems, err := catalog.Read([]string{path}, catalog.Options{})
+	records, problems, err := catalog.Read([]string{path}, o.options())
 	if err != nil {
 		return nil, fmt.Errorf("read owners: %w", err)
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/whosehop/whosehop/query/rest"
 )
 
-type applyCmd struct {
+type ownersApplyCmd struct {
 	serverFlags `embed:""`
 
 	Paths      []string `arg:"" name:"path" help:"Files, and folders with all files in them that say who owns what."`
@@ -28,7 +28,7 @@ type applyCmd struct {
 	Output     string   `help:"text or json." short:"o" enum:"text,json" default:"text"`
 }
 
-func (applyCmd) Help() string {
+func (ownersApplyCmd) Help() string {
 	return `All roles heed what is applied within seconds. What has another owner changes hands now, unless the file says when:
 from and until can lie in the past. Nothing is applied if a file is broken.
 
@@ -40,8 +40,8 @@ Examples:
 // applyPatience is with the server, which may have many records to store.
 const applyPatience = time.Minute
 
-func (c *applyCmd) Run(ctx context.Context, s *streams) error {
-	records, problems, err := catalog.Read(c.Paths, catalog.Options{})
+func (c *ownersApplyCmd) Run(ctx context.Context, s *streams, set *Settings) error {
+	records, problems, err := catalog.Read(c.Paths, set.Ownership.options())
 	if err != nil {
 		return fmt.Errorf("read owners: %w", err)
 	}
@@ -51,7 +51,7 @@ func (c *applyCmd) Run(ctx context.Context, s *streams) error {
 	wanted := rest.OwnersWanted{Records: records}
 	switch {
 	case len(problems) > 0 && !c.SkipBroken:
-		return fmt.Errorf("nothing is applied: %s; mend them, or leave out the files with --skip-broken", number(len(problems), "problem"))
+		return fmt.Errorf("nothing is applied: %s; mend them, or leave out the files with --skip-broken", count(len(problems), "problem"))
 	case len(problems) > 0:
 		broken := make(map[string]bool)
 		for _, p := range problems {
@@ -87,14 +87,6 @@ func (c *applyCmd) Run(ctx context.Context, s *streams) error {
 	return printApplied(s.out, &applied)
 }
 
-// number is a count with its noun.
-func number(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
 func printApplied(out io.Writer, a *rest.OwnersApplied) error {
 	var text strings.Builder
 	for _, c := range a.Changes {
@@ -111,7 +103,7 @@ func printApplied(out io.Writer, a *rest.OwnersApplied) error {
 		fmt.Fprintf(&text, "  (%s)\n", c.Source)
 	}
 	if more := a.Added + a.Ended + a.Changed - len(a.Changes); more > 0 {
-		fmt.Fprintf(&text, "and %s\n", number(more, "further change"))
+		fmt.Fprintf(&text, "and %s\n", count(more, "further change"))
 	}
 	if len(a.Handovers) > 0 {
 		fmt.Fprintln(&text, "hand-overs:")
@@ -144,16 +136,16 @@ func inWords(h *rest.Handover) string {
 	return fmt.Sprintf("%s: %s until %s, %s since", h.About, h.Before, when, h.After)
 }
 
-type handoversCmd struct {
+type ownersHandoversCmd struct {
 	serverFlags `embed:""`
 
 	Since  time.Duration `help:"How far to look back." default:"2160h"`
 	Output string        `help:"text or json." short:"o" enum:"text,json" default:"text"`
 }
 
-func (handoversCmd) Help() string { return "Example:\n  whosehop owners handovers --since 720h" }
+func (ownersHandoversCmd) Help() string { return "Example:\n  whosehop owners handovers --since 720h" }
 
-func (c *handoversCmd) Run(ctx context.Context, s *streams) error {
+func (c *ownersHandoversCmd) Run(ctx context.Context, s *streams) error {
 	if c.Since <= 0 {
 		return usageError{errors.New("--since: how far to look back is more than nothing")}
 	}
@@ -177,7 +169,7 @@ func (c *handoversCmd) Run(ctx context.Context, s *streams) error {
 	case list.Total == 0:
 		fmt.Fprintf(&text, "nothing changed hands in the last %s\n", c.Since)
 	case more > 0:
-		fmt.Fprintf(&text, "and %s\n", number(more, "earlier hand-over"))
+		fmt.Fprintf(&text, "and %s\n", count(more, "earlier hand-over"))
 	}
 	_, err = io.WriteString(s.out, text.String())
 	return err

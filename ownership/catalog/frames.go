@@ -6,16 +6,16 @@ import "strings"
 // com.acme.pay.Charge. A module's file is looked up below the source roots that rules name: /src/main/java/com/acme/ owns
 // com.acme. As with other paths that begin elsewhere, two folders must agree. A function of Go tells nothing: the line
 // after it has the file.
-func (p *Paths) Frame(line string) (*Record, bool) {
+func (p *Paths) Frame(line string, atNs int64) (*Record, bool) {
 	if len(line) > pathBytesMax {
 		return nil, false
 	}
 	f := parseFrame(line)
 	if f.path != "" {
-		return p.Owner(f.path)
+		return p.Owner(f.path, atNs)
 	}
-	var won ranks
-	p.modules.match(f.module, &won)
+	won := ranks{atNs: atNs}
+	p.modules.match(p, f.module, &won)
 	if file := f.sourceFile(); p.packages.agrees(file) >= agreement {
 		p.match(&p.packages, file, &won)
 	}

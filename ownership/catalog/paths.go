@@ -116,16 +116,18 @@ func (p *Paths) section(r *Record, names map[string]uint8) uint8 {
 // elsewhere, and the repository begins where at least two of its folders (or a folder and the file) follow a rule, and the
 // longest such place is the only one: /home/ci/repo/src/pay/charge.go is /src/pay/charge.go if a rule begins with
 // /src/pay/. Where that does not tell, there is no answer, not even by a rule such as *.go: the file may be a library's.
-func (p *Paths) Owner(path string) (*Record, bool) {
+//
+// Lines count that hold at the time, in Unix nanoseconds.
+func (p *Paths) Owner(path string, atNs int64) (*Record, bool) {
 	if path == "" || len(path) > pathBytesMax {
 		return nil, false
 	}
-	var won ranks
-	p.globs.match(path, &won)
+	won := ranks{atNs: atNs}
+	p.globs.match(p, path, &won)
 	if file, ok := p.inRepository(path); ok {
 		p.match(&p.files, file, &won)
 		if len(file) < len(path) {
-			p.globs.match(file, &won)
+			p.globs.match(p, file, &won)
 		}
 	}
 	return p.winner(&won)
@@ -192,7 +194,18 @@ func hasRoot(path, root string) bool {
 // longestAgreement is the end of the path that follows literal folders of the rules furthest, if only one does, and begins
 // before the limit.
 func (p *Paths) longestAgreement(path string, limit int) (string, bool) {
-	best, start, only := agreement-1, 0, false
+	_, start, only := p.agree(path, limit)
+	return path[start:], only
+}
+
+// agreement is how many folders of the path follow literal ones of the rules, at the place where most do.
+func (p *Paths) agreement(path string) int {
+	n, _, _ := p.agree(path, libraryIn(path))
+	return n
+}
+
+func (p *Paths) agree(path string, limit int) (best, start int, only bool) {
+	best = agreement - 1
 	for at := 0; at <= limit && at < len(path); _, at = cutSegment(path, at) {
 		n := p.files.agrees(path[at:])
 		if p.files.deep != nil {
@@ -205,15 +218,19 @@ func (p *Paths) longestAgreement(path string, limit int) (string, bool) {
 			only = false
 		}
 	}
-	return path[start:], only
+	return best, start, only
 }
 
-// ranks are the best line of each section: one more than its record's index, and above all indexes that of an exclusion.
-type ranks [sectionsMax]int32
+// ranks are the best line of each section at a time: one more than its record's index, and above all indexes that of an
+// exclusion.
+type ranks struct {
+	of   [sectionsMax]int32
+	atNs int64
+}
 
 func (p *Paths) winner(won *ranks) (*Record, bool) {
 	best, owned := -1, false
-	for _, rank := range won[:p.kept] {
+	for _, rank := range won.of[:p.kept] {
 		if rank == 0 {
 			continue
 		}
@@ -376,16 +393,23 @@ func (b *builder) add(in *folder, c compiled, rank int32) {
 	}
 }
 
-// keep adds a line to those of the same place, of which the best of a section is enough.
+// keep adds a line to those of the same place, of which the best of a section is enough, of those that hold at the same time.
 func (p *Paths) keep(lines []int32, rank int32) []int32 {
 	for i, r := range lines {
-		if p.sectionOf(r) == p.sectionOf(rank) {
+		if p.sectionOf(r) == p.sectionOf(rank) && p.sameTime(r, rank) {
 			lines[i] = max(r, rank)
 			return lines
 		}
 	}
 	return append(lines, rank)
 }
+
+func (p *Paths) sameTime(a, b int32) bool {
+	x, y := &p.records[p.record(a)], &p.records[p.record(b)]
+	return x.From.Equal(y.From) && x.Until.Equal(y.Until)
+}
+
+func (p *Paths) holds(rank int32, atNs int64) bool { return p.records[p.record(rank)].HoldsAt(atNs) }
 
 func (p *Paths) sectionOf(rank int32) uint8 { return p.sections[p.record(rank)] }
 
@@ -451,8 +475,8 @@ func enterGlobs(globs []globbed, segment string, places []*folder) []*folder {
 
 func (p *Paths) take(lines []int32, won *ranks) {
 	for _, rank := range lines {
-		if s := p.sectionOf(rank); rank > won[s] {
-			won[s] = rank
+		if s := p.sectionOf(rank); rank > won.of[s] && p.holds(rank, won.atNs) {
+			won.of[s] = rank
 		}
 	}
 }

@@ -90,7 +90,7 @@ Makefile          @build
 		"":                                   "-",
 		strings.Repeat("x/", pathBytesMax):   "-",
 	} {
-		if got := owner(p.Owner(path)); got != want {
+		if got := owner(p.Owner(path, 0)); got != want {
 			t.Errorf("%.80q: got %s, want %s", path, got, want)
 		}
 	}
@@ -140,7 +140,7 @@ manual.txt @bo
 		if want == "-" {
 			want = "nobody"
 		}
-		if got := owner(p.Owner(path)); got != want {
+		if got := owner(p.Owner(path, 0)); got != want {
 			t.Errorf("%q: got %s, want %s", path, got, want)
 		}
 	}
@@ -176,7 +176,7 @@ tags.region:eu          #eu
 		"https://shop.example/x":    "-",
 		"eu":                        "-",
 	} {
-		if got := owner(p.Owner(path)); got != want {
+		if got := owner(p.Owner(path, 0)); got != want {
 			t.Errorf("%q: got %s, want %s", path, got, want)
 		}
 	}
@@ -187,7 +187,7 @@ tags.region:eu          #eu
 		`  File "src/pay/a.py", line 7, in charge`:     "pay",
 		"at com.acme.other.Charge.run(Unknown Source)": "-",
 	} {
-		if got := owner(p.Frame(frame)); got != want {
+		if got := owner(p.Frame(frame, 0)); got != want {
 			t.Errorf("%q: got %s, want %s", frame, got, want)
 		}
 	}
@@ -230,10 +230,10 @@ func TestPathsElsewhere(t *testing.T) {
 		{"webpack://shop/lib/x.js", "-", "lib"},
 		{`C:\build\lib\x.cs`, "-", "lib"},
 	} {
-		if got := owner(p.Owner(c.path)); got != c.want {
+		if got := owner(p.Owner(c.path, 0)); got != c.want {
 			t.Errorf("%q: got %s, want %s", c.path, got, c.want)
 		}
-		if got := owner(rooted.Owner(c.path)); got != c.rooted {
+		if got := owner(rooted.Owner(c.path, 0)); got != c.rooted {
 			t.Errorf("%q with roots: got %s, want %s", c.path, got, c.rooted)
 		}
 	}
@@ -270,7 +270,7 @@ func TestFrame(t *testing.T) {
 		"()":                                                                "-",
 		"at x(" + strings.Repeat("x", pathBytesMax) + ".java)":              "-",
 	} {
-		if got := owner(p.Frame(line)); got != want {
+		if got := owner(p.Frame(line, 0)); got != want {
 			t.Errorf("%.80q: got %s, want %s", line, got, want)
 		}
 	}
@@ -378,7 +378,7 @@ func TestPathsAgainstScan(t *testing.T) {
 				}
 			}
 			got := -1
-			if r, ok := p.Owner(path); ok {
+			if r, ok := p.Owner(path, 0); ok {
 				for i := range records {
 					if r == &records[i] {
 						got = i
@@ -430,8 +430,8 @@ func TestSentryAgainstScan(t *testing.T) {
 				}
 			}
 			var won ranks
-			p.globs.match(path, &won)
-			if got := int(won[0]) - 1; got != want {
+			p.globs.match(p, path, &won)
+			if got := int(won.of[0]) - 1; got != want {
 				t.Fatalf("%q: got %d, want %d of %+v", path, got, want, records)
 			}
 		}
@@ -466,7 +466,7 @@ func TestPathsAllocateNothing(t *testing.T) {
 	paths = append(paths, "/home/ci/repo/"+paths[0], "unknown", "a/b.md", "src/pay/charge.go")
 	if n := testing.AllocsPerRun(10, func() {
 		for _, path := range paths {
-			p.Owner(path)
+			p.Owner(path, 0)
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -491,7 +491,7 @@ func BenchmarkPaths(b *testing.B) {
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
-				if _, ok := p.Owner(elsewhere[i%len(elsewhere)]); !ok {
+				if _, ok := p.Owner(elsewhere[i%len(elsewhere)], 0); !ok {
 					b.Fatal("no owner")
 				}
 				i++
@@ -511,8 +511,8 @@ func FuzzPaths(f *testing.F) {
 		records, _ := CodeOwners("CODEOWNERS", []byte(owners))
 		more, _ := Sentry("sentry", []byte(sentry))
 		p := NewPaths(append(records, more...), "/home")
-		for _, ask := range []func(string) (*Record, bool){p.Owner, p.Frame} {
-			if r, ok := ask(path); ok != (r != nil) || ok && r.Kind != Path {
+		for _, ask := range []func(string, int64) (*Record, bool){p.Owner, p.Frame} {
+			if r, ok := ask(path, 0); ok != (r != nil) || ok && r.Kind != Path {
 				t.Fatalf("%+v, %v", r, ok)
 			}
 		}

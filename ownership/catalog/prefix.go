@@ -11,7 +11,7 @@ import (
 type prefix struct {
 	separator byte
 	next      map[string]*prefix
-	exact     int32             // the line without a wildcard that ends here
+	exact     []int32           // the lines without a wildcard that end here
 	tails     map[string][]tail // by extension, those whose end does not fix it under ""
 }
 
@@ -37,7 +37,8 @@ func (t *prefix) add(glob string, rank int32) {
 		}
 	}
 	if !wild {
-		t.child(rest).exact = rank
+		end := t.child(rest)
+		end.exact = append(end.exact, rank)
 		return
 	}
 	if t.tails == nil {
@@ -59,7 +60,7 @@ func (t *prefix) child(segment string) *prefix {
 	return to
 }
 
-func (t *prefix) match(text string, won *ranks) {
+func (t *prefix) match(p *Paths, text string, won *ranks) {
 	if t.next == nil && t.tails == nil {
 		return
 	}
@@ -68,13 +69,13 @@ func (t *prefix) match(text string, won *ranks) {
 	ext := pathExt(s)
 	for at := 0; ; {
 		if len(ext) > 0 {
-			takeTails(t.tails[string(ext)], s[at:], won)
+			p.takeTails(t.tails[string(ext)], s[at:], won)
 		}
-		takeTails(t.tails[""], s[at:], won)
+		p.takeTails(t.tails[""], s[at:], won)
 		end := bytes.IndexByte(s[at:], t.separator)
 		if end < 0 {
 			if t = t.next[string(s[at:])]; t != nil {
-				won[0] = max(won[0], t.exact)
+				p.take(t.exact, won)
 			}
 			return
 		}
@@ -85,13 +86,13 @@ func (t *prefix) match(text string, won *ranks) {
 	}
 }
 
-func takeTails(tails []tail, s []byte, won *ranks) {
+func (p *Paths) takeTails(tails []tail, s []byte, won *ranks) {
 	for _, t := range slices.Backward(tails) { // in their order: the first that matches is the best
-		if t.rank <= won[0] {
+		if t.rank <= won.of[0] {
 			return
 		}
-		if matches(t.glob, s) {
-			won[0] = t.rank
+		if p.holds(t.rank, won.atNs) && matches(t.glob, s) {
+			won.of[0] = t.rank
 		}
 	}
 }

@@ -64,6 +64,15 @@ type Record struct {
 	Set string `json:"set,omitempty"`
 }
 
+// HoldsAt says whether the record holds at a time in Unix nanoseconds.
+func (r *Record) HoldsAt(ns int64) bool {
+	if r.From.IsZero() && r.Until.IsZero() {
+		return true
+	}
+	at := time.Unix(0, ns)
+	return !at.Before(r.From) && (r.Until.IsZero() || at.Before(r.Until))
+}
+
 // Charter is what an owner promises, and how the owner is reached.
 type Charter struct {
 	OnCall     string    `json:"onCall,omitempty"`     // where who is on call is found: a URL, or a schedule's id with the tool's name before it ("pagerduty:PXXXX")

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/whosehop/whosehop/query"
@@ -99,6 +100,44 @@ func (h *handler) find(w http.ResponseWriter, r *http.Request) {
 type verdictPage struct {
 	Title    string
 	Verdicts []verdictView
+	Contacts map[string]*contact // by owner, nil where nothing is known
+}
+
+// contact is how an owner is reached.
+type contact struct {
+	Name string
+	Ways []way
+}
+
+// way is one of them: an address to follow, or what is to be found elsewhere.
+type way struct {
+	Name, Target string
+	Link         bool
+}
+
+// contact is nil where nothing is known.
+func (h *handler) contact(owner string) *contact {
+	team := h.service.Team(owner)
+	if team == nil {
+		return nil
+	}
+	c := &contact{Name: owner}
+	for _, w := range []way{
+		{Name: "on call", Target: team.OnCall},
+		{Name: "chat", Target: team.Chat},
+		{Name: "mail", Target: team.Email},
+		{Name: "runbook", Target: team.Runbook},
+		{Name: "dashboard", Target: team.Dashboard},
+	} {
+		if w.Target != "" {
+			w.Link = strings.HasPrefix(w.Target, "https://") || strings.HasPrefix(w.Target, "http://")
+			c.Ways = append(c.Ways, w)
+		}
+	}
+	if len(c.Ways) == 0 {
+		return nil
+	}
+	return c
 }
 
 type verdictView struct {
@@ -122,13 +161,16 @@ func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, err)
 		return
 	}
-	page := verdictPage{Title: verdicts[0].Summary}
+	page := verdictPage{Title: verdicts[0].Summary, Contacts: make(map[string]*contact)}
 	forest := newForest(spans)
 	for i := range verdicts {
 		v := &verdicts[i]
 		view := verdictView{V: v, Start: when(v.Entry.Start.UnixNs)}
 		view.Rows, view.More = forest.verdictRows(v)
 		page.Verdicts = append(page.Verdicts, view)
+		for _, s := range v.Shares {
+			page.Contacts[s.Owner] = h.contact(s.Owner)
+		}
 	}
 	h.render(w, http.StatusOK, "verdict", page)
 }

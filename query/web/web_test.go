@@ -26,6 +26,7 @@ import (
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/internal/tracescript"
 	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/catalog"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/query/web"
 	"github.com/whosehop/whosehop/storage"
@@ -143,10 +144,12 @@ func serve(t *testing.T) *httptest.Server {
 	return serveFake(t, newFake(t))
 }
 
-func serveFake(t *testing.T, f *fake) *httptest.Server {
+func serveFake(t *testing.T, f *fake, known ...catalog.Record) *httptest.Server {
 	t.Helper()
 	mux := http.NewServeMux()
-	web.Register(mux, query.New(f, f, new(ownership.Current), nil), slog.New(slog.DiscardHandler))
+	owners := new(ownership.Current)
+	owners.Set(ownership.Compile(known, ownership.Config{}))
+	web.Register(mux, query.New(f, f, owners, nil), slog.New(slog.DiscardHandler))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return server
@@ -339,6 +342,32 @@ func TestErrorsAreClear(t *testing.T) {
 }
 
 // TestWhatIsMissingIsSaid: a shard of the storage does not answer.
+// A verdict says how who must act is reached. What is no address of the web is never a link.
+func TestHowAnOwnerIsReached(t *testing.T) {
+	team := catalog.Record{Kind: catalog.Team, Name: "team-items-17"}
+	team.OnCall, team.Chat, team.Runbook = "https://pager.example/payments", "#payments", "javascript:alert(1)"
+	page := func(known ...catalog.Record) string {
+		server := serveFake(t, newFake(t), known...)
+		response, err := http.Get(fmt.Sprintf("%s/verdicts/%x", server.URL, hugeID[:]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return read(t, response)
+	}
+	got := page(team)
+	for _, want := range []string{`Reach <b>team-items-17</b>: <a href="https://pager.example/payments" rel="noreferrer">on call</a>`, "chat #payments", "runbook javascript:alert(1)"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if strings.Contains(got, `href="javascript`) {
+		t.Error("a runbook that is no address of the web is a link")
+	}
+	if strings.Contains(page(), "Reach <b>") {
+		t.Error("a way to reach who is not known")
+	}
+}
+
 func TestWhatIsMissingIsSaid(t *testing.T) {
 	f := newFake(t)
 	f.missing = []string{"shard 2 (<ch>)"}
