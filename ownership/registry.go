@@ -34,10 +34,11 @@ type Registry struct {
 
 // sayings are what is said of one name.
 type sayings struct {
-	services   []*entry
-	operations patterns[[]*entry]
-	edges      patterns[[]*entry] // of which it is the caller, by callees
-	name       string             // its own, where only one thing goes by this one and none is called that
+	services     []*entry
+	operations   patterns[[]*entry]
+	edges        patterns[[]*entry] // of which it is the caller, by callees
+	descriptions []*catalog.Record
+	name         string // its own, where only one thing goes by this one and none is called that
 }
 
 // Compile makes a registry of records, and keeps them. Those that do not hold any more are kept as well: they answer
@@ -51,6 +52,7 @@ func Compile(records []catalog.Record, cfg Config) *Registry {
 		*list = append(*list, &all[i])
 	}
 	r.addNames()
+	r.addDescriptions()
 	r.addPaths()
 	r.conflicts = r.conflictsOf(all)
 	return r
@@ -85,6 +87,14 @@ func (r *Registry) of(name string) *sayings {
 		r.things[name] = t
 	}
 	return t
+}
+
+// said is what is said of a name.
+func (r *Registry) said(name string) *sayings {
+	if t := r.things[name]; t != nil {
+		return t
+	}
+	return &nothing
 }
 
 func (r *Registry) addTeams() {

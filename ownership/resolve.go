@@ -133,10 +133,7 @@ type asked struct {
 }
 
 func (r *Registry) resolve(q *Question, t *trail) Answer {
-	a := &asked{Question: q, atNs: orNow(q.AtNs), thing: r.things[q.Service]}
-	if a.thing == nil {
-		a.thing = &nothing
-	}
+	a := &asked{Question: q, atNs: orNow(q.AtNs), thing: r.said(q.Service)}
 	if q.Callee != "" {
 		found := r.edge(a)
 		if !t.tried(ByEdge, found.of(), "no record of this edge") {
@@ -326,7 +323,7 @@ const framesMost = 64
 
 // ofCode is the record of the code that ran: of its file, or else of the first frame of a stack trace of which one speaks.
 func (r *Registry) ofCode(a *asked) *catalog.Record {
-	repository := a.repository()
+	repository := r.repository(a)
 	if a.CodePath != "" {
 		if c, ok := r.paths.Owner(a.CodePath, repository, a.atNs); ok {
 			return c
@@ -347,15 +344,15 @@ func (r *Registry) ofCode(a *asked) *catalog.Record {
 }
 
 // repository is where the code of the service is, as its span says or a record of it, or nothing.
-func (a *asked) repository() string {
+func (r *Registry) repository(a *asked) string {
 	if a.Attr != nil {
 		if url, ok := a.Attr("vcs.repository.url.full"); ok && url != "" {
 			return url
 		}
 	}
-	for _, e := range a.thing.services {
-		if e.record.Repository != "" && a.isAbout(e) {
-			return e.record.Repository
+	for _, c := range r.described(a) {
+		if c.Repository != "" {
+			return c.Repository
 		}
 	}
 	return ""

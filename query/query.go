@@ -36,6 +36,9 @@ type Reader interface {
 	ListVerdicts(ctx context.Context, f storage.VerdictFilter) ([]storage.VerdictRow, error)
 	Attribution(ctx context.Context, from, to time.Time, step time.Duration, owner string) ([]storage.AttributionRow, error)
 	Top(ctx context.Context, from, to time.Time, by string, limit int) ([]storage.TopRow, error)
+	SeenServices(ctx context.Context, from, to time.Time, attributes []string) ([]storage.SeenService, error)
+	Calls(ctx context.Context, from time.Time) ([]storage.Call, error)
+	Harm(ctx context.Context, from, to time.Time) ([]storage.Harm, error)
 	Ping(ctx context.Context) error
 	// Missing names the shards that do not answer.
 	Missing(ctx context.Context) []string
@@ -55,6 +58,7 @@ type Service struct {
 	owners   *ownership.Current
 	stored   Owners
 	applying chan struct{}
+	seen     keptTraffic
 }
 
 // New makes a service. Owners are those in force, stored is what they are applied to.

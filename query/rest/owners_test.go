@@ -28,6 +28,7 @@ import (
 
 func (f *fake) Apply(_ context.Context, w ownership.Wanted, dryRun bool) (*ownership.Applied, error) {
 	f.wanted, f.dryRun = w, dryRun
+	f.wanted.Records = slices.Clone(w.Records)
 	if f.err != nil {
 		return nil, f.err
 	}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/whosehop/whosehop/ownership/coverage"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/verdict"
@@ -36,6 +37,7 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	mux.HandleFunc("PUT /api/v1/owners", h.putOwners)
 	mux.HandleFunc("GET /api/v1/owners", h.listOwners)
 	mux.HandleFunc("GET /api/v1/owners/handovers", h.handovers)
+	mux.HandleFunc("GET /api/v1/owners/coverage", h.coverage)
 	mux.HandleFunc("GET /api/v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(openAPI)
@@ -113,6 +115,12 @@ type (
 	}
 	rankAnswer struct {
 		Suspects []verdict.Suspect `json:"suspects"`
+		missing
+	}
+	coverageAnswer struct {
+		From time.Time `json:"from"`
+		To   time.Time `json:"to"`
+		coverage.Report
 		missing
 	}
 )
@@ -201,6 +209,19 @@ func (h *handler) rank(w http.ResponseWriter, r *http.Request) {
 			return nil, err
 		}
 		return rankAnswer{Suspects: append([]verdict.Suspect{}, got.Suspects...), missing: missing{got.Missing}}, nil
+	})
+}
+
+func (h *handler) coverage(w http.ResponseWriter, r *http.Request) {
+	q := params{r: r, known: []string{"from", "to", "since", "kind", "reviewDays", "limit"}}
+	request := query.CoverageRequest{Kind: q.text("kind"), ReviewDays: q.number("reviewDays"), Limit: q.number("limit")}
+	request.From, request.To = q.window()
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) {
+		got, err := h.service.Coverage(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		return coverageAnswer{From: got.From.UTC(), To: got.To.UTC(), Report: got.Report, missing: missing{got.Missing}}, nil
 	})
 }
 

@@ -4,6 +4,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -33,11 +34,12 @@ type handler struct {
 // Register adds the pages to a mux.
 func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	h := &handler{service: service, log: log, pages: template.Must(template.New("").Funcs(template.FuncMap{
-		"ms": verdict.Took, "percent": percent, "number": number, "when": when,
+		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short, "lost": lost,
 	}).ParseFS(files, "templates/*.html"))}
 	mux.Handle("GET /static/", http.FileServerFS(files))
 	mux.HandleFunc("GET /{$}", h.list)
 	mux.HandleFunc("GET /owners", h.owners)
+	mux.HandleFunc("GET /coverage", h.coverage)
 	mux.HandleFunc("GET /verdicts", h.find)
 	mux.HandleFunc("GET /verdicts/{traceId}", h.verdict)
 	mux.HandleFunc("GET /traces/{traceId}", h.trace)
@@ -220,11 +222,8 @@ type listPage struct {
 }
 
 // since reads how far back a page looks.
-func since(r *http.Request) (string, time.Time, error) {
-	text := r.URL.Query().Get("since")
-	if text == "" {
-		text = "1h"
-	}
+func since(r *http.Request, otherwise string) (string, time.Time, error) {
+	text := cmp.Or(r.URL.Query().Get("since"), otherwise)
 	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 {
 		return text, time.Time{}, fmt.Errorf("%w: since %q is not a duration like 30m", query.ErrInvalid, text)
@@ -235,7 +234,7 @@ func since(r *http.Request) (string, time.Time, error) {
 func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	text, from, err := since(r)
+	text, from, err := since(r, "1h")
 	if err != nil {
 		h.fail(w, err)
 		return
@@ -267,7 +266,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 func (h *handler) owners(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	text, from, err := since(r)
+	text, from, err := since(r, "1h")
 	if err != nil {
 		h.fail(w, err)
 		return

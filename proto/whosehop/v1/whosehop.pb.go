@@ -1552,6 +1552,151 @@ func (x *ListHandoversResponse) GetTotal() int64 {
 	return 0
 }
 
+type GetCoverageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Seen at from or later; a week before to if not given.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Seen before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Only findings of this kind: no-owner, edge-no-owner, owner-gone, no-on-call, no-runbook, no-dashboard, no-reviewer
+	// or not-reviewed.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Who was not reviewed for more days is a caretaker, and not an owner; 180 if not given.
+	ReviewDays int32 `protobuf:"varint,4,opt,name=review_days,json=reviewDays,proto3" json:"review_days,omitempty"`
+	// At most 500; 50 if not given.
+	Limit         int32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCoverageRequest) Reset() {
+	*x = GetCoverageRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCoverageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCoverageRequest) ProtoMessage() {}
+
+func (x *GetCoverageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCoverageRequest.ProtoReflect.Descriptor instead.
+func (*GetCoverageRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetCoverageRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetCoverageRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetCoverageRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *GetCoverageRequest) GetReviewDays() int32 {
+	if x != nil {
+		return x.ReviewDays
+	}
+	return 0
+}
+
+func (x *GetCoverageRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type GetCoverageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The JSON form of a finding, as REST has it.
+	FindingJson []string `protobuf:"bytes,1,rep,name=finding_json,json=findingJson,proto3" json:"finding_json,omitempty"`
+	// The JSON form of the totals, over all that was seen.
+	TotalsJson string `protobuf:"bytes,2,opt,name=totals_json,json=totalsJson,proto3" json:"totals_json,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,3,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCoverageResponse) Reset() {
+	*x = GetCoverageResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCoverageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCoverageResponse) ProtoMessage() {}
+
+func (x *GetCoverageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCoverageResponse.ProtoReflect.Descriptor instead.
+func (*GetCoverageResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GetCoverageResponse) GetFindingJson() []string {
+	if x != nil {
+		return x.FindingJson
+	}
+	return nil
+}
+
+func (x *GetCoverageResponse) GetTotalsJson() string {
+	if x != nil {
+		return x.TotalsJson
+	}
+	return ""
+}
+
+func (x *GetCoverageResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
 var File_whosehop_v1_whosehop_proto protoreflect.FileDescriptor
 
 const file_whosehop_v1_whosehop_proto_rawDesc = "" +
@@ -1671,7 +1816,19 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x05limit\x18\x03 \x01(\x05R\x05limit\"b\n" +
 	"\x15ListHandoversResponse\x123\n" +
 	"\thandovers\x18\x01 \x03(\v2\x15.whosehop.v1.HandoverR\thandovers\x12\x14\n" +
-	"\x05total\x18\x02 \x01(\x03R\x05total2\x87\x05\n" +
+	"\x05total\x18\x02 \x01(\x03R\x05total\"\xbb\x01\n" +
+	"\x12GetCoverageRequest\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1f\n" +
+	"\vreview_days\x18\x04 \x01(\x05R\n" +
+	"reviewDays\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\x05R\x05limit\"s\n" +
+	"\x13GetCoverageResponse\x12!\n" +
+	"\ffinding_json\x18\x01 \x03(\tR\vfindingJson\x12\x1f\n" +
+	"\vtotals_json\x18\x02 \x01(\tR\n" +
+	"totalsJson\x12\x18\n" +
+	"\amissing\x18\x03 \x03(\tR\amissing2\xd9\x05\n" +
 	"\bWhosehop\x12M\n" +
 	"\n" +
 	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12S\n" +
@@ -1682,7 +1839,8 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\tPutOwners\x12\x1d.whosehop.v1.PutOwnersRequest\x1a\x1e.whosehop.v1.PutOwnersResponse(\x01\x12M\n" +
 	"\n" +
 	"ListOwners\x12\x1e.whosehop.v1.ListOwnersRequest\x1a\x1f.whosehop.v1.ListOwnersResponse\x12V\n" +
-	"\rListHandovers\x12!.whosehop.v1.ListHandoversRequest\x1a\".whosehop.v1.ListHandoversResponseB;Z9github.com/whosehop/whosehop/proto/whosehop/v1;whosehopv1b\x06proto3"
+	"\rListHandovers\x12!.whosehop.v1.ListHandoversRequest\x1a\".whosehop.v1.ListHandoversResponse\x12P\n" +
+	"\vGetCoverage\x12\x1f.whosehop.v1.GetCoverageRequest\x1a .whosehop.v1.GetCoverageResponseB;Z9github.com/whosehop/whosehop/proto/whosehop/v1;whosehopv1b\x06proto3"
 
 var (
 	file_whosehop_v1_whosehop_proto_rawDescOnce sync.Once
@@ -1696,7 +1854,7 @@ func file_whosehop_v1_whosehop_proto_rawDescGZIP() []byte {
 	return file_whosehop_v1_whosehop_proto_rawDescData
 }
 
-var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*GetVerdictRequest)(nil),      // 0: whosehop.v1.GetVerdictRequest
 	(*GetVerdictResponse)(nil),     // 1: whosehop.v1.GetVerdictResponse
@@ -1719,55 +1877,61 @@ var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*ListOwnersResponse)(nil),     // 18: whosehop.v1.ListOwnersResponse
 	(*ListHandoversRequest)(nil),   // 19: whosehop.v1.ListHandoversRequest
 	(*ListHandoversResponse)(nil),  // 20: whosehop.v1.ListHandoversResponse
-	(*timestamppb.Timestamp)(nil),  // 21: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 22: google.protobuf.Duration
+	(*GetCoverageRequest)(nil),     // 21: whosehop.v1.GetCoverageRequest
+	(*GetCoverageResponse)(nil),    // 22: whosehop.v1.GetCoverageResponse
+	(*timestamppb.Timestamp)(nil),  // 23: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 24: google.protobuf.Duration
 }
 var file_whosehop_v1_whosehop_proto_depIdxs = []int32{
-	21, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
-	21, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
+	23, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
+	23, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
 	4,  // 2: whosehop.v1.ListVerdictsResponse.verdicts:type_name -> whosehop.v1.VerdictSummary
-	21, // 3: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
-	22, // 4: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
-	21, // 5: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
-	21, // 6: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
-	22, // 7: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
+	23, // 3: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
+	24, // 4: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
+	23, // 5: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
+	23, // 6: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
+	24, // 7: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
 	7,  // 8: whosehop.v1.GetAttributionResponse.attributions:type_name -> whosehop.v1.Attribution
-	21, // 9: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
-	22, // 10: whosehop.v1.Attribution.excess:type_name -> google.protobuf.Duration
-	21, // 11: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
-	21, // 12: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
+	23, // 9: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
+	24, // 10: whosehop.v1.Attribution.excess:type_name -> google.protobuf.Duration
+	23, // 11: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
+	23, // 12: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
 	10, // 13: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Top
-	22, // 14: whosehop.v1.Top.excess:type_name -> google.protobuf.Duration
-	21, // 15: whosehop.v1.Top.last_seen:type_name -> google.protobuf.Timestamp
-	21, // 16: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
-	21, // 17: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
+	24, // 14: whosehop.v1.Top.excess:type_name -> google.protobuf.Duration
+	23, // 15: whosehop.v1.Top.last_seen:type_name -> google.protobuf.Timestamp
+	23, // 16: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
+	23, // 17: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
 	15, // 18: whosehop.v1.PutOwnersResponse.changes:type_name -> whosehop.v1.OwnersChange
 	16, // 19: whosehop.v1.PutOwnersResponse.handovers:type_name -> whosehop.v1.Handover
-	21, // 20: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
-	21, // 21: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
-	21, // 22: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
+	23, // 20: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
+	23, // 21: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
+	23, // 22: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
 	16, // 23: whosehop.v1.ListHandoversResponse.handovers:type_name -> whosehop.v1.Handover
-	0,  // 24: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
-	2,  // 25: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
-	5,  // 26: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
-	8,  // 27: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
-	11, // 28: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
-	13, // 29: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
-	17, // 30: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
-	19, // 31: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
-	1,  // 32: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
-	3,  // 33: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
-	6,  // 34: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
-	9,  // 35: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
-	12, // 36: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
-	14, // 37: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
-	18, // 38: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
-	20, // 39: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
-	32, // [32:40] is the sub-list for method output_type
-	24, // [24:32] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	23, // 24: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
+	23, // 25: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
+	0,  // 26: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
+	2,  // 27: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
+	5,  // 28: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
+	8,  // 29: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
+	11, // 30: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
+	13, // 31: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
+	17, // 32: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
+	19, // 33: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
+	21, // 34: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
+	1,  // 35: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
+	3,  // 36: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
+	6,  // 37: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
+	9,  // 38: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
+	12, // 39: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
+	14, // 40: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
+	18, // 41: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
+	20, // 42: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
+	22, // 43: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
+	35, // [35:44] is the sub-list for method output_type
+	26, // [26:35] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_whosehop_v1_whosehop_proto_init() }
@@ -1781,7 +1945,7 @@ func file_whosehop_v1_whosehop_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_whosehop_v1_whosehop_proto_rawDesc), len(file_whosehop_v1_whosehop_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

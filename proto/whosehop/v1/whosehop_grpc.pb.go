@@ -27,6 +27,7 @@ const (
 	Whosehop_PutOwners_FullMethodName      = "/whosehop.v1.Whosehop/PutOwners"
 	Whosehop_ListOwners_FullMethodName     = "/whosehop.v1.Whosehop/ListOwners"
 	Whosehop_ListHandovers_FullMethodName  = "/whosehop.v1.Whosehop/ListHandovers"
+	Whosehop_GetCoverage_FullMethodName    = "/whosehop.v1.Whosehop/GetCoverage"
 )
 
 // WhosehopClient is the client API for Whosehop service.
@@ -54,6 +55,8 @@ type WhosehopClient interface {
 	ListOwners(ctx context.Context, in *ListOwnersRequest, opts ...grpc.CallOption) (*ListOwnersResponse, error)
 	// ListHandovers lists what changed hands, the newest first.
 	ListHandovers(ctx context.Context, in *ListHandoversRequest, opts ...grpc.CallOption) (*ListHandoversResponse, error)
+	// GetCoverage says what runs without a real owner, what did most harm first.
+	GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error)
 }
 
 type whosehopClient struct {
@@ -147,6 +150,16 @@ func (c *whosehopClient) ListHandovers(ctx context.Context, in *ListHandoversReq
 	return out, nil
 }
 
+func (c *whosehopClient) GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetCoverageResponse)
+	err := c.cc.Invoke(ctx, Whosehop_GetCoverage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WhosehopServer is the server API for Whosehop service.
 // All implementations must embed UnimplementedWhosehopServer
 // for forward compatibility.
@@ -172,6 +185,8 @@ type WhosehopServer interface {
 	ListOwners(context.Context, *ListOwnersRequest) (*ListOwnersResponse, error)
 	// ListHandovers lists what changed hands, the newest first.
 	ListHandovers(context.Context, *ListHandoversRequest) (*ListHandoversResponse, error)
+	// GetCoverage says what runs without a real owner, what did most harm first.
+	GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error)
 	mustEmbedUnimplementedWhosehopServer()
 }
 
@@ -205,6 +220,9 @@ func (UnimplementedWhosehopServer) ListOwners(context.Context, *ListOwnersReques
 }
 func (UnimplementedWhosehopServer) ListHandovers(context.Context, *ListHandoversRequest) (*ListHandoversResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListHandovers not implemented")
+}
+func (UnimplementedWhosehopServer) GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCoverage not implemented")
 }
 func (UnimplementedWhosehopServer) mustEmbedUnimplementedWhosehopServer() {}
 func (UnimplementedWhosehopServer) testEmbeddedByValue()                  {}
@@ -360,6 +378,24 @@ func _Whosehop_ListHandovers_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Whosehop_GetCoverage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCoverageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).GetCoverage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_GetCoverage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).GetCoverage(ctx, req.(*GetCoverageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Whosehop_ServiceDesc is the grpc.ServiceDesc for Whosehop service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -394,6 +430,10 @@ var Whosehop_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListHandovers",
 			Handler:    _Whosehop_ListHandovers_Handler,
+		},
+		{
+			MethodName: "GetCoverage",
+			Handler:    _Whosehop_GetCoverage_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
