@@ -59,6 +59,18 @@ func New(reader Reader, judge Judge, owners *ownership.Current) *Service {
 	return &Service{reader: reader, judge: judge, owners: owners}
 }
 
+// ResolveOwner says who owns something, by the registry in force. With why it tells which rules were tried.
+func (s *Service) ResolveOwner(_ context.Context, i ownership.Inquiry, why bool) (*ownership.Resolution, error) {
+	answer, err := s.owners.Registry().Inquire(i)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if !why {
+		answer.Trail = nil
+	}
+	return answer, nil
+}
+
 // Ready says whether questions can be answered.
 func (s *Service) Ready(ctx context.Context) error { return s.reader.Ping(ctx) }
 

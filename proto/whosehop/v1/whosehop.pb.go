@@ -952,6 +952,193 @@ func (x *GetRankResponse) GetMissing() []string {
 	return nil
 }
 
+// ResolveOwnerRequest asks for a service, a peer or an edge.
+type ResolveOwnerRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Service     string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Namespace   string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Environment string                 `protobuf:"bytes,3,opt,name=environment,proto3" json:"environment,omitempty"`
+	// The name of a span, of the service.
+	Operation string `protobuf:"bytes,4,opt,name=operation,proto3" json:"operation,omitempty"`
+	// Something that sends no spans: a datastore, a third party. With a service: as that service calls it.
+	Peer string `protobuf:"bytes,5,opt,name=peer,proto3" json:"peer,omitempty"`
+	// CALLER->CALLEE or CALLER->CALLEE:PHASE, by itself.
+	Edge string `protobuf:"bytes,6,opt,name=edge,proto3" json:"edge,omitempty"`
+	// A source file.
+	CodePath string `protobuf:"bytes,7,opt,name=code_path,json=codePath,proto3" json:"code_path,omitempty"`
+	// Those of the service's resource.
+	Attributes map[string]string `protobuf:"bytes,8,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Now if not given.
+	At *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=at,proto3" json:"at,omitempty"`
+	// Tell which rules were tried.
+	Why           bool `protobuf:"varint,10,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveOwnerRequest) Reset() {
+	*x = ResolveOwnerRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveOwnerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveOwnerRequest) ProtoMessage() {}
+
+func (x *ResolveOwnerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveOwnerRequest.ProtoReflect.Descriptor instead.
+func (*ResolveOwnerRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ResolveOwnerRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetEdge() string {
+	if x != nil {
+		return x.Edge
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetCodePath() string {
+	if x != nil {
+		return x.CodePath
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *ResolveOwnerRequest) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *ResolveOwnerRequest) GetWhy() bool {
+	if x != nil {
+		return x.Why
+	}
+	return false
+}
+
+type ResolveOwnerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A team, a person, or "unowned".
+	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Which rule named it: edge, operation, service, code path, attribute, namespace, catch-all or nobody.
+	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The JSON form of the answer, which is a contract of its own.
+	ResolutionJson string `protobuf:"bytes,3,opt,name=resolution_json,json=resolutionJson,proto3" json:"resolution_json,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ResolveOwnerResponse) Reset() {
+	*x = ResolveOwnerResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveOwnerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveOwnerResponse) ProtoMessage() {}
+
+func (x *ResolveOwnerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveOwnerResponse.ProtoReflect.Descriptor instead.
+func (*ResolveOwnerResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ResolveOwnerResponse) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ResolveOwnerResponse) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ResolveOwnerResponse) GetResolutionJson() string {
+	if x != nil {
+		return x.ResolutionJson
+	}
+	return ""
+}
+
 var File_whosehop_v1_whosehop_proto protoreflect.FileDescriptor
 
 const file_whosehop_v1_whosehop_proto_rawDesc = "" +
@@ -1024,14 +1211,36 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x05limit\x18\x04 \x01(\x05R\x05limit\"N\n" +
 	"\x0fGetRankResponse\x12!\n" +
 	"\fsuspect_json\x18\x01 \x03(\tR\vsuspectJson\x12\x18\n" +
-	"\amissing\x18\x02 \x03(\tR\amissing2\x92\x03\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"\xa1\x03\n" +
+	"\x13ResolveOwnerRequest\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12 \n" +
+	"\venvironment\x18\x03 \x01(\tR\venvironment\x12\x1c\n" +
+	"\toperation\x18\x04 \x01(\tR\toperation\x12\x12\n" +
+	"\x04peer\x18\x05 \x01(\tR\x04peer\x12\x12\n" +
+	"\x04edge\x18\x06 \x01(\tR\x04edge\x12\x1b\n" +
+	"\tcode_path\x18\a \x01(\tR\bcodePath\x12P\n" +
+	"\n" +
+	"attributes\x18\b \x03(\v20.whosehop.v1.ResolveOwnerRequest.AttributesEntryR\n" +
+	"attributes\x12*\n" +
+	"\x02at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x10\n" +
+	"\x03why\x18\n" +
+	" \x01(\bR\x03why\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"i\n" +
+	"\x14ResolveOwnerResponse\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x12\n" +
+	"\x04rule\x18\x02 \x01(\tR\x04rule\x12'\n" +
+	"\x0fresolution_json\x18\x03 \x01(\tR\x0eresolutionJson2\xe7\x03\n" +
 	"\bWhosehop\x12M\n" +
 	"\n" +
 	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12S\n" +
 	"\fListVerdicts\x12 .whosehop.v1.ListVerdictsRequest\x1a!.whosehop.v1.ListVerdictsResponse\x12Y\n" +
 	"\x0eGetAttribution\x12\".whosehop.v1.GetAttributionRequest\x1a#.whosehop.v1.GetAttributionResponse\x12A\n" +
 	"\x06GetTop\x12\x1a.whosehop.v1.GetTopRequest\x1a\x1b.whosehop.v1.GetTopResponse\x12D\n" +
-	"\aGetRank\x12\x1b.whosehop.v1.GetRankRequest\x1a\x1c.whosehop.v1.GetRankResponseB;Z9github.com/whosehop/whosehop/proto/whosehop/v1;whosehopv1b\x06proto3"
+	"\aGetRank\x12\x1b.whosehop.v1.GetRankRequest\x1a\x1c.whosehop.v1.GetRankResponse\x12S\n" +
+	"\fResolveOwner\x12 .whosehop.v1.ResolveOwnerRequest\x1a!.whosehop.v1.ResolveOwnerResponseB;Z9github.com/whosehop/whosehop/proto/whosehop/v1;whosehopv1b\x06proto3"
 
 var (
 	file_whosehop_v1_whosehop_proto_rawDescOnce sync.Once
@@ -1045,7 +1254,7 @@ func file_whosehop_v1_whosehop_proto_rawDescGZIP() []byte {
 	return file_whosehop_v1_whosehop_proto_rawDescData
 }
 
-var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*GetVerdictRequest)(nil),      // 0: whosehop.v1.GetVerdictRequest
 	(*GetVerdictResponse)(nil),     // 1: whosehop.v1.GetVerdictResponse
@@ -1060,43 +1269,50 @@ var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*Top)(nil),                    // 10: whosehop.v1.Top
 	(*GetRankRequest)(nil),         // 11: whosehop.v1.GetRankRequest
 	(*GetRankResponse)(nil),        // 12: whosehop.v1.GetRankResponse
-	(*timestamppb.Timestamp)(nil),  // 13: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 14: google.protobuf.Duration
+	(*ResolveOwnerRequest)(nil),    // 13: whosehop.v1.ResolveOwnerRequest
+	(*ResolveOwnerResponse)(nil),   // 14: whosehop.v1.ResolveOwnerResponse
+	nil,                            // 15: whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	(*timestamppb.Timestamp)(nil),  // 16: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 17: google.protobuf.Duration
 }
 var file_whosehop_v1_whosehop_proto_depIdxs = []int32{
-	13, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
-	13, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
+	16, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
+	16, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
 	4,  // 2: whosehop.v1.ListVerdictsResponse.verdicts:type_name -> whosehop.v1.VerdictSummary
-	13, // 3: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
-	14, // 4: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
-	13, // 5: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
-	13, // 6: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
-	14, // 7: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
+	16, // 3: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
+	17, // 4: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
+	16, // 5: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
+	16, // 6: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
+	17, // 7: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
 	7,  // 8: whosehop.v1.GetAttributionResponse.attributions:type_name -> whosehop.v1.Attribution
-	13, // 9: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
-	14, // 10: whosehop.v1.Attribution.excess:type_name -> google.protobuf.Duration
-	13, // 11: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
-	13, // 12: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
+	16, // 9: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
+	17, // 10: whosehop.v1.Attribution.excess:type_name -> google.protobuf.Duration
+	16, // 11: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
+	16, // 12: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
 	10, // 13: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Top
-	14, // 14: whosehop.v1.Top.excess:type_name -> google.protobuf.Duration
-	13, // 15: whosehop.v1.Top.last_seen:type_name -> google.protobuf.Timestamp
-	13, // 16: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
-	13, // 17: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
-	0,  // 18: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
-	2,  // 19: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
-	5,  // 20: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
-	8,  // 21: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
-	11, // 22: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
-	1,  // 23: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
-	3,  // 24: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
-	6,  // 25: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
-	9,  // 26: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
-	12, // 27: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
-	23, // [23:28] is the sub-list for method output_type
-	18, // [18:23] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	17, // 14: whosehop.v1.Top.excess:type_name -> google.protobuf.Duration
+	16, // 15: whosehop.v1.Top.last_seen:type_name -> google.protobuf.Timestamp
+	16, // 16: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
+	16, // 17: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
+	15, // 18: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	16, // 19: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
+	0,  // 20: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
+	2,  // 21: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
+	5,  // 22: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
+	8,  // 23: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
+	11, // 24: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
+	13, // 25: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
+	1,  // 26: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
+	3,  // 27: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
+	6,  // 28: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
+	9,  // 29: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
+	12, // 30: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
+	14, // 31: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
+	26, // [26:32] is the sub-list for method output_type
+	20, // [20:26] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_whosehop_v1_whosehop_proto_init() }
@@ -1110,7 +1326,7 @@ func file_whosehop_v1_whosehop_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_whosehop_v1_whosehop_proto_rawDesc), len(file_whosehop_v1_whosehop_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

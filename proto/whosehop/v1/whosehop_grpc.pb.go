@@ -24,6 +24,7 @@ const (
 	Whosehop_GetAttribution_FullMethodName = "/whosehop.v1.Whosehop/GetAttribution"
 	Whosehop_GetTop_FullMethodName         = "/whosehop.v1.Whosehop/GetTop"
 	Whosehop_GetRank_FullMethodName        = "/whosehop.v1.Whosehop/GetRank"
+	Whosehop_ResolveOwner_FullMethodName   = "/whosehop.v1.Whosehop/ResolveOwner"
 )
 
 // WhosehopClient is the client API for Whosehop service.
@@ -44,6 +45,8 @@ type WhosehopClient interface {
 	GetTop(ctx context.Context, in *GetTopRequest, opts ...grpc.CallOption) (*GetTopResponse, error)
 	// GetRank says what is breaking requests, and whose it is.
 	GetRank(ctx context.Context, in *GetRankRequest, opts ...grpc.CallOption) (*GetRankResponse, error)
+	// ResolveOwner says who owns something, at a time, and why.
+	ResolveOwner(ctx context.Context, in *ResolveOwnerRequest, opts ...grpc.CallOption) (*ResolveOwnerResponse, error)
 }
 
 type whosehopClient struct {
@@ -104,6 +107,16 @@ func (c *whosehopClient) GetRank(ctx context.Context, in *GetRankRequest, opts .
 	return out, nil
 }
 
+func (c *whosehopClient) ResolveOwner(ctx context.Context, in *ResolveOwnerRequest, opts ...grpc.CallOption) (*ResolveOwnerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResolveOwnerResponse)
+	err := c.cc.Invoke(ctx, Whosehop_ResolveOwner_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WhosehopServer is the server API for Whosehop service.
 // All implementations must embed UnimplementedWhosehopServer
 // for forward compatibility.
@@ -122,6 +135,8 @@ type WhosehopServer interface {
 	GetTop(context.Context, *GetTopRequest) (*GetTopResponse, error)
 	// GetRank says what is breaking requests, and whose it is.
 	GetRank(context.Context, *GetRankRequest) (*GetRankResponse, error)
+	// ResolveOwner says who owns something, at a time, and why.
+	ResolveOwner(context.Context, *ResolveOwnerRequest) (*ResolveOwnerResponse, error)
 	mustEmbedUnimplementedWhosehopServer()
 }
 
@@ -146,6 +161,9 @@ func (UnimplementedWhosehopServer) GetTop(context.Context, *GetTopRequest) (*Get
 }
 func (UnimplementedWhosehopServer) GetRank(context.Context, *GetRankRequest) (*GetRankResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRank not implemented")
+}
+func (UnimplementedWhosehopServer) ResolveOwner(context.Context, *ResolveOwnerRequest) (*ResolveOwnerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResolveOwner not implemented")
 }
 func (UnimplementedWhosehopServer) mustEmbedUnimplementedWhosehopServer() {}
 func (UnimplementedWhosehopServer) testEmbeddedByValue()                  {}
@@ -258,6 +276,24 @@ func _Whosehop_GetRank_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Whosehop_ResolveOwner_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResolveOwnerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).ResolveOwner(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_ResolveOwner_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).ResolveOwner(ctx, req.(*ResolveOwnerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Whosehop_ServiceDesc is the grpc.ServiceDesc for Whosehop service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -284,6 +320,10 @@ var Whosehop_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetRank",
 			Handler:    _Whosehop_GetRank_Handler,
+		},
+		{
+			MethodName: "ResolveOwner",
+			Handler:    _Whosehop_ResolveOwner_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
