@@ -75,22 +75,34 @@ func isPhase(text string) bool {
 	return false
 }
 
+// Check says what is wrong with an inquiry, if anything.
+func (i *Inquiry) Check() error {
+	switch {
+	case i.Edge != "" && (i.Service != "" || i.Peer != ""):
+		return errors.New("an edge is asked for by itself: leave service and peer out")
+	case i.Operation != "" && (i.Service == "" || i.Peer != ""):
+		return errors.New("an operation goes with a service alone")
+	case i.Edge != "":
+		_, _, _, err := SplitEdge(i.Edge)
+		return err
+	case i.Service == "" && i.Peer == "" && i.CodePath == "" && i.Namespace == "" && len(i.Attributes) == 0:
+		return errors.New("nothing is asked for: name a service, a peer or an edge")
+	}
+	return nil
+}
+
 // Inquire answers a person.
 func (r *Registry) Inquire(i Inquiry) (*Resolution, error) {
+	if err := i.Check(); err != nil {
+		return nil, err
+	}
 	if i.At.IsZero() {
 		i.At = time.Now()
 	}
 	switch {
-	case i.Edge != "" && (i.Service != "" || i.Peer != ""):
-		return nil, errors.New("an edge is asked for by itself: leave service and peer out")
-	case i.Operation != "" && (i.Service == "" || i.Peer != ""):
-		return nil, errors.New("an operation goes with a service alone")
 	case i.Edge != "":
 		caller, callee, phase, err := SplitEdge(i.Edge)
-		if err != nil {
-			return nil, err
-		}
-		return r.inquireEdge(i, caller, callee, phase), nil
+		return r.inquireEdge(i, caller, callee, phase), err
 	case i.Service != "" && i.Peer != "":
 		q := i.question(i.Service)
 		q.Callee = i.Peer
@@ -101,8 +113,6 @@ func (r *Registry) Inquire(i Inquiry) (*Resolution, error) {
 			return peer, nil
 		}
 		return r.accountable(edge, i, i.Service, i.Peer), nil
-	case i.Service == "" && i.Peer == "" && i.CodePath == "" && i.Namespace == "" && len(i.Attributes) == 0:
-		return nil, errors.New("nothing is asked for: name a service, a peer or an edge")
 	}
 	name := cmp.Or(i.Service, i.Peer)
 	about := strings.TrimSpace(name + " " + i.Operation)

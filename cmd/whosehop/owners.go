@@ -8,7 +8,9 @@ import (
 	"github.com/whosehop/whosehop/ownership/catalog"
 )
 
-type ownersCmd struct{}
+type ownersCmd struct {
+	Resolve ownersResolveCmd `cmd:"" help:"Say who owns a service, a peer or an edge, and why."`
+}
 
 // config says how records become a registry.
 func (o *ownershipSettings) config() ownership.Config {
