@@ -9,6 +9,7 @@ import (
 )
 
 type ownersCmd struct {
+	Lint    ownersLintCmd    `cmd:"" help:"Find what is wrong with catalogs, for CI."`
 	Resolve ownersResolveCmd `cmd:"" help:"Say who owns a service, a peer or an edge, and why."`
 }
 
