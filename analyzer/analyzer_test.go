@@ -257,7 +257,7 @@ func TestNormalOutlivesItsAnalyzer(t *testing.T) {
 	_, stop := run(t, db)
 	deadline := time.Now().Add(20 * time.Second)
 	for stored := int64(0); stored < 8; time.Sleep(100 * time.Millisecond) {
-		if err := conn.QueryRow(t.Context(), "SELECT sum(arraySum(tupleElement(Counts, 2))) FROM baseline WHERE Kind = 3 AND Key1 = 'shop'").Scan(&stored); err != nil {
+		if err := conn.QueryRow(t.Context(), "SELECT sum(arraySum(tupleElement(Counts, 2))) FROM baseline WHERE Kind = 3 AND Key1 = 'shop' AND Key2 = 'POST /buy'").Scan(&stored); err != nil {
 			t.Fatal(err)
 		}
 		if time.Now().After(deadline) {

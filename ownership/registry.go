@@ -21,29 +21,30 @@ type Config struct {
 type Registry struct {
 	cfg        Config
 	records    []catalog.Record
-	things     map[string]*thing            // by their names
+	things     map[string]*sayings          // by their names
 	services   patterns[[]*entry]           // of those that give a pattern of names
 	operations patterns[patterns[[]*entry]] // likewise of services, and in them by any name
 	edges      patterns[patterns[[]*entry]] // likewise of callers, and in them by any name of the callee
 	namespaces patterns[[]*entry]
 	everything []*entry // for all that nothing else speaks of
-	paths      *catalog.Paths
+	paths      *catalog.Repositories
 	teams      map[string][]*catalog.Record // by their names and aliases, in lower case
 	conflicts  []Conflict
 }
 
-// thing is what is said of one name.
-type thing struct {
-	services   []*entry
-	operations patterns[[]*entry]
-	edges      patterns[[]*entry] // of which it is the caller, by callees
-	name       string             // its own, where only one thing goes by this one and none is called that
+// sayings are what is said of one name.
+type sayings struct {
+	services     []*entry
+	operations   patterns[[]*entry]
+	edges        patterns[[]*entry] // of which it is the caller, by callees
+	descriptions []*catalog.Record
+	name         string // its own, where only one thing goes by this one and none is called that
 }
 
 // Compile makes a registry of records, and keeps them. Those that do not hold any more are kept as well: they answer
 // questions about the past.
 func Compile(records []catalog.Record, cfg Config) *Registry {
-	r := &Registry{cfg: cfg, records: records, things: make(map[string]*thing)}
+	r := &Registry{cfg: cfg, records: records, things: make(map[string]*sayings)}
 	r.addTeams()
 	all := r.entriesOf(records)
 	for i := range all {
@@ -51,6 +52,7 @@ func Compile(records []catalog.Record, cfg Config) *Registry {
 		*list = append(*list, &all[i])
 	}
 	r.addNames()
+	r.addDescriptions()
 	r.addPaths()
 	r.conflicts = r.conflictsOf(all)
 	return r
@@ -64,27 +66,35 @@ func (r *Registry) place(e *entry) *[]*entry {
 	case e.about == namespaces:
 		return r.namespaces.at(e.name)
 	case e.about == services && exactly:
-		return &r.thing(e.name).services
+		return &r.of(e.name).services
 	case e.about == services:
 		return r.services.at(e.name)
 	case e.about == operations && exactly:
-		return r.thing(e.name).operations.at(e.second)
+		return r.of(e.name).operations.at(e.second)
 	case e.about == operations:
 		return r.operations.at(e.name).at(e.second)
 	case exactly:
-		return r.thing(e.name).edges.at(e.second)
+		return r.of(e.name).edges.at(e.second)
 	}
 	return r.edges.at(e.name).at(e.second)
 }
 
-// thing is what is said of a name, made when there is nothing.
-func (r *Registry) thing(name string) *thing {
+// of is what is said of a name, made when there is nothing.
+func (r *Registry) of(name string) *sayings {
 	t := r.things[name]
 	if t == nil {
-		t = new(thing)
+		t = new(sayings)
 		r.things[name] = t
 	}
 	return t
+}
+
+// said is what is said of a name.
+func (r *Registry) said(name string) *sayings {
+	if t := r.things[name]; t != nil {
+		return t
+	}
+	return &nothing
 }
 
 func (r *Registry) addTeams() {
@@ -137,7 +147,7 @@ func (r *Registry) addNames() {
 	}
 	for alias, name := range names {
 		if name != "" && !isPattern(alias) && len(alias) <= nameBytesMax {
-			r.thing(alias).name = name
+			r.of(alias).name = name
 		}
 	}
 }
@@ -148,6 +158,8 @@ func isService(k catalog.Kind) bool {
 }
 
 // addPaths compiles the patterns of code. Of the lines of a file a later one counts; a format that comes first counts more.
+// What is stored comes in the order of its lines: those that are gone stand behind those that they followed, whatever
+// their numbers were.
 func (r *Registry) addPaths() {
 	var paths []catalog.Record
 	for i := range r.records {
@@ -156,12 +168,13 @@ func (r *Registry) addPaths() {
 		}
 	}
 	slices.SortStableFunc(paths, func(a, b catalog.Record) int {
-		return cmp.Or(
-			cmp.Compare(r.rankOf(&b), r.rankOf(&a)), strings.Compare(b.Source.File, a.Source.File), cmp.Compare(a.Source.Line, b.Source.Line),
-			strings.Compare(a.Pattern, b.Pattern), strings.Compare(a.Owner, b.Owner),
-		)
+		order := cmp.Or(cmp.Compare(r.rankOf(&b), r.rankOf(&a)), strings.Compare(b.Source.File, a.Source.File), strings.Compare(b.Set, a.Set))
+		if order == 0 && a.Set == "" {
+			order = cmp.Or(cmp.Compare(a.Source.Line, b.Source.Line), strings.Compare(a.Pattern, b.Pattern), strings.Compare(a.Owner, b.Owner))
+		}
+		return order
 	})
-	r.paths = catalog.NewPaths(paths)
+	r.paths = catalog.NewRepositories(paths)
 }
 
 // Records are those that the registry was made of.

@@ -126,17 +126,14 @@ func (r *Registry) Explain(q *Question) (Answer, []Step) {
 type asked struct {
 	*Question
 	atNs  int64
-	thing *thing // what is said of the service's name
+	thing *sayings // what is said of the service's name
 	// kubernetes is the namespace that Kubernetes knows, once it was looked up.
 	kubernetes string
 	lookedUp   bool
 }
 
 func (r *Registry) resolve(q *Question, t *trail) Answer {
-	a := &asked{Question: q, atNs: orNow(q.AtNs), thing: r.things[q.Service]}
-	if a.thing == nil {
-		a.thing = &nothing
-	}
+	a := &asked{Question: q, atNs: orNow(q.AtNs), thing: r.said(q.Service)}
 	if q.Callee != "" {
 		found := r.edge(a)
 		if !t.tried(ByEdge, found.of(), "no record of this edge") {
@@ -183,7 +180,7 @@ func (r *Registry) orElse(a *asked, t *trail) Answer {
 	return Answer{Owner: Unowned, Rule: ByNobody}
 }
 
-var nothing thing
+var nothing sayings
 
 // answer is what an entry says.
 func (e *entry) answer(rule Rule, a *asked) Answer {
@@ -326,15 +323,16 @@ const framesMost = 64
 
 // ofCode is the record of the code that ran: of its file, or else of the first frame of a stack trace of which one speaks.
 func (r *Registry) ofCode(a *asked) *catalog.Record {
+	repository := r.repository(a)
 	if a.CodePath != "" {
-		if c, ok := r.paths.Owner(a.CodePath, a.atNs); ok {
+		if c, ok := r.paths.Owner(a.CodePath, repository, a.atNs); ok {
 			return c
 		}
 	}
 	stack := a.Stack
 	for range framesMost {
 		line, rest, more := strings.Cut(stack, "\n")
-		if c, ok := r.paths.Frame(line, a.atNs); ok {
+		if c, ok := r.paths.Frame(line, repository, a.atNs); ok {
 			return c
 		}
 		if !more {
@@ -343,6 +341,21 @@ func (r *Registry) ofCode(a *asked) *catalog.Record {
 		stack = rest
 	}
 	return nil
+}
+
+// repository is where the code of the service is, as its span says or a record of it, or nothing.
+func (r *Registry) repository(a *asked) string {
+	if a.Attr != nil {
+		if url, ok := a.Attr("vcs.repository.url.full"); ok && url != "" {
+			return url
+		}
+	}
+	for _, c := range r.described(a) {
+		if c.Repository != "" {
+			return c.Repository
+		}
+	}
+	return ""
 }
 
 // ofAttributes is the first resource attribute that names an owner, and the owner.

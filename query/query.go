@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/catalog"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
@@ -35,6 +36,9 @@ type Reader interface {
 	ListVerdicts(ctx context.Context, f storage.VerdictFilter) ([]storage.VerdictRow, error)
 	Attribution(ctx context.Context, from, to time.Time, step time.Duration, owner string) ([]storage.AttributionRow, error)
 	Top(ctx context.Context, from, to time.Time, by string, limit int) ([]storage.TopRow, error)
+	SeenServices(ctx context.Context, from, to time.Time, attributes []string) ([]storage.SeenService, error)
+	Calls(ctx context.Context, from time.Time) ([]storage.Call, error)
+	Harm(ctx context.Context, from, to time.Time) ([]storage.Harm, error)
 	Ping(ctx context.Context) error
 	// Missing names the shards that do not answer.
 	Missing(ctx context.Context) []string
@@ -52,6 +56,7 @@ type Service struct {
 	reader Reader
 	judge  Judge
 	owners *ownership.Current
+	seen   keptTraffic
 }
 
 // New makes a service.
@@ -70,6 +75,9 @@ func (s *Service) ResolveOwner(_ context.Context, i ownership.Inquiry, why bool)
 	}
 	return answer, nil
 }
+
+// Team is what the registry knows of an owner now; nil is nothing.
+func (s *Service) Team(name string) *catalog.Record { return s.owners.Registry().Team(name, 0) }
 
 // Ready says whether questions can be answered.
 func (s *Service) Ready(ctx context.Context) error { return s.reader.Ping(ctx) }

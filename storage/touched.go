@@ -73,12 +73,12 @@ type TouchedTrace struct {
 
 // gentle lets statements that others wait for go first, and takes a bounded part of ClickHouse.
 func gentle(threads int) []native.Setting {
-	const bytes = "268435456" // what is more is grouped and sorted on disk
+	const grouped, sorted = "1073741824", "268435456" // bytes; what is more is grouped and sorted on disk
 	return []native.Setting{
 		{Key: "max_threads", Value: strconv.Itoa(threads)},
 		{Key: "priority", Value: "5"},
-		{Key: "max_bytes_before_external_group_by", Value: bytes},
-		{Key: "max_bytes_before_external_sort", Value: bytes},
+		{Key: "max_bytes_before_external_group_by", Value: grouped},
+		{Key: "max_bytes_before_external_sort", Value: sorted},
 	}
 }
 

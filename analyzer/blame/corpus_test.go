@@ -20,6 +20,7 @@ import (
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/internal/tracescript"
 	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/catalog"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
 )
@@ -85,6 +86,13 @@ const historyTraces = 12
 func (c *corpusCase) config(t testing.TB) Config {
 	t.Helper()
 	cfg := Config{Owners: teamOf{}}
+	if f := c.file("owners"); f != nil {
+		records, problems := catalog.Own("owners.yaml", f.Data)
+		if len(problems) > 0 {
+			t.Fatalf("%s: owners: %v", c.path, problems)
+		}
+		cfg.Owners = ownership.Compile(records, ownership.Config{})
+	}
 	if f := c.file("slo"); f != nil {
 		cfg.SLO = make(map[string]int64)
 		for line := range strings.Lines(string(f.Data)) {

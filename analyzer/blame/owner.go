@@ -6,8 +6,8 @@ import (
 	"github.com/whosehop/whosehop/verdict"
 )
 
-// ownerOf is who owns what a finding blames. Who owns an edge may be written down: that says more than whose side it is on,
-// and is told in the evidence.
+// ownerOf is who owns what a finding blames. Who owns an edge may be written down: that counts more than whose side it is
+// on, and is told in the evidence. Then no service is accountable, unless it says that one side is.
 func (t *trial) ownerOf(f *finding) string {
 	switch f.site.Kind {
 	case verdict.SiteUser:
@@ -69,6 +69,7 @@ func (t *trial) edgeOwner(f *finding) string {
 		f.evidence = append(f.evidence, t.sprintf("nobody owns the edge %s->%s by %s", f.site.Caller, f.site.Callee, answer.Record.Source.String()))
 		return verdict.OwnerUnowned
 	case answer.Rule == ownership.ByEdge:
+		f.accountable, f.service = "", trace.None
 		f.evidence = append(f.evidence, t.sprintf("the edge %s->%s is owned by %s by %s", f.site.Caller, f.site.Callee, answer.Owner, answer.Record.Source.String()))
 		return t.own(answer.Owner)
 	default:

@@ -9,6 +9,7 @@ import (
 )
 
 type ownersCmd struct {
+	Import  ownersImportCmd  `cmd:"" help:"Read catalogs of all formats, and print them in the registry's own."`
 	Lint    ownersLintCmd    `cmd:"" help:"Find what is wrong with catalogs, for CI."`
 	Resolve ownersResolveCmd `cmd:"" help:"Say who owns a service, a peer or an edge, and why."`
 }
@@ -18,12 +19,15 @@ func (o *ownershipSettings) config() ownership.Config {
 	return ownership.Config{Precedence: o.Precedence, Attributes: o.Attributes}
 }
 
+// options say how files are read.
+func (o *ownershipSettings) options() catalog.Options { return catalog.Options{Labels: o.Labels} }
+
 // load makes a registry of files; without a path it has nothing but what spans say.
 func (o *ownershipSettings) load(path string) (*ownership.Registry, error) {
 	if path == "" {
 		return ownership.Compile(nil, o.config()), nil
 	}
-	records, problems, err := catalog.Read([]string{path}, catalog.Options{})
+	records, problems, err := catalog.Read([]string{path}, o.options())
 	if err != nil {
 		return nil, fmt.Errorf("read owners: %w", err)
 	}

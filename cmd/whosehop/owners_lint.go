@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/whosehop/whosehop/ownership/catalog"
@@ -41,7 +40,7 @@ func (c *ownersLintCmd) Run(s *streams, set *Settings) error {
 			return fmt.Errorf("read the policy %s: %w", c.Policy, err)
 		}
 	}
-	records, problems, err := catalog.Read(c.Path, catalog.Options{})
+	records, problems, err := catalog.Read(c.Path, set.Ownership.options())
 	if err != nil {
 		return fmt.Errorf("owners lint: %w", err)
 	}
@@ -58,7 +57,7 @@ func (c *ownersLintCmd) Run(s *streams, set *Settings) error {
 			failed++
 		}
 	}
-	summary := fmt.Sprintf("%s and %s in %s", counted(failed, "error"), counted(len(findings)-failed, "warning"), counted(len(records), "record"))
+	summary := fmt.Sprintf("%s and %s in %s", count(failed, "error"), count(len(findings)-failed, "warning"), count(len(records), "record"))
 	if failed > 0 {
 		return fmt.Errorf("owners lint: %s", summary)
 	}
@@ -100,11 +99,4 @@ func fromHere(file string) string {
 		return filepath.ToSlash(way)
 	}
 	return file
-}
-
-func counted(n int, what string) string {
-	if n == 0 {
-		return fmt.Sprintf("no %ss", what)
-	}
-	return strings.TrimSuffix(fmt.Sprintf("%d %ss", n, what), map[bool]string{true: "s"}[n == 1])
 }

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,39 +13,43 @@ const listMax = 10_000
 
 // Backstage reads a catalog-info.yaml.
 //
-// Components, APIs, systems and domains are services, for all of them have an owner and may be named as a dependency; the
-// links "kind" and "spec.type" tell them apart. A resource is what its type says. Groups and users are teams. Locations
-// and templates are about other files and say nothing of owners.
+// A component is a service, a resource what its type says, and a domain a system of systems; the links "kind" and
+// "spec.type" say what it was. Groups and users are teams. Locations and templates are about other files and say nothing
+// of owners.
 func Backstage(file string, data []byte) ([]Record, []Problem) {
-	var records []Record
-	var problems []Problem
-	for root, wrong := range documents(file, data) {
-		problems = append(problems, wrong...)
-		if root == nil {
-			continue
-		}
-		e := entity{Record: Record{Source: Source{Format: "backstage", File: file, Line: root.Line}}, root: root}
-		if e.read() {
-			records = append(records, e.Record)
-		}
-		problems = append(problems, e.problems...)
+	return readYAML(newBackstage(), file, data)
+}
+
+func newBackstage() *backstageReader {
+	return &backstageReader{catalogFile: catalogFile{format: "backstage"}}
+}
+
+type backstageReader struct {
+	catalogFile
+	done []Record
+}
+
+func (f *backstageReader) records() ([]Record, []Problem) { return f.done, nil }
+
+func (f *backstageReader) document(root *yaml.Node) {
+	e := entity{Record: Record{Source: Source{Format: f.format, File: f.name, Line: root.Line}}, root: root, file: &f.catalogFile}
+	if e.read() {
+		f.done = append(f.done, e.Record)
 	}
-	return records, problems
 }
 
 // entity is a document of Backstage while it is read.
 type entity struct {
 	Record
-	root     *yaml.Node
-	problems []Problem
+	root *yaml.Node
+	file *catalogFile
 }
 
 func (e *entity) wrong(n *yaml.Node, format string, args ...any) {
-	line := e.Source.Line
-	if n != nil {
-		line = n.Line
+	if n == nil {
+		n = e.root
 	}
-	e.problems = addProblem(e.problems, Problem{e.Source.File, line, fmt.Sprintf(format, args...)})
+	e.file.wrong(n, format, args...)
 }
 
 func (e *entity) read() bool {
@@ -60,7 +63,7 @@ func (e *entity) read() bool {
 	}
 	e.Name, e.Namespace = text(e.root, "metadata", "name"), text(e.root, "metadata", "namespace")
 	if reason := unnamed(at(e.root, "metadata")); reason != "" {
-		e.wrong(at(e.root, "metadata", "name"), "%s %s: not read", cut(kind, reasonTextMax), reason)
+		e.wrong(at(e.root, "metadata", "name"), "%s %s: not read", cut(first(kind, "an entity"), reasonTextMax), reason)
 		return false
 	}
 	if e.Namespace == "default" { // Backstage's word for none
@@ -68,9 +71,10 @@ func (e *entity) read() bool {
 	}
 	e.Links = addLink(e.Links, "kind", kind)
 	spec := at(e.root, "spec")
+	spellPairs(e.root)
 	switch kind {
 	case "Component", "API", "System", "Domain":
-		e.Kind = Service
+		e.Kind = catalogKind(kind)
 		e.owned(spec)
 	case "Resource":
 		e.Kind = kindOf(text(spec, "type"), Service)
@@ -89,8 +93,10 @@ func (e *entity) read() bool {
 
 // owned reads the spec of what has an owner.
 func (e *entity) owned(spec *yaml.Node) {
-	if owners := e.references(spec, "owner", "group", "user"); len(owners) > 0 && !nobody(owners[0]) {
-		e.Owner, e.Owners = owners[0], owners[1:]
+	for _, owner := range e.references(spec, "owner", "group", "user") {
+		if !nobody(owner) {
+			e.addOwner(owner)
+		}
 	}
 	for _, field := range []string{"system", "subcomponentOf", "domain", "subdomainOf"} {
 		for _, above := range e.references(spec, field) {

@@ -183,11 +183,11 @@ queue "orders" line 48
  owner="team-coin"
  link kind: Resource
  link spec.type: kafka-topic
-service "pay" line 53
+api "pay" line 53
  contract="./openapi.yaml"
  link kind: API
  link spec.type: openapi
-service "sales" line 58
+system "sales" line 58
  parent="trade"
  link kind: System
 team "team-coin" line 63

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -17,6 +18,7 @@ const (
 const (
 	patternBytesMax     = 4096
 	patternWildcardsMax = 64
+	ownersOfLineMax     = 100
 )
 
 // boundPattern tells what is too much about a pattern.
@@ -50,7 +52,7 @@ func CodeOwners(file string, data []byte) ([]Record, []Problem) {
 	for line := range strings.Lines(text) {
 		number++
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
-			f.line(number, line)
+			f.line(number, strings.ToValidUTF8(line, "\ufffd"))
 		}
 	}
 	return f.records, f.problems
@@ -84,6 +86,10 @@ func (f *owners) line(number int, line string) {
 			return
 		}
 	}
+	if unmerged.MatchString(line) {
+		report("a mark of a merge that was not finished: %.20q", line)
+		return
+	}
 	pattern, rest := cutPattern(line)
 	excluded := strings.HasPrefix(pattern, "!")
 	if err := boundPattern(pattern); err != nil {
@@ -109,6 +115,8 @@ func (f *owners) line(number int, line string) {
 	f.records = append(f.records, r)
 }
 
+var unmerged = regexp.MustCompile(`^(?:<{7} |={7}$|>{7} )`)
+
 // mentions are owners: their names, and how they were written.
 type mentions struct {
 	names   []string
@@ -120,7 +128,9 @@ func (m mentions) own(r *Record) {
 	if len(m.names) == 0 {
 		return
 	}
-	r.Owner, r.Owners = m.names[0], m.names[1:]
+	for _, name := range m.names {
+		r.addOwner(name)
+	}
 	r.Links = append(r.Links[:len(r.Links):len(r.Links)], Link{"owners", m.written})
 }
 
@@ -141,10 +151,14 @@ func (f *owners) mentions(text string, report func(string, ...any)) (m mentions)
 			}
 			continue
 		}
+		if len(m.names) == ownersOfLineMax {
+			report("more than %d owners: the others are not read", ownersOfLineMax)
+			break
+		}
 		m.names = append(m.names, name)
 		written = append(written, field)
 	}
-	m.written = strings.Join(written, " ")
+	m.written = cut(strings.Join(written, " "), linkBytesMax)
 	return m
 }
 

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -95,6 +96,14 @@ db/ # once @dba's
 				`"nobody" is neither a name with @ nor an email address`, "a section needs a name", `"many" is no number of approvals`,
 			},
 		},
+		{
+			name: "a merge that was not finished", file: "CODEOWNERS", text: "<<<<<<< HEAD\n* @ann\n=======\n* @bob\n>>>>>>> other\n",
+			want: []string{"* = ann", "* = bob"},
+			problems: []string{
+				`a mark of a merge that was not finished: "<<<<<<< HEAD"`, `a mark of a merge that was not finished: "======="`,
+				`a mark of a merge that was not finished: ">>>>>>> other"`,
+			},
+		},
 		{name: "nothing", file: "CODEOWNERS"},
 		{name: "a backslash at the end", file: "CODEOWNERS", text: `/a\`, want: []string{`/a\ = `}},
 	} {
@@ -158,11 +167,19 @@ path:`+strings.Repeat("x", patternBytesMax+1)))
 
 // The lines of a section share its owners, of which there can be a megabyte.
 func TestCodeOwnersLongLine(t *testing.T) {
-	const owners, lines = 1 << 18, 1 << 10
-	text := "[s] " + strings.Repeat("@ab ", owners) + "\n" + strings.Repeat("*\n", lines)
-	records, problems := CodeOwners("CODEOWNERS", []byte(text))
-	if len(records) != lines || len(problems) != 0 || len(records[lines-1].Owners) != owners-1 {
-		t.Errorf("%d records, %d problems", len(records), len(problems))
+	const lines = 1 << 10
+	var owners strings.Builder
+	for i := range 1 << 17 {
+		fmt.Fprintf(&owners, "@a%d ", i)
+	}
+	records, problems := CodeOwners("CODEOWNERS", []byte("[s] "+owners.String()+"\n"+strings.Repeat("*\n", lines)))
+	if len(records) != lines || len(problems) != 1 || len(records[lines-1].Owners) != ownersOfLineMax-1 {
+		t.Errorf("%d records, problems %v", len(records), problems)
+	}
+	for _, l := range records[0].Links {
+		if len(l.Target) > linkBytesMax+3 {
+			t.Errorf("the link %q has %d bytes", l.Name, len(l.Target))
+		}
 	}
 }
 

@@ -10,8 +10,21 @@ import (
 // Cortex reads cortex.yaml: an OpenAPI 3 document whose info says whose it is. What is not of the info is the API's, and
 // is not read.
 func Cortex(file string, data []byte) ([]Record, []Problem) {
-	f := cortexFile{catalogFile: catalogFile{format: "cortex", name: file}, parents: make(map[string]string)}
-	for _, n := range f.definitions(data) {
+	return readYAML(newCortex(), file, data)
+}
+
+func newCortex() *cortexReader {
+	return &cortexReader{catalogFile: catalogFile{format: "cortex"}, parents: make(map[string]string)}
+}
+
+type cortexReader struct {
+	catalogFile
+	done    []Record
+	parents map[string]string // by the tag of a child
+}
+
+func (f *cortexReader) document(root *yaml.Node) {
+	for _, n := range f.definitions(root) {
 		version := f.text(n, "openapi")
 		info := f.mapping(n, "info")
 		switch {
@@ -23,18 +36,15 @@ func Cortex(file string, data []byte) ([]Record, []Problem) {
 			f.entity(info)
 		}
 	}
-	for i := range f.records {
-		if rec := &f.records[i]; rec.Parent == "" {
+}
+
+func (f *cortexReader) records() ([]Record, []Problem) {
+	for i := range f.done {
+		if rec := &f.done[i]; rec.Parent == "" {
 			rec.Parent = f.parents[rec.Name]
 		}
 	}
-	return f.records, f.problems
-}
-
-type cortexFile struct {
-	catalogFile
-	records []Record
-	parents map[string]string // by the tag of a child
+	return f.done, nil
 }
 
 // cortexFields are the fields of the info that have a place in a record.
@@ -44,7 +54,7 @@ var cortexFields = []string{
 	"x-cortex-domain-parents", "x-cortex-team", "x-cortex-dashboards", "x-cortex-slos",
 }
 
-func (f *cortexFile) entity(n *yaml.Node) {
+func (f *cortexReader) entity(n *yaml.Node) {
 	title := f.text(n, "title")
 	kind := f.text(n, "x-cortex-type")
 	rec := f.record(n, catalogKind(kind), first(text(n, "x-cortex-tag"), title))
@@ -75,11 +85,11 @@ func (f *cortexFile) entity(n *yaml.Node) {
 	f.health(rec, n)
 	rec.Links = addLink(rec.Links, "kind", kind)
 	rec.Links = rest(rec.Links, n, "", cortexFields...)
-	f.records = append(f.records, *rec)
+	f.done = append(f.done, *rec)
 }
 
 // owners reads groups before people, and the channel as a place to talk: it owns nothing.
-func (f *cortexFile) owners(rec *Record, n *yaml.Node) {
+func (f *cortexReader) owners(rec *Record, n *yaml.Node) {
 	var people []string
 	for _, o := range items(n, "x-cortex-owners") {
 		name, email := text(o, "name"), text(o, "email")
@@ -117,11 +127,14 @@ func cortexChannel(n *yaml.Node) string {
 	return "#" + name
 }
 
-func (f *cortexFile) onCall(rec *Record, n *yaml.Node) {
+func (f *cortexReader) onCall(rec *Record, n *yaml.Node) {
 	for tool, v := range fieldsOf(f.mapping(n, "x-cortex-oncall")) {
 		id := first(text(v), text(v, "id"))
 		if id == "" {
 			f.wrong(tool, "x-cortex-oncall of %s has no id", rec.Name)
+			continue
+		}
+		if credential.MatchString(tool.Value) {
 			continue
 		}
 		id = cortexTool(tool.Value) + ":" + id
@@ -141,7 +154,7 @@ func cortexTool(name string) string {
 	return name
 }
 
-func (f *cortexFile) git(rec *Record, n *yaml.Node) {
+func (f *cortexReader) git(rec *Record, n *yaml.Node) {
 	for host, v := range fieldsOf(f.mapping(n, "x-cortex-git")) {
 		repository := first(text(v), text(v, "repository"))
 		if project := text(v, "project"); project != "" && repository != "" {
@@ -159,7 +172,7 @@ func (f *cortexFile) git(rec *Record, n *yaml.Node) {
 // cortexTier is how groups say how much depends on it: a descriptor has no field for that.
 var cortexTier = regexp.MustCompile(`(?i)^tier[-_: ]?(\w+)$`)
 
-func (f *cortexFile) groups(rec *Record, n *yaml.Node) {
+func (f *cortexReader) groups(rec *Record, n *yaml.Node) {
 	for _, group := range append(f.texts(n, "x-cortex-groups", "tag", "name"), f.texts(n, "x-cortex-service-groups", "tag", "name")...) {
 		if m := cortexTier.FindStringSubmatch(group); m != nil && rec.Tier == "" {
 			rec.Tier = m[1]
@@ -170,7 +183,7 @@ func (f *cortexFile) groups(rec *Record, n *yaml.Node) {
 }
 
 // family reads what it is a part of, and what is a part of it.
-func (f *cortexFile) family(rec *Record, n *yaml.Node) {
+func (f *cortexReader) family(rec *Record, n *yaml.Node) {
 	for _, list := range []string{"x-cortex-domain-parents", "x-cortex-parents"} {
 		for _, parent := range f.texts(n, list, "tag") {
 			if rec.Parent == "" {
@@ -185,7 +198,7 @@ func (f *cortexFile) family(rec *Record, n *yaml.Node) {
 	}
 }
 
-func (f *cortexFile) team(rec *Record, n *yaml.Node) {
+func (f *cortexReader) team(rec *Record, n *yaml.Node) {
 	team := f.mapping(n, "x-cortex-team")
 	rec.Members = f.texts(team, "members", "email", "name")
 	for _, c := range items(team, "slackChannels") {
@@ -198,7 +211,7 @@ func (f *cortexFile) team(rec *Record, n *yaml.Node) {
 }
 
 // health reads dashboards and objectives.
-func (f *cortexFile) health(rec *Record, n *yaml.Node) {
+func (f *cortexReader) health(rec *Record, n *yaml.Node) {
 	dashboards := f.mapping(n, "x-cortex-dashboards")
 	for _, d := range f.list(dashboards, "embeds") {
 		rec.place("dashboard", text(d, "type"), text(d, "url"))

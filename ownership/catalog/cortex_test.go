@@ -126,7 +126,7 @@ info: {title: shop, x-cortex-type: domain, x-cortex-children: [{tag: basket}]}
 openapi: 3.0.0
 info: {title: basket}
 `, `
-Kind service
+Kind system
 Name shop
 line 2
 kind = domain

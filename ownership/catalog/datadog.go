@@ -10,8 +10,20 @@ import (
 
 // Datadog reads service definitions of Datadog's catalog: v2, v2.1, v2.2 and v3, YAML or JSON.
 func Datadog(file string, data []byte) ([]Record, []Problem) {
-	f := datadogFile{catalogFile: catalogFile{format: "datadog", name: file}}
-	for _, n := range f.definitions(data) {
+	return readYAML(newDatadog(), file, data)
+}
+
+func newDatadog() *datadogReader {
+	return &datadogReader{catalogFile: catalogFile{format: "datadog"}}
+}
+
+type datadogReader struct {
+	catalogFile
+	entities []*datadogEntity
+}
+
+func (f *datadogReader) document(root *yaml.Node) {
+	for _, n := range f.definitions(root) {
 		switch schema, version := f.text(n, "schema-version"), f.text(n, "apiVersion"); {
 		case slices.Contains([]string{"v2", "v2.1", "v2.2"}, schema):
 			f.service(n)
@@ -23,24 +35,21 @@ func Datadog(file string, data []byte) ([]Record, []Problem) {
 			f.wrong(n, "version %q is not known: v2, v2.1, v2.2 and v3 are", short(schema+version))
 		}
 	}
+}
+
+func (f *datadogReader) records() ([]Record, []Problem) {
 	f.compose()
-	f.inherit()
+	problems := f.inherit()
 	records := make([]Record, len(f.entities))
 	for i, e := range f.entities {
 		records[i] = *e.Record
 	}
-	return records, f.problems
+	return records, problems
 }
 
-type datadogFile struct {
-	catalogFile
-	entities []*datadogEntity
-}
-
-// datadogEntity is a record and what it says of others of its file.
+// datadogEntity is a record and what it says of others.
 type datadogEntity struct {
 	*Record
-	node       *yaml.Node
 	ref        string // kind:namespace/name
 	parent     string // the reference that it inherits from
 	system     string // the reference to the system that it is a component of
@@ -49,13 +58,13 @@ type datadogEntity struct {
 }
 
 // service reads a definition of version 2.
-func (f *datadogFile) service(n *yaml.Node) {
+func (f *datadogReader) service(n *yaml.Node) {
 	kind := catalogKind(f.text(n, "type"))
 	rec := f.record(n, kind, text(n, "dd-service"))
 	if rec == nil {
 		return
 	}
-	f.entities = append(f.entities, &datadogEntity{Record: rec, node: n, ref: "service:default/" + rec.Name})
+	f.entities = append(f.entities, &datadogEntity{Record: rec, ref: "service:default/" + rec.Name})
 	rec.Owner = f.text(n, "team")
 	rec.addOwner(f.text(n, "dd-team"))
 	rec.Parent = f.text(n, "application")
@@ -70,7 +79,7 @@ func (f *datadogFile) service(n *yaml.Node) {
 }
 
 // entity reads a definition of version 3.
-func (f *datadogFile) entity(n *yaml.Node) {
+func (f *datadogReader) entity(n *yaml.Node) {
 	meta, spec, product := f.mapping(n, "metadata"), f.mapping(n, "spec"), f.mapping(n, "datadog")
 	kind, name := f.text(n, "kind"), text(meta, "name")
 	if kind == "" {
@@ -85,7 +94,7 @@ func (f *datadogFile) entity(n *yaml.Node) {
 	if namespace != "default" {
 		rec.Namespace = namespace
 	}
-	e := &datadogEntity{Record: rec, node: n, ref: datadogRef(kind + ":" + namespace + "/" + name)}
+	e := &datadogEntity{Record: rec, ref: datadogRef(kind + ":" + namespace + "/" + name)}
 	e.parent = f.text(meta, "inheritFrom")
 	e.components = f.texts(spec, "components")
 	f.entities = append(f.entities, e)
@@ -96,7 +105,7 @@ func (f *datadogFile) entity(n *yaml.Node) {
 		owner := first(text(o), text(o, "name"))
 		rec.addOwner(datadogName(owner))
 		if role := text(o, "type"); role != "" {
-			rec.Links = addLink(rec.Links, "additionalOwners."+role, owner)
+			rec.link("additionalOwners."+role, owner)
 		}
 	}
 	rec.Tier = f.text(spec, "tier")
@@ -130,7 +139,7 @@ func (f *datadogFile) entity(n *yaml.Node) {
 }
 
 // integrations reads where those on call are found: a text in v2, a field of a mapping since.
-func (f *datadogFile) integrations(rec *Record, n *yaml.Node) {
+func (f *datadogReader) integrations(rec *Record, n *yaml.Node) {
 	all := at(n, "integrations")
 	for tool, v := range fieldsOf(all) {
 		url := first(text(v), text(v, "service-url"), text(v, "serviceURL"), text(v, "teamURL"))
@@ -147,7 +156,7 @@ func (f *datadogFile) integrations(rec *Record, n *yaml.Node) {
 }
 
 // reached reads contacts, links and tags, which are the same in all versions.
-func (f *datadogFile) reached(rec *Record, n *yaml.Node) {
+func (f *datadogReader) reached(rec *Record, n *yaml.Node) {
 	for _, c := range f.list(n, "contacts") {
 		kind, title, contact := text(c, "type"), text(c, "name"), text(c, "contact")
 		switch {
@@ -170,7 +179,7 @@ func (f *datadogFile) reached(rec *Record, n *yaml.Node) {
 }
 
 // links reads a list of links, of a kind where they do not say their own.
-func (f *datadogFile) links(rec *Record, n *yaml.Node, list, kind string) {
+func (f *datadogReader) links(rec *Record, n *yaml.Node, list, kind string) {
 	for _, l := range f.list(n, list) {
 		switch kind, title, url := first(text(l, "type"), kind), text(l, "name"), text(l, "url"); {
 		case at(l, "url") == nil:
@@ -186,7 +195,7 @@ func (f *datadogFile) links(rec *Record, n *yaml.Node, list, kind string) {
 
 // compose tells the components of a system which they are part of, where they do not say it. Services can have
 // components as well, and a system comes before them.
-func (f *datadogFile) compose() {
+func (f *datadogReader) compose() {
 	systems := make(map[string]*datadogEntity)
 	for _, e := range f.entities {
 		for _, ref := range e.components {
@@ -216,9 +225,9 @@ func datadogSystem(ref string) bool {
 	return strings.HasPrefix(ref, "system:") || strings.HasPrefix(ref, "application:")
 }
 
-// inherit fills what entities leave to the one that they inherit from, or from their system, when it is in the same
-// file. One in another file is kept as a link.
-func (f *datadogFile) inherit() {
+// inherit fills what entities leave to the one that they inherit from, or to their system, when that is in one of the
+// files that are read. Another is kept as a link.
+func (f *datadogReader) inherit() (problems []Problem) {
 	byRef := make(map[string]*datadogEntity, len(f.entities))
 	for _, e := range f.entities {
 		if byRef[e.ref] == nil {
@@ -238,12 +247,13 @@ func (f *datadogFile) inherit() {
 			case parent == nil:
 				child.Links = addLink(child.Links, "metadata.inheritFrom", child.parent)
 			case i == len(way)-1 && slices.Contains(way, parent): // only the last can lead back
-				f.wrong(child.node, "%s inherits from itself", child.Name)
+				problems = append(problems, Problem{child.Source.File, child.Source.Line, child.Name + " inherits from itself"})
 			default:
 				child.fill(parent)
 			}
 		}
 	}
+	return problems
 }
 
 // fill takes over the metadata that is not set. Tier, lifecycle and on-call are no metadata.
@@ -283,7 +293,7 @@ func datadogName(ref string) string {
 	if _, name, ok := strings.Cut(ref, ":"); ok {
 		ref = name
 	}
-	return ref[strings.LastIndexByte(ref, '/')+1:]
+	return strings.TrimSpace(ref[strings.LastIndexByte(ref, '/')+1:])
 }
 
 func first(texts ...string) string {

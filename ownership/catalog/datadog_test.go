@@ -146,7 +146,7 @@ line 5
 kind = service
 inherits from = system:default/flow
 
-Kind service
+Kind system
 Name flow
 Owner flow-team
 Email flow@shop.example
@@ -155,7 +155,7 @@ line 9
 kind = system
 spec.components = service:base
 
-Kind service
+Kind api
 Name other
 Owner own
 Contract https://github.com/shop/api.yaml
@@ -180,7 +180,7 @@ kind = service
 spec.components = service:back
 spec.components = service:both
 
-Kind service
+Kind system
 Name shop
 Owner y
 line 3
@@ -257,19 +257,19 @@ Kind service
 Name fine
 line 19
 `, `
-6: not YAML: did not find expected node content
-10: a definition is a mapping of fields, this is "just text"
 1: version "v1" is not known: v2, v2.1, v2.2 and v3 are
 4: the service has no name
+6: not YAML: did not find expected node content
 8: neither schema-version nor apiVersion says what this is
-14: metadata is not a mapping of fields
+10: a definition is a mapping of fields, this is "just text"
 12: the service has no name
+14: metadata is not a mapping of fields
 16: an entity has no kind
 21: team is not a text
+22: an item of tags names nothing
 23: an item of contacts is not a mapping of fields
 23: a contact of fine says nothing
 24: an item of links of fine has no url
-22: an item of tags names nothing
 `},
 	} {
 		t.Run(c.name, func(t *testing.T) {

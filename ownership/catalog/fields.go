@@ -8,31 +8,30 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// catalogFile reads the definitions of one file of a service catalog, and notes what is wrong with them.
+// catalogFile is what readers of catalogs share: the file that they are in, and what is wrong with it.
 type catalogFile struct {
 	format, name string
 	problems     []Problem
 }
 
+func (f *catalogFile) begin(file string) { f.name, f.problems = file, nil }
+
+func (f *catalogFile) end() []Problem { return f.problems }
+
 func (f *catalogFile) wrong(n *yaml.Node, format string, args ...any) {
-	if len(f.problems) < problemsMax {
-		f.problems = append(f.problems, Problem{f.name, n.Line, fmt.Sprintf(format, args...)})
-	}
+	f.problems = addProblem(f.problems, Problem{f.name, n.Line, fmt.Sprintf(format, args...)})
 }
 
-// definitions are the mappings of a file: one a document, or the items of its list.
-func (f *catalogFile) definitions(data []byte) []*yaml.Node {
+// definitions are the mappings of a document: itself, or the items of its list.
+func (f *catalogFile) definitions(root *yaml.Node) []*yaml.Node {
 	var all []*yaml.Node
-	for root, problems := range documents(f.name, data) {
-		f.problems = append(f.problems, problems...)
-		for _, n := range items(root) {
-			if n.Kind != yaml.MappingNode {
-				f.wrong(n, "a definition is a mapping of fields, this is %q", short(n.Value))
-				continue
-			}
-			spellPairs(n)
-			all = append(all, n)
+	for _, n := range items(root) {
+		if n.Kind != yaml.MappingNode {
+			f.wrong(n, "a definition is a mapping of fields, this is %q", short(n.Value))
+			continue
 		}
+		spellPairs(n)
+		all = append(all, n)
 	}
 	return all
 }
@@ -132,7 +131,7 @@ func (r *Record) mail(title, address string) {
 	if r.Email == "" {
 		r.Email = address
 	} else if address != r.Email {
-		r.Links = addLink(r.Links, strings.TrimSpace("email "+title), address)
+		r.titled("email", title, address)
 	}
 }
 
@@ -142,13 +141,11 @@ func (r *Record) tag(tag string) {
 	if !ok || name == "" || strings.HasPrefix(value, "//") {
 		name, value = "tag", tag
 	}
-	if !credential.MatchString(name) {
-		r.Links = addLink(r.Links, name, value)
-	}
+	r.link(name, value)
 }
 
-// catalogKind is what a catalog's word for a kind means. What is not one of ours, like a domain or a library, is a
-// service: it has an owner as well and may be depended on, and its link "kind" tells what it is.
+// catalogKind is what a catalog's word for a kind means. What is not one of ours, like a library, is a service: it has an
+// owner as well and may be depended on, and its link "kind" tells what it is.
 func catalogKind(word string) Kind {
 	switch strings.ToLower(word) {
 	case "datastore", "database", "db", "cache":
@@ -159,6 +156,10 @@ func catalogKind(word string) Kind {
 		return ThirdParty
 	case "team", "user", "employee":
 		return Team
+	case "api":
+		return API
+	case "system", "application", "domain":
+		return System
 	}
 	return Service
 }

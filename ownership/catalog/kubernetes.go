@@ -15,35 +15,51 @@ var ownerLabels = []string{"dt.owner", "owner", "team"}
 // Kubernetes reads manifests: workloads, services and namespaces that say anything of an owner. The labels are those, or
 // annotations, that name the owner, in this order, after the annotation a8r.io/owner; none stand for the usual ones.
 //
-// A namespace is a service of the name "*": it says who owns what has no owner of its own there.
+// A namespace says who owns what has no owner of its own there.
 func Kubernetes(file string, data []byte, labels []string) ([]Record, []Problem) {
+	return readYAML(newKubernetes(labels), file, data)
+}
+
+func newKubernetes(labels []string) *kubernetesReader {
 	if len(labels) == 0 {
 		labels = ownerLabels
 	}
-	var records []Record
-	var problems []Problem
-	for root, wrong := range documents(file, data) {
-		if root == nil {
-			problems = append(problems, wrong...)
+	return &kubernetesReader{catalogFile: catalogFile{format: "kubernetes"}, labels: labels}
+}
+
+type kubernetesReader struct {
+	catalogFile
+	labels []string
+	done   []Record
+}
+
+func (f *kubernetesReader) records() ([]Record, []Problem) { return f.done, nil }
+
+func (f *kubernetesReader) document(root *yaml.Node) {
+	for _, object := range objects(root) {
+		kind := text(object, "kind")
+		if !manifests[kind] {
 			continue
 		}
-		for _, object := range objects(root) {
-			if !manifests[text(object, "kind")] {
-				continue
-			}
-			problems = append(problems, wrong...)
-			wrong = nil
-			if reason := unnamed(at(object, "metadata")); reason != "" {
-				problems = append(problems, Problem{file, object.Line, text(object, "kind") + " " + reason + ": not read"})
-				continue
-			}
-			if r := manifest(object, labels); says(r) {
-				r.Source = Source{Format: "kubernetes", File: file, Line: object.Line}
-				records = append(records, r)
-			}
+		if reason := unnamed(at(object, "metadata")); reason != "" {
+			f.wrong(object, "%s %s: not read", kind, reason)
+			continue
+		}
+		if r := manifest(object, f.labels); says(r) {
+			r.Source = Source{Format: f.format, File: f.name, Line: object.Line}
+			f.done = append(f.done, r)
 		}
 	}
-	return records, problems
+}
+
+// isManifest says whether any object of a document is read.
+func isManifest(root *yaml.Node) bool {
+	for _, object := range objects(root) {
+		if manifests[text(object, "kind")] && at(object, "apiVersion") != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // manifests are the kinds that stand for something that is called, or for the place of such things.
@@ -121,7 +137,7 @@ func manifest(object *yaml.Node, ownerLabels []string) Record {
 	}
 	switch {
 	case kind == "Namespace":
-		r.Name, r.Namespace = "*", r.Name
+		r.Kind, r.Namespace = Namespace, ""
 	case kind == "Service" && text(object, "spec", "type") == "ExternalName":
 		r.Kind = ThirdParty
 		r.alias(text(object, "spec", "externalName"))
@@ -134,6 +150,7 @@ func manifest(object *yaml.Node, ownerLabels []string) Record {
 		for key, value := range fieldsOf(place) {
 			if !seen[key.Value] {
 				seen[key.Value] = true
+				spellPairs(value)
 				all.Content = append(all.Content, key, value)
 			}
 		}
@@ -147,18 +164,14 @@ const ownersMax = 9
 
 // owned takes the owners of a label, several of which are numbered: dt.owner-1, dt.owner-2.
 func (r *Record) owned(value func(...string) string, label string) {
-	var owners []string
 	for i := range ownersMax + 1 {
 		key := label
 		if i > 0 {
 			key = fmt.Sprintf("%s-%d", label, i)
 		}
-		if owner := value(key); !nobody(owner) && len(owner) <= nameBytesMax && !slices.Contains(owners, owner) {
-			owners = append(owners, owner)
+		if owner := value(key); !nobody(owner) && len(owner) <= nameBytesMax {
+			r.addOwner(owner)
 		}
-	}
-	if len(owners) > 0 {
-		r.Owner, r.Owners = owners[0], owners[1:]
 	}
 }
 

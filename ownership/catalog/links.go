@@ -30,6 +30,9 @@ var inURL = []struct {
 // token is the look of well-known credentials, wherever they stand.
 var token = regexp.MustCompile(`\b(?:gh[pousr]_\w{20,}|glpat-[\w-]{16,}|xox[a-z]-[\w-]{10,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)`)
 
+// inText is a field in a text, such as in the JSON of an annotation, that is a credential by its name.
+var inText = regexp.MustCompile(`(?i)((?:token|secret|passw(?:or)?d|(?:api|access|private|signing|routing|integration)[-_ ]?key)\\?["']?\s*[:=]\s*\\?["']?)[^\s"'\\,;&#}]+`)
+
 // public is s without the credentials in it that can be told by their looks.
 func public(s string) string {
 	s = token.ReplaceAllString(s, "…")
@@ -38,15 +41,45 @@ func public(s string) string {
 			s = c.part.ReplaceAllString(s, c.with)
 		}
 	}
+	if strings.ContainsAny(s, ":=") {
+		s = inText.ReplaceAllString(s, "${1}…")
+	}
 	return s
 }
+
+// link keeps a link, or a field, that is named by the source, unless it may be a credential.
+func (r *Record) link(name, target string) {
+	if !credential.MatchString(name) {
+		r.Links = addLink(r.Links, name, target)
+	}
+}
+
+// titled keeps a link with a title. A title is no field's name: "API keys, how to get one" is kept where it leads to a
+// page, and without its title, for that would be taken for a field's name when it is read again.
+func (r *Record) titled(kind, title, target string) {
+	switch {
+	case credential.MatchString(kind) || webhook.MatchString(title):
+		return
+	case !credential.MatchString(title):
+		kind = strings.TrimSpace(kind + " " + title)
+	case !strings.Contains(target, "://"):
+		return
+	}
+	if kind == "" {
+		kind = "link"
+	}
+	r.Links = addLink(r.Links, kind, target)
+}
+
+var webhook = regexp.MustCompile(`(?i)web-?_?\s?hook`)
 
 // addLink keeps a link. Of a text of many lines that is the first.
 func addLink(links []Link, name, target string) []Link {
 	target, _, more := strings.Cut(target, "\n")
-	if target = cut(strings.TrimSpace(target), linkBytesMax); more && target != "" {
+	if target = strings.TrimSpace(target); more && target != "" {
 		target += " …"
 	}
+	target = cut(target, linkBytesMax)
 	switch {
 	case target == "" || len(links) > linksMax:
 		return links
@@ -101,10 +134,9 @@ var kindsOfLinks = []struct {
 // place puts a link where the charter has a place for it, if that is empty, else among the links: its type and its
 // title say what it is, or else its address does.
 func (r *Record) place(kind, title, target string) {
-	if target == "" {
+	if target == "" || credential.MatchString(kind) || webhook.MatchString(title) || credential.MatchString(title) && !strings.Contains(target, "://") {
 		return
 	}
-	name := strings.TrimSpace(kind + " " + title)
 	for _, says := range []string{kind, title, target} {
 		for _, k := range kindsOfLinks {
 			if !k.words.MatchString(says) {
@@ -114,12 +146,9 @@ func (r *Record) place(kind, title, target string) {
 				*field = cut(target, linkBytesMax)
 				return
 			}
-			r.Links = addLink(r.Links, name, target)
+			r.titled(kind, title, target)
 			return
 		}
 	}
-	if name == "" {
-		name = "link"
-	}
-	r.Links = addLink(r.Links, name, target)
+	r.titled(kind, title, target)
 }

@@ -10,9 +10,22 @@ import (
 // OpsLevel reads opslevel.yml, version 1. A file defines a service (a component, by its newer name) or says who owns a
 // repository.
 func OpsLevel(file string, data []byte) ([]Record, []Problem) {
-	f := opsLevelFile{catalogFile{format: "opslevel", name: file}}
-	var records []Record
-	for _, n := range f.definitions(data) {
+	return readYAML(newOpsLevel(), file, data)
+}
+
+func newOpsLevel() *opsLevelReader {
+	return &opsLevelReader{catalogFile: catalogFile{format: "opslevel"}}
+}
+
+type opsLevelReader struct {
+	catalogFile
+	done []Record
+}
+
+func (f *opsLevelReader) records() ([]Record, []Problem) { return f.done, nil }
+
+func (f *opsLevelReader) document(root *yaml.Node) {
+	for _, n := range f.definitions(root) {
 		if version := f.text(n, "version"); version != "1" {
 			f.wrong(n, "version %q is not known: 1 is", short(version))
 			continue
@@ -30,7 +43,7 @@ func OpsLevel(file string, data []byte) ([]Record, []Problem) {
 			for _, one := range f.list(n, form.key) {
 				found = true
 				if rec := form.read(one); rec != nil {
-					records = append(records, *rec)
+					f.done = append(f.done, *rec)
 				}
 			}
 		}
@@ -45,12 +58,9 @@ func OpsLevel(file string, data []byte) ([]Record, []Problem) {
 			}
 		}
 	}
-	return records, f.problems
 }
 
-type opsLevelFile struct{ catalogFile }
-
-func (f *opsLevelFile) service(n *yaml.Node) *Record {
+func (f *opsLevelReader) service(n *yaml.Node) *Record {
 	kind := f.text(n, "type")
 	rec := f.record(n, catalogKind(kind), text(n, "name"))
 	if rec == nil {
@@ -70,7 +80,7 @@ func (f *opsLevelFile) service(n *yaml.Node) *Record {
 	f.tools(rec, n)
 	f.repositories(rec, n)
 	for _, s := range f.list(n, "alert_sources") {
-		if id := text(s, "external_id"); id != "" {
+		if id := text(s, "external_id"); id != "" && !credential.MatchString(text(s, "type")) {
 			rec.place("alerts", "", text(s, "type")+":"+id)
 		}
 		rec.Links = rest(rec.Links, s, "alert_sources.", "type", "external_id")
@@ -91,7 +101,7 @@ var opsLevelCategories = map[string]string{
 }
 
 // tools reads links. One of a lower environment never takes a place in the charter.
-func (f *opsLevelFile) tools(rec *Record, n *yaml.Node) {
+func (f *opsLevelReader) tools(rec *Record, n *yaml.Node) {
 	for _, t := range f.list(n, "tools") {
 		category, name, url := text(t, "category"), text(t, "name"), text(t, "url")
 		environment := text(t, "environment")
@@ -102,14 +112,14 @@ func (f *opsLevelFile) tools(rec *Record, n *yaml.Node) {
 		case kind != "" && (environment == "" || strings.HasPrefix(strings.ToLower(environment), "prod")):
 			rec.place(kind, name, url)
 		default:
-			rec.Links = addLink(rec.Links, strings.Join(strings.Fields(category+" "+name+" "+environment), " "), url)
+			rec.titled(category, strings.Join(strings.Fields(name+" "+environment), " "), url)
 		}
 		rec.Links = rest(rec.Links, t, "tools.", "category", "name", "url", "environment")
 	}
 }
 
 // repositories reads where the code is. Several services can be in one repository, each in a folder of its own.
-func (f *opsLevelFile) repositories(rec *Record, n *yaml.Node) {
+func (f *opsLevelReader) repositories(rec *Record, n *yaml.Node) {
 	for _, r := range items(n, "repositories") {
 		name := first(text(r), text(r, "name"))
 		if name == "" {
@@ -125,7 +135,7 @@ func (f *opsLevelFile) repositories(rec *Record, n *yaml.Node) {
 }
 
 // tags reads fields that the company made up itself.
-func (f *opsLevelFile) tags(rec *Record, n *yaml.Node) {
+func (f *opsLevelReader) tags(rec *Record, n *yaml.Node) {
 	for _, tag := range items(n, "tags") {
 		if tag.Kind == yaml.MappingNode {
 			rec.Links = rest(rec.Links, tag, "")
@@ -136,7 +146,7 @@ func (f *opsLevelFile) tags(rec *Record, n *yaml.Node) {
 }
 
 // repository reads who owns a repository. It says nothing of which that is: it is the one with the file, and all of it.
-func (f *opsLevelFile) repository(n *yaml.Node) *Record {
+func (f *opsLevelReader) repository(n *yaml.Node) *Record {
 	rec := &Record{Kind: Path, Pattern: "*", Source: Source{Format: f.format, File: f.name, Line: n.Line}}
 	rec.Owner = f.text(n, "owner")
 	rec.Tier = f.text(n, "tier")
@@ -149,7 +159,7 @@ func (f *opsLevelFile) repository(n *yaml.Node) *Record {
 	return rec
 }
 
-func (f *opsLevelFile) team(n *yaml.Node) *Record {
+func (f *opsLevelReader) team(n *yaml.Node) *Record {
 	rec := f.record(n, Team, text(n, "name"))
 	if rec == nil {
 		return nil

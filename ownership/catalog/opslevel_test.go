@@ -167,9 +167,9 @@ dependencies.notes = of what
 4: neither a service, a component, a repository nor a team is in it
 7: the service has no name
 10: the repository has no owner
-17: an item of dependencies names nothing
 15: a tool of fine has no url
 16: a repository of fine has no name
+17: an item of dependencies names nothing
 18: "checks" is not read: it belongs to no service, component, repository or team
 `},
 	} {

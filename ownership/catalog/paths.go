@@ -194,7 +194,18 @@ func hasRoot(path, root string) bool {
 // longestAgreement is the end of the path that follows literal folders of the rules furthest, if only one does, and begins
 // before the limit.
 func (p *Paths) longestAgreement(path string, limit int) (string, bool) {
-	best, start, only := agreement-1, 0, false
+	_, start, only := p.agree(path, limit)
+	return path[start:], only
+}
+
+// agreement is how many folders of the path follow literal ones of the rules, at the place where most do.
+func (p *Paths) agreement(path string) int {
+	n, _, _ := p.agree(path, libraryIn(path))
+	return n
+}
+
+func (p *Paths) agree(path string, limit int) (best, start int, only bool) {
+	best = agreement - 1
 	for at := 0; at <= limit && at < len(path); _, at = cutSegment(path, at) {
 		n := p.files.agrees(path[at:])
 		if p.files.deep != nil {
@@ -207,7 +218,7 @@ func (p *Paths) longestAgreement(path string, limit int) (string, bool) {
 			only = false
 		}
 	}
-	return path[start:], only
+	return best, start, only
 }
 
 // ranks are the best line of each section at a time: one more than its record's index, and above all indexes that of an

@@ -60,6 +60,8 @@ type Record struct {
 	// Links are what else the source has to say, unknown fields among it: never anything secret.
 	Links  []Link `json:"links,omitempty"`
 	Source Source `json:"source"`
+	// Set is the set of the stored registry that the record is of; a file says nothing of it.
+	Set string `json:"set,omitempty"`
 }
 
 // HoldsAt says whether the record holds at a time in Unix nanoseconds.

@@ -19,7 +19,7 @@ func Sentry(file string, data []byte) (records []Record, problems []Problem) {
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			continue
 		}
-		r, err := sentryRule(line)
+		r, err := sentryRule(strings.ToValidUTF8(line, "\ufffd"))
 		if err != nil {
 			problems = append(problems, Problem{File: file, Line: number, Reason: err.Error()})
 			continue
@@ -39,6 +39,9 @@ func sentryRule(line string) (Record, error) {
 	if pattern == "" {
 		return Record{}, fmt.Errorf("%s has no pattern", kind)
 	}
+	if kind == "url" {
+		pattern = tidy(pattern)
+	}
 	pattern = kind + ":" + pattern
 	if err := boundPattern(pattern); err != nil {
 		return Record{}, err
@@ -52,9 +55,12 @@ func sentryRule(line string) (Record, error) {
 		if name == "" || !team && !isEmail(name) {
 			return Record{}, fmt.Errorf("%q is neither a #team nor an email address", field)
 		}
+		if len(m.names) == ownersOfLineMax {
+			return Record{}, fmt.Errorf("the rule has more than %d owners", ownersOfLineMax)
+		}
 		m.names = append(m.names, name)
 	}
-	m.written = strings.TrimSpace(rest)
+	m.written = cut(strings.TrimSpace(rest), linkBytesMax)
 	r := Record{Kind: Path, Pattern: pattern}
 	m.own(&r)
 	return r, nil

@@ -2,11 +2,13 @@ package catalog
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -16,7 +18,7 @@ import (
 
 // What bounds a YAML file, in time and memory: the parser's own limits hold for decoding into values, not for nodes.
 const (
-	fileBytesMax  = 16 << 20
+	fileBytesMax  = 64 << 20
 	documentsMax  = 100_000
 	valuesMax     = 2_000_000 // in one document, as guessed from its punctuation before it is parsed: some 160 bytes each
 	textBytesMax  = 64 << 10  // a longer value is dropped
@@ -24,9 +26,34 @@ const (
 	aliasedMax    = 100_000 // values that aliases of one document repeat
 	textCutAt     = 4096
 	nameBytesMax  = 256
-	problemsMax   = 100 // of the values of one document
+	problemsMax   = 100 // of the values of one document, and of what the documents of a file say
 	reasonTextMax = 80
 )
+
+// yamlReader reads the documents of one format. One reads many files, for they may speak of each other.
+type yamlReader interface {
+	begin(file string)
+	document(root *yaml.Node)
+	end() []Problem                 // of the file
+	records() ([]Record, []Problem) // of all files, when they are read
+}
+
+// readYAML reads one file with a reader of its own.
+func readYAML(r yamlReader, file string, data []byte) ([]Record, []Problem) {
+	var problems []Problem
+	r.begin(file)
+	for root, wrong := range documents(file, data) {
+		problems = append(problems, wrong...)
+		if root != nil {
+			r.document(root)
+		}
+	}
+	problems = append(problems, r.end()...)
+	records, more := r.records()
+	problems = append(problems, more...)
+	slices.SortStableFunc(problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
+	return records, problems
+}
 
 // documents are those of a YAML (or JSON) file that are not empty, each with what is wrong with it. One that cannot be
 // read has a nil root and one problem, and those after it are read.
@@ -149,13 +176,13 @@ func (p *plainer) wrong(line int, format string, args ...any) {
 	p.problems = addProblem(p.problems, Problem{p.file, line, fmt.Sprintf(format, args...)})
 }
 
-// addProblem adds one to those of a document, unless they are too many.
+// addProblem adds one to those of a document or a file, unless they are too many.
 func addProblem(problems []Problem, p Problem) []Problem {
 	switch {
 	case len(problems) > problemsMax:
 		return problems
 	case len(problems) == problemsMax:
-		p.Reason = "further problems of this document are not listed"
+		p.Reason = "further problems are not listed"
 	}
 	return append(problems, p)
 }
@@ -264,8 +291,11 @@ func text(n *yaml.Node, path ...string) string {
 	if n == nil || n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
 		return ""
 	}
-	return cut(public(strings.TrimSpace(n.Value)), textCutAt)
+	return cut(tidy(n.Value), textCutAt)
 }
+
+// tidy is a text without blanks around it and credentials in it.
+func tidy(s string) string { return strings.TrimSpace(public(s)) }
 
 // items are the elements of the list under a path of keys; a value that is no list is one element.
 func items(n *yaml.Node, path ...string) []*yaml.Node {
@@ -281,14 +311,16 @@ func items(n *yaml.Node, path ...string) []*yaml.Node {
 // short cuts a text that is quoted in a problem.
 func short(s string) string { return cut(s, reasonTextMax) }
 
+// cut cuts a text, and leaves one alone that it has cut before.
 func cut(s string, bytesMax int) string {
-	if len(s) <= bytesMax {
+	const mark = "…"
+	if len(s) <= bytesMax || len(s) <= bytesMax+len(mark) && strings.HasSuffix(s, mark) {
 		return s
 	}
 	for !utf8.RuneStart(s[bytesMax]) {
 		bytesMax--
 	}
-	return s[:bytesMax] + "…"
+	return s[:bytesMax] + mark
 }
 
 // unnamed says what is wrong with the name or the namespace in the metadata of a thing, or nothing.

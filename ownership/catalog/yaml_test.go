@@ -62,7 +62,7 @@ func TestDocuments(t *testing.T) {
 
 func TestProblemsAreBounded(t *testing.T) {
 	_, problems := read(strings.Repeat("a: 1\n", 1000))
-	if len(problems) != problemsMax+1 || problems[problemsMax] != "102: further problems of this document are not listed" {
+	if len(problems) != problemsMax+1 || problems[problemsMax] != "102: further problems are not listed" {
 		t.Errorf("%d problems, the last %q", len(problems), problems[len(problems)-1])
 	}
 }
@@ -92,7 +92,7 @@ func TestDocumentsAreBounded(t *testing.T) {
 		{"many values", "[" + strings.Repeat(",", valuesMax+1) + "]", "1: more than 2000000 values in one document: split it"},
 		{"large value", "a: " + strings.Repeat("x", 1<<20), "1: a value of 1048576 bytes is not read: 65536 are the most"},
 		{"large name", strings.Repeat("x", 1<<20) + ": 1", "1: not YAML: mapping values are not allowed in this context"},
-		{"large file", strings.Repeat("\n", fileBytesMax+1), "0: more than 16777216 bytes: split the file"},
+		{"large file", strings.Repeat("\n", fileBytesMax+1), "0: more than 67108864 bytes: split the file"},
 		{"many documents", strings.Repeat("--- 1\n", documentsMax+1), "100001: more than 100000 documents: split the file"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

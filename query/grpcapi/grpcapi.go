@@ -135,6 +135,29 @@ func (a *api) ResolveOwner(ctx context.Context, r *whosehopv1.ResolveOwnerReques
 	return &whosehopv1.ResolveOwnerResponse{Owner: got.Owner, Rule: string(got.Rule), ResolutionJson: string(text)}, nil
 }
 
+// GetCoverage implements whosehopv1.WhosehopServer.
+func (a *api) GetCoverage(ctx context.Context, r *whosehopv1.GetCoverageRequest) (*whosehopv1.GetCoverageResponse, error) {
+	got, err := a.service.Coverage(ctx, query.CoverageRequest{
+		From: instant(r.GetFrom()), To: instant(r.GetTo()), Kind: r.GetKind(), ReviewDays: int(r.GetReviewDays()), Limit: int(r.GetLimit()),
+	})
+	if err != nil {
+		return nil, a.status(err)
+	}
+	totals, err := json.Marshal(&got.Totals)
+	if err != nil {
+		return nil, a.status(err)
+	}
+	response := &whosehopv1.GetCoverageResponse{TotalsJson: string(totals), Missing: got.Missing}
+	for i := range got.Findings {
+		text, err := json.Marshal(&got.Findings[i])
+		if err != nil {
+			return nil, a.status(err)
+		}
+		response.FindingJson = append(response.FindingJson, string(text))
+	}
+	return response, nil
+}
+
 func instant(t *timestamppb.Timestamp) time.Time {
 	if t == nil {
 		return time.Time{}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/coverage"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/verdict"
@@ -36,6 +37,7 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	mux.HandleFunc("GET /api/v1/top", h.top)
 	mux.HandleFunc("GET /api/v1/rank", h.rank)
 	mux.HandleFunc("GET /api/v1/owners/resolve", h.resolveOwner)
+	mux.HandleFunc("GET /api/v1/owners/coverage", h.coverage)
 	mux.HandleFunc("GET /api/v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(openAPI)
@@ -113,6 +115,12 @@ type (
 	}
 	rankAnswer struct {
 		Suspects []verdict.Suspect `json:"suspects"`
+		missing
+	}
+	coverageAnswer struct {
+		From time.Time `json:"from"`
+		To   time.Time `json:"to"`
+		coverage.Report
 		missing
 	}
 )
@@ -212,6 +220,19 @@ func (h *handler) resolveOwner(w http.ResponseWriter, r *http.Request) {
 	}
 	why := q.yes("why")
 	h.answer(w, r, &q, func(ctx context.Context) (any, error) { return h.service.ResolveOwner(ctx, inquiry, why) })
+}
+
+func (h *handler) coverage(w http.ResponseWriter, r *http.Request) {
+	q := params{r: r, known: []string{"from", "to", "since", "kind", "reviewDays", "limit"}}
+	request := query.CoverageRequest{Kind: q.text("kind"), ReviewDays: q.number("reviewDays"), Limit: q.number("limit")}
+	request.From, request.To = q.window()
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) {
+		got, err := h.service.Coverage(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		return coverageAnswer{From: got.From.UTC(), To: got.To.UTC(), Report: got.Report, missing: missing{got.Missing}}, nil
+	})
 }
 
 func (h *handler) answer(w http.ResponseWriter, r *http.Request, q *params, ask func(context.Context) (any, error)) {

@@ -1139,6 +1139,151 @@ func (x *ResolveOwnerResponse) GetResolutionJson() string {
 	return ""
 }
 
+type GetCoverageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Seen at from or later; a week before to if not given.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Seen before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Only findings of this kind: no-owner, edge-no-owner, owner-gone, no-on-call, no-runbook, no-dashboard, no-reviewer
+	// or not-reviewed.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Who was not reviewed for more days is a caretaker, and not an owner; 180 if not given.
+	ReviewDays int32 `protobuf:"varint,4,opt,name=review_days,json=reviewDays,proto3" json:"review_days,omitempty"`
+	// At most 500; 50 if not given.
+	Limit         int32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCoverageRequest) Reset() {
+	*x = GetCoverageRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCoverageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCoverageRequest) ProtoMessage() {}
+
+func (x *GetCoverageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCoverageRequest.ProtoReflect.Descriptor instead.
+func (*GetCoverageRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *GetCoverageRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetCoverageRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetCoverageRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *GetCoverageRequest) GetReviewDays() int32 {
+	if x != nil {
+		return x.ReviewDays
+	}
+	return 0
+}
+
+func (x *GetCoverageRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type GetCoverageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The JSON form of a finding, as REST has it.
+	FindingJson []string `protobuf:"bytes,1,rep,name=finding_json,json=findingJson,proto3" json:"finding_json,omitempty"`
+	// The JSON form of the totals, over all that was seen.
+	TotalsJson string `protobuf:"bytes,2,opt,name=totals_json,json=totalsJson,proto3" json:"totals_json,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,3,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCoverageResponse) Reset() {
+	*x = GetCoverageResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCoverageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCoverageResponse) ProtoMessage() {}
+
+func (x *GetCoverageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCoverageResponse.ProtoReflect.Descriptor instead.
+func (*GetCoverageResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *GetCoverageResponse) GetFindingJson() []string {
+	if x != nil {
+		return x.FindingJson
+	}
+	return nil
+}
+
+func (x *GetCoverageResponse) GetTotalsJson() string {
+	if x != nil {
+		return x.TotalsJson
+	}
+	return ""
+}
+
+func (x *GetCoverageResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
 var File_whosehop_v1_whosehop_proto protoreflect.FileDescriptor
 
 const file_whosehop_v1_whosehop_proto_rawDesc = "" +
@@ -1232,7 +1377,19 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x14ResolveOwnerResponse\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\tR\x04rule\x12'\n" +
-	"\x0fresolution_json\x18\x03 \x01(\tR\x0eresolutionJson2\xe7\x03\n" +
+	"\x0fresolution_json\x18\x03 \x01(\tR\x0eresolutionJson\"\xbb\x01\n" +
+	"\x12GetCoverageRequest\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1f\n" +
+	"\vreview_days\x18\x04 \x01(\x05R\n" +
+	"reviewDays\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\x05R\x05limit\"s\n" +
+	"\x13GetCoverageResponse\x12!\n" +
+	"\ffinding_json\x18\x01 \x03(\tR\vfindingJson\x12\x1f\n" +
+	"\vtotals_json\x18\x02 \x01(\tR\n" +
+	"totalsJson\x12\x18\n" +
+	"\amissing\x18\x03 \x03(\tR\amissing2\xb9\x04\n" +
 	"\bWhosehop\x12M\n" +
 	"\n" +
 	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12S\n" +
@@ -1240,7 +1397,8 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x0eGetAttribution\x12\".whosehop.v1.GetAttributionRequest\x1a#.whosehop.v1.GetAttributionResponse\x12A\n" +
 	"\x06GetTop\x12\x1a.whosehop.v1.GetTopRequest\x1a\x1b.whosehop.v1.GetTopResponse\x12D\n" +
 	"\aGetRank\x12\x1b.whosehop.v1.GetRankRequest\x1a\x1c.whosehop.v1.GetRankResponse\x12S\n" +
-	"\fResolveOwner\x12 .whosehop.v1.ResolveOwnerRequest\x1a!.whosehop.v1.ResolveOwnerResponseB;Z9github.com/whosehop/whosehop/proto/whosehop/v1;whosehopv1b\x06proto3"
+	"\fResolveOwner\x12 .whosehop.v1.ResolveOwnerRequest\x1a!.whosehop.v1.ResolveOwnerResponse\x12P\n" +
+	"\vGetCoverage\x12\x1f.whosehop.v1.GetCoverageRequest\x1a .whosehop.v1.GetCoverageResponseB;Z9github.com/whosehop/whosehop/proto/whosehop/v1;whosehopv1b\x06proto3"
 
 var (
 	file_whosehop_v1_whosehop_proto_rawDescOnce sync.Once
@@ -1254,7 +1412,7 @@ func file_whosehop_v1_whosehop_proto_rawDescGZIP() []byte {
 	return file_whosehop_v1_whosehop_proto_rawDescData
 }
 
-var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*GetVerdictRequest)(nil),      // 0: whosehop.v1.GetVerdictRequest
 	(*GetVerdictResponse)(nil),     // 1: whosehop.v1.GetVerdictResponse
@@ -1271,48 +1429,54 @@ var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*GetRankResponse)(nil),        // 12: whosehop.v1.GetRankResponse
 	(*ResolveOwnerRequest)(nil),    // 13: whosehop.v1.ResolveOwnerRequest
 	(*ResolveOwnerResponse)(nil),   // 14: whosehop.v1.ResolveOwnerResponse
-	nil,                            // 15: whosehop.v1.ResolveOwnerRequest.AttributesEntry
-	(*timestamppb.Timestamp)(nil),  // 16: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 17: google.protobuf.Duration
+	(*GetCoverageRequest)(nil),     // 15: whosehop.v1.GetCoverageRequest
+	(*GetCoverageResponse)(nil),    // 16: whosehop.v1.GetCoverageResponse
+	nil,                            // 17: whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	(*timestamppb.Timestamp)(nil),  // 18: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 19: google.protobuf.Duration
 }
 var file_whosehop_v1_whosehop_proto_depIdxs = []int32{
-	16, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
-	16, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
+	18, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
+	18, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
 	4,  // 2: whosehop.v1.ListVerdictsResponse.verdicts:type_name -> whosehop.v1.VerdictSummary
-	16, // 3: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
-	17, // 4: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
-	16, // 5: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
-	16, // 6: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
-	17, // 7: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
+	18, // 3: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
+	19, // 4: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
+	18, // 5: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
+	18, // 6: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
+	19, // 7: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
 	7,  // 8: whosehop.v1.GetAttributionResponse.attributions:type_name -> whosehop.v1.Attribution
-	16, // 9: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
-	17, // 10: whosehop.v1.Attribution.excess:type_name -> google.protobuf.Duration
-	16, // 11: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
-	16, // 12: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
+	18, // 9: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
+	19, // 10: whosehop.v1.Attribution.excess:type_name -> google.protobuf.Duration
+	18, // 11: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
+	18, // 12: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
 	10, // 13: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Top
-	17, // 14: whosehop.v1.Top.excess:type_name -> google.protobuf.Duration
-	16, // 15: whosehop.v1.Top.last_seen:type_name -> google.protobuf.Timestamp
-	16, // 16: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
-	16, // 17: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
-	15, // 18: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
-	16, // 19: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
-	0,  // 20: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
-	2,  // 21: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
-	5,  // 22: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
-	8,  // 23: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
-	11, // 24: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
-	13, // 25: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
-	1,  // 26: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
-	3,  // 27: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
-	6,  // 28: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
-	9,  // 29: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
-	12, // 30: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
-	14, // 31: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
-	26, // [26:32] is the sub-list for method output_type
-	20, // [20:26] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	19, // 14: whosehop.v1.Top.excess:type_name -> google.protobuf.Duration
+	18, // 15: whosehop.v1.Top.last_seen:type_name -> google.protobuf.Timestamp
+	18, // 16: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
+	18, // 17: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
+	17, // 18: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	18, // 19: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
+	18, // 20: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
+	18, // 21: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
+	0,  // 22: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
+	2,  // 23: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
+	5,  // 24: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
+	8,  // 25: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
+	11, // 26: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
+	13, // 27: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
+	15, // 28: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
+	1,  // 29: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
+	3,  // 30: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
+	6,  // 31: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
+	9,  // 32: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
+	12, // 33: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
+	14, // 34: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
+	16, // 35: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
+	29, // [29:36] is the sub-list for method output_type
+	22, // [22:29] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_whosehop_v1_whosehop_proto_init() }
@@ -1326,7 +1490,7 @@ func file_whosehop_v1_whosehop_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_whosehop_v1_whosehop_proto_rawDesc), len(file_whosehop_v1_whosehop_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

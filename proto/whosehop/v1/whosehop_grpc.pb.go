@@ -25,6 +25,7 @@ const (
 	Whosehop_GetTop_FullMethodName         = "/whosehop.v1.Whosehop/GetTop"
 	Whosehop_GetRank_FullMethodName        = "/whosehop.v1.Whosehop/GetRank"
 	Whosehop_ResolveOwner_FullMethodName   = "/whosehop.v1.Whosehop/ResolveOwner"
+	Whosehop_GetCoverage_FullMethodName    = "/whosehop.v1.Whosehop/GetCoverage"
 )
 
 // WhosehopClient is the client API for Whosehop service.
@@ -47,6 +48,8 @@ type WhosehopClient interface {
 	GetRank(ctx context.Context, in *GetRankRequest, opts ...grpc.CallOption) (*GetRankResponse, error)
 	// ResolveOwner says who owns something, at a time, and why.
 	ResolveOwner(ctx context.Context, in *ResolveOwnerRequest, opts ...grpc.CallOption) (*ResolveOwnerResponse, error)
+	// GetCoverage says what runs without a real owner, what did most harm first.
+	GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error)
 }
 
 type whosehopClient struct {
@@ -117,6 +120,16 @@ func (c *whosehopClient) ResolveOwner(ctx context.Context, in *ResolveOwnerReque
 	return out, nil
 }
 
+func (c *whosehopClient) GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetCoverageResponse)
+	err := c.cc.Invoke(ctx, Whosehop_GetCoverage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WhosehopServer is the server API for Whosehop service.
 // All implementations must embed UnimplementedWhosehopServer
 // for forward compatibility.
@@ -137,6 +150,8 @@ type WhosehopServer interface {
 	GetRank(context.Context, *GetRankRequest) (*GetRankResponse, error)
 	// ResolveOwner says who owns something, at a time, and why.
 	ResolveOwner(context.Context, *ResolveOwnerRequest) (*ResolveOwnerResponse, error)
+	// GetCoverage says what runs without a real owner, what did most harm first.
+	GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error)
 	mustEmbedUnimplementedWhosehopServer()
 }
 
@@ -164,6 +179,9 @@ func (UnimplementedWhosehopServer) GetRank(context.Context, *GetRankRequest) (*G
 }
 func (UnimplementedWhosehopServer) ResolveOwner(context.Context, *ResolveOwnerRequest) (*ResolveOwnerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResolveOwner not implemented")
+}
+func (UnimplementedWhosehopServer) GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCoverage not implemented")
 }
 func (UnimplementedWhosehopServer) mustEmbedUnimplementedWhosehopServer() {}
 func (UnimplementedWhosehopServer) testEmbeddedByValue()                  {}
@@ -294,6 +312,24 @@ func _Whosehop_ResolveOwner_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Whosehop_GetCoverage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCoverageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).GetCoverage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_GetCoverage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).GetCoverage(ctx, req.(*GetCoverageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Whosehop_ServiceDesc is the grpc.ServiceDesc for Whosehop service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -324,6 +360,10 @@ var Whosehop_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ResolveOwner",
 			Handler:    _Whosehop_ResolveOwner_Handler,
+		},
+		{
+			MethodName: "GetCoverage",
+			Handler:    _Whosehop_GetCoverage_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
