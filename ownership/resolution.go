@@ -146,23 +146,10 @@ func (r *Registry) resolution(about string, q *Question, at time.Time) *Resoluti
 	answer, trail := r.Explain(q)
 	n := &Resolution{About: about, Owner: answer.Owner, Rule: answer.Rule, Why: answer.Why(), Side: answer.Side, At: at.UTC(), Trail: trail}
 	if c := answer.Record; c != nil {
-		n.Source, n.Owners, n.Charter = &c.Source, c.Owners, c.Charter
+		n.Source, n.Owners = &c.Source, c.Owners
 	}
-	if team := r.Team(answer.Owner, q.AtNs); team != nil {
-		n.Charter = completed(n.Charter, &team.Charter)
-	}
+	n.Charter = r.Charter(q, answer)
 	return n
-}
-
-// completed is a charter with what it does not say taken from the team's: how it is reached, and where to look.
-func completed(c catalog.Charter, team *catalog.Charter) catalog.Charter {
-	c.OnCall, c.Chat, c.Email = cmp.Or(c.OnCall, team.OnCall), cmp.Or(c.Chat, team.Chat), cmp.Or(c.Email, team.Email)
-	c.Runbook, c.Dashboard = cmp.Or(c.Runbook, team.Runbook), cmp.Or(c.Dashboard, team.Dashboard)
-	c.Repository, c.Reviewer = cmp.Or(c.Repository, team.Repository), cmp.Or(c.Reviewer, team.Reviewer)
-	if len(c.Escalation) == 0 {
-		c.Escalation = team.Escalation
-	}
-	return c
 }
 
 // inquireEdge answers for an edge: its owner, if it has one; or the owner of the side that is accountable by a record, or by
