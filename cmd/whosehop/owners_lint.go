@@ -47,6 +47,9 @@ func (c *ownersLintCmd) Run(s *streams, set *Settings) error {
 	findings := lint.Check(records, problems, set.Ownership.config(), policy, time.Now())
 	for i := range findings {
 		findings[i].File = fromHere(findings[i].File)
+		if other := findings[i].Other; other != nil {
+			findings[i].Other = &catalog.Source{Format: other.Format, File: fromHere(other.File), Line: other.Line}
+		}
 	}
 	if err := c.print(s, findings); err != nil {
 		return fmt.Errorf("print: %w", err)

@@ -91,10 +91,10 @@ func (f *Finding) String() string {
 func Check(records []catalog.Record, problems []catalog.Problem, cfg ownership.Config, policy *Policy, now time.Time) []Finding {
 	c := &checker{
 		records: records, policy: policy, now: now, registry: ownership.Compile(records, cfg),
-		teams: make(map[string][]*catalog.Record), people: make(map[string]bool), peopleIn: make(map[string]bool),
+		people: make(map[string]bool), peopleIn: make(map[string]bool),
 	}
 	for _, p := range problems {
-		c.findings = append(c.findings, Finding{Rule: Unreadable, Severity: Error, File: p.File, Line: p.Line, Message: p.Reason, about: []string{p.File}})
+		c.add(Finding{Rule: Unreadable, Severity: Error, File: p.File, Line: p.Line, Message: p.Reason, about: []string{p.File}})
 	}
 	c.know()
 	for i := range records {
@@ -118,16 +118,30 @@ type checker struct {
 	registry *ownership.Registry
 	findings []Finding
 
-	teams    map[string][]*catalog.Record // by their names and aliases, in lower case
-	people   map[string]bool              // members and addresses of teams, in lower case
-	peopleIn map[string]bool              // formats in which people have records of their own
-	things   ownership.Names              // that can be depended on
-	systems  bool                         // there are records of such
+	teams    bool            // some are known
+	people   map[string]bool // members and addresses of teams, in lower case
+	peopleIn map[string]bool // formats in which people have records of their own
+	things   ownership.Names // that can be depended on
+	systems  bool            // there are records of such
 }
 
-// found adds a finding about a record, unless it is accepted; names are what else exceptions go by.
+// found adds a finding about a record; names are what else exceptions go by.
 func (c *checker) found(rule string, r *catalog.Record, names []string, format string, args ...any) *Finding {
-	f := Finding{Rule: rule, Severity: severityOf(rule), File: r.Source.File, Line: r.Source.Line, Message: fmt.Sprintf(format, args...), about: append(names, r.Name)}
+	return c.add(Finding{
+		Rule: rule, Severity: severityOf(rule), File: r.Source.File, Line: r.Source.Line, Message: fmt.Sprintf(format, args...), about: append(names, nameOf(r)),
+	})
+}
+
+// nameOf is what exceptions call a record.
+func nameOf(r *catalog.Record) string {
+	if r.Kind == catalog.Edge {
+		return r.Caller + "->" + r.Callee
+	}
+	return cmp.Or(r.Name, r.Pattern)
+}
+
+// add adds a finding, unless it is accepted.
+func (c *checker) add(f Finding) *Finding {
 	if c.policy.allows(&f) {
 		return &f
 	}
@@ -141,10 +155,7 @@ func (c *checker) know() {
 		r := &c.records[i]
 		switch r.Kind {
 		case catalog.Team:
-			for _, name := range append([]string{r.Name}, r.Aliases...) {
-				name = strings.ToLower(name)
-				c.teams[name] = append(c.teams[name], r)
-			}
+			c.teams = true
 			for _, name := range append([]string{r.Email}, r.Members...) {
 				c.people[strings.ToLower(name)] = name != ""
 			}
@@ -187,14 +198,14 @@ func (c *checker) record(r *catalog.Record) {
 	}
 	switch {
 	case r.Parent == "":
-	case r.Kind == catalog.Team && c.teams[strings.ToLower(r.Parent)] == nil:
+	case r.Kind == catalog.Team && c.registry.Teams(r.Parent) == nil:
 		c.found(DanglingParent, r, []string{r.Parent}, "%s is below %s, of which there is no record", ownership.Subject(r), r.Parent)
 	case r.Kind != catalog.Team && c.systems && !c.things.Has(r.Parent):
 		c.found(DanglingParent, r, []string{r.Parent}, "%s is part of %s, of which there is no record", ownership.Subject(r), r.Parent)
 	}
 	if r.Kind == catalog.Team && c.peopleIn[r.Source.Format] {
 		for _, name := range r.Members {
-			if c.teams[strings.ToLower(name)] == nil {
+			if c.registry.Teams(name) == nil {
 				c.found(DanglingMember, r, []string{name}, "%s has the member %s, of whom there is no record", ownership.Subject(r), name)
 			}
 		}
@@ -208,14 +219,13 @@ func (c *checker) ended(r *catalog.Record) bool { return !r.Until.IsZero() && !r
 
 // owner checks that an owner is there.
 func (c *checker) owner(r *catalog.Record, owner string) {
-	name := strings.ToLower(owner)
-	teams := c.teams[name]
-	mustExist := len(c.teams) > 0
+	teams := c.registry.Teams(owner)
+	mustExist := c.teams
 	if c.policy.OwnersMustExist != nil {
 		mustExist = *c.policy.OwnersMustExist
 	}
 	switch {
-	case owner == "" || owner == ownership.Unowned || c.people[name]:
+	case owner == "" || owner == ownership.Unowned || c.people[strings.ToLower(owner)]:
 	case len(teams) == 0 && mustExist:
 		c.found(DanglingOwner, r, []string{owner}, "%s is owned by %s, which is no known team or member of one", ownership.Subject(r), owner)
 	case len(teams) > 0 && !slices.ContainsFunc(teams, func(t *catalog.Record) bool { return !c.ended(t) }):
@@ -247,6 +257,7 @@ func (c *checker) conflicts() {
 	}
 }
 
+// ownerOf is the owner that a record names, or the side whose owner it is.
 func ownerOf(r *catalog.Record) string {
 	return cmp.Or(r.Owner, strings.TrimSpace("its "+r.Accountable))
 }

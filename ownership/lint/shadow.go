@@ -80,7 +80,7 @@ func (c *checker) shadowedPaths(lines []*catalog.Record, format string) {
 			}
 		}
 		if later != nil {
-			c.found(Shadowed, r, []string{r.Pattern}, "%s never counts: the later %s takes all that it fits", r.Pattern, later.Pattern).Other = &later.Source
+			c.found(Shadowed, r, []string{r.Pattern}, "%s never counts: %s by the later %s takes all that it fits", r.Pattern, later.Pattern, later.Source).Other = &later.Source
 			continue
 		}
 		same[r.Pattern] = r
