@@ -12,6 +12,8 @@ type ownersCmd struct {
 	Import    ownersImportCmd    `cmd:"" help:"Read catalogs of all formats, and print them in the registry's own."`
 	Apply     ownersApplyCmd     `cmd:"" help:"Make the registry of the server what files say."`
 	Handovers ownersHandoversCmd `cmd:"" help:"List what changed hands."`
+	Lint      ownersLintCmd      `cmd:"" help:"Find what is wrong with catalogs, for CI."`
+	Resolve   ownersResolveCmd   `cmd:"" help:"Say who owns a service, a peer or an edge, and why."`
 }
 
 // config says how records become a registry.
