@@ -55,7 +55,7 @@ func Compile(records []catalog.Record, cfg Config) *Registry {
 	r.addNames()
 	r.addDescriptions()
 	r.addPaths()
-	r.conflicts = r.conflictsOf(all)
+	r.conflicts = append(r.conflictsOf(all), r.conflictsOfPaths()...)
 	return r
 }
 
