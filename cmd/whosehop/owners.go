@@ -8,7 +8,9 @@ import (
 	"github.com/whosehop/whosehop/ownership/catalog"
 )
 
-type ownersCmd struct{}
+type ownersCmd struct {
+	Coverage coverageCmd `cmd:"" help:"Say what runs without a real owner, and who might be one."`
+}
 
 // config says how records become a registry.
 func (o *ownershipSettings) config() ownership.Config {
