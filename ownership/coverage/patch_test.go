@@ -67,7 +67,8 @@ func TestSuggestedFile(t *testing.T) {
 	report := assess(
 		[]catalog.Record{
 			team("team-a", full), service("w1", "team-a"), service("w2", "team-a"), ended(service("pay", "team-a"), date(2026, 11, 3)),
-			{Kind: catalog.Service, Name: "api-1", Environment: "prod", Owner: "team-gone", Source: at(9)}, service("api-2", "team-a"),
+			{Kind: catalog.Service, Name: "api-1", Environment: "prod", Owner: "team-gone", Source: at(9)},
+			service("api-2", "team-a"),
 		},
 		coverage.Traffic{
 			Services: []coverage.Service{seen("w1", 1), seen("w2", 1), seen("pay", 7, "k8s.namespace.name", "shop"), seen("api-1", 5, "deployment.environment", "prod"), seen("api-2", 1)},

@@ -137,6 +137,7 @@ func (f *fake) Attribution(_ context.Context, from, to time.Time, step time.Dura
 func (f *fake) Top(context.Context, time.Time, time.Time, string, int) ([]storage.TopRow, error) {
 	return nil, nil
 }
+
 func (f *fake) SeenServices(context.Context, time.Time, time.Time, []string) ([]storage.SeenService, error) {
 	var list []storage.SeenService
 	for i, name := range []string{"checkout", "payments", "storefront", "inventory", "pricing", "recommendations-with-a-long-name-that-does-not-end", "<b>bold</b>"} {
