@@ -130,6 +130,16 @@ func TestFindings(t *testing.T) {
 			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Calls: []coverage.Call{{"pay", "bank:443", 4}, {"pay", "redis cart", 9}, {"web", "pay", 3}}},
 			[]string{"no-owner bank:443"},
 		},
+		"verdicts name its port, calls do not": {
+			owned,
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Calls: []coverage.Call{{"pay", "bank", 4}}, Harm: []coverage.Harm{{Site: verdict.Site{Kind: verdict.SitePeer, Peer: "bank:8080"}, Failed: 1}}},
+			[]string{"no-owner bank:8080"},
+		},
+		"a record names its port, calls do not": {
+			append(owned, catalog.Record{Kind: catalog.ThirdParty, Name: "bank:8080", Owner: "team-a"}),
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Calls: []coverage.Call{{"pay", "bank", 4}}},
+			nil,
+		},
 		"an edge with nobody": {
 			owned, coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}}, []string{"edge-no-owner pay->ledger (response)"},
 		},

@@ -72,7 +72,7 @@ func TestSuggestedFile(t *testing.T) {
 		},
 		coverage.Traffic{
 			Services: []coverage.Service{seen("w1", 1), seen("w2", 1), seen("pay", 7, "k8s.namespace.name", "shop"), seen("api-1", 5, "deployment.environment", "prod"), seen("api-2", 1)},
-			Calls:    []coverage.Call{{"w1", "pay", 1}, {"w2", "pay", 1}, {"w1", "redis cart", 4}, {"w1", "kafka orders", 3}, {"w2", "bank:443", 2}},
+			Calls:    []coverage.Call{{"w1", "pay", 1}, {"w2", "pay", 1}, {"w1", "redis cart", 4}, {"w1", "kafka orders", 3}, {"w2", "bank:443", 2}, {"w2", "api.stripe.example", 1}},
 			Harm:     []coverage.Harm{edge("w1", "w2", verdict.PhaseResponse, "", 1)},
 		},
 	)
@@ -102,6 +102,11 @@ third-parties:
   - name: bank:443
     owner: team-a
     from: 2026-11-21
+  # its only caller, w2, is team-a's (possible)
+  - name: api.stripe.example
+    owner: team-a
+    aliases: ['api.stripe.example:*']
+    from: 2026-11-21
 edges:
   # both w1 and w2 are team-a's (possible)
   - caller: w1
@@ -110,7 +115,7 @@ edges:
     owner: team-a
     from: 2026-11-21
 `
-	if text, n := coverage.Suggested(report.Findings); text != want || n != 6 {
+	if text, n := coverage.Suggested(report.Findings); text != want || n != 7 {
 		t.Errorf("%d records: got\n%swant\n%s", n, text, want)
 	}
 	if text, n := coverage.Suggested(nil); text != "" || n != 0 {

@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/whosehop/whosehop/ownership/coverage"
+	"github.com/whosehop/whosehop/verdict"
 )
+
+// kindCells are those of the longest kind.
+const kindCells = 13
 
 // Coverage writes what runs without a real owner, what did most harm first; kind is the one that was asked for, if it was one.
 func (p Painter) Coverage(w io.Writer, r *coverage.Report, kind string) error {
@@ -21,10 +24,12 @@ func (p Painter) Coverage(w io.Writer, r *coverage.Report, kind string) error {
 		}
 		b.WriteString("\n")
 	}
-	for i := range r.Findings {
-		f := &r.Findings[i]
-		fmt.Fprintf(&b, "\n%2d  %s  %s  %s\n", i+1, p.paint(bold, printed(f.Subject.String())), p.paint(red, string(f.Kind)), p.paint(dim, harm(f)))
-		fmt.Fprintf(&b, "    %s\n", printed(f.Text))
+	for i, group := range coverage.Groups(r.Findings) {
+		f := &group[0]
+		fmt.Fprintf(&b, "\n%2d  %s  %s\n", i+1, p.paint(bold, printed(f.Subject.String())), p.paint(dim, harm(f)))
+		for k := range group {
+			fmt.Fprintf(&b, "    %s %s\n", p.paint(red, pad(string(group[k].Kind), kindCells)), printed(group[k].Text))
+		}
 		if f.Source != "" {
 			fmt.Fprintf(&b, "    %s\n", p.paint(dim, printed(f.Source)))
 		}
@@ -58,7 +63,7 @@ func harm(f *coverage.Finding) string {
 		words = append(words, fmt.Sprintf("%.1f failed requests,", f.Failed))
 	}
 	if f.ExcessNs > 0 {
-		words = append(words, fmt.Sprintf("%s lost,", time.Duration(f.ExcessNs).Round(time.Second)))
+		words = append(words, verdict.Took(f.ExcessNs)+" lost,")
 	}
 	switch {
 	case f.Spans > 0 && f.Subject.Kind == coverage.OfPeer:

@@ -338,7 +338,7 @@ func TestCoveragePage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"payments (shop)", "no-owner", "Nobody owns it", "1234.5 failed requests", "2h0m0s lost", "Likely", "team-shop", "both its callers, checkout and storefront, are team-shop's"} {
+	for _, part := range []string{"payments (shop)", "no-owner", "Nobody owns it", "1234.5 failed requests", "7200 s lost", "Likely", "team-shop", "both its callers, checkout and storefront, are team-shop's"} {
 		if !strings.Contains(first, part) {
 			t.Errorf("%q is not in %q", part, first)
 		}
