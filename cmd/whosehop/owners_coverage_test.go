@@ -57,7 +57,7 @@ func TestOwnersCoverage(t *testing.T) {
 		err   string
 	}{
 		{nil, 0, "limit=20&reviewDays=180&since=168h0m0s", "1 of 3 services have an owner", "shard 2"},
-		{nil, 0, "limit=20&reviewDays=180&since=168h0m0s", " 1  payments  100 % of all harm: 12.0 failed requests, 5 spans\n    no-owner      Nobody owns it", "shard 2"},
+		{nil, 0, "limit=20&reviewDays=180&since=168h0m0s", " 1  payments  100 % of all harm: 12.0 failed requests, 5 spans\n    no-owner       Nobody owns it", "shard 2"},
 		{nil, 0, "limit=20&reviewDays=180&since=168h0m0s", "    possible team-shop: its only caller, web, is team-shop's\n", "shard 2"},
 		{[]string{"--since", "24h", "--kind", "no-owner", "--limit", "3", "--review-days", "90"}, 0, "kind=no-owner&limit=3&reviewDays=90&since=24h0m0s", "payments", "shard 2"},
 		{[]string{"-o", "json"}, 0, "limit=20&reviewDays=180&since=168h0m0s", `"suggestion":{"owner":"team-shop"`, ""},

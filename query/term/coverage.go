@@ -28,7 +28,7 @@ func (p Painter) Coverage(w io.Writer, r *coverage.Report, kind string) error {
 		f := &group[0]
 		fmt.Fprintf(&b, "\n%2d  %s  %s\n", i+1, p.paint(bold, printed(f.Subject.String())), p.paint(dim, harm(f)))
 		for k := range group {
-			fmt.Fprintf(&b, "    %s %s\n", p.paint(red, pad(string(group[k].Kind), kindCells)), printed(group[k].Text))
+			fmt.Fprintf(&b, "    %s  %s\n", p.paint(red, pad(string(group[k].Kind), kindCells)), printed(group[k].Text))
 		}
 		if f.Source != "" {
 			fmt.Fprintf(&b, "    %s\n", p.paint(dim, printed(f.Source)))

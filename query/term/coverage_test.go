@@ -22,12 +22,12 @@ func TestCoverage(t *testing.T) {
 	const want = `3 of 4 services have an owner, with 50 % of the spans and 50 % of the harm
 
  1  pay?[2J (shop)  50 % of all harm: 12.2 failed requests, 7200 s lost, 1000 spans
-    no-owner      Nobody owns it.
+    no-owner       Nobody owns it.
     likely team-a: it was team-a's until 3 Nov 2026; 3 of its 4 callers are team-a's
 
  2  redis cart  1.2 s lost, 7 calls
-    no-on-call    Nobody knows whom to call.
-    no-runbook    There is no runbook.
+    no-on-call     Nobody knows whom to call.
+    no-runbook     There is no runbook.
     owners.yaml:12
 
 40 more: see --limit and --kind
