@@ -182,6 +182,8 @@ func (a *assessment) suggest(u *unit) *Suggestion {
 	} else {
 		list = a.hintsFor(u)
 	}
+	// A team that only span attributes name cannot be written down where the registry knows of others.
+	list = slices.DeleteFunc(list, func(h hint) bool { return a.alive(h.owner) == "" })
 	points := make(map[string]int)
 	for _, h := range list {
 		points[h.owner] += h.points
