@@ -271,7 +271,7 @@ func TestSuggestions(t *testing.T) {
 		},
 		"the same repository": {
 			with(service("api", "team-b")), coverage.Traffic{Services: []coverage.Service{
-				seen("api", 1, "vcs.repository.url.full", "https://github.com/Acme/shop.git"), seen("pay", 5, "vcs.repository.url.full", "https://github.com/acme/shop/"),
+				seen("api", 1, "vcs.repository.url.full", "git@github.com:Acme/shop.git"), seen("pay", 5, "vcs.repository.url.full", "https://me:secret@github.com/acme/shop/?token=secret"),
 			}}, "pay", "team-b, possible: the only other service of the repository github.com/acme/shop is team-b's",
 		},
 		"the same namespace": {
