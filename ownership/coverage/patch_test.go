@@ -69,11 +69,15 @@ func TestSuggestedFile(t *testing.T) {
 			team("team-a", full), service("w1", "team-a"), service("w2", "team-a"), ended(service("pay", "team-a"), date(2026, 11, 3)),
 			{Kind: catalog.Service, Name: "api-1", Environment: "prod", Owner: "team-gone", Source: at(9)},
 			service("api-2", "team-a"),
+			{Kind: catalog.Operation, Name: "pay", Operation: "POST /refund*", Owner: "refunds", Source: at(10)},
 		},
 		coverage.Traffic{
 			Services: []coverage.Service{seen("w1", 1), seen("w2", 1), seen("pay", 7, "k8s.namespace.name", "shop"), seen("api-1", 5, "deployment.environment", "prod"), seen("api-2", 1)},
 			Calls:    []coverage.Call{{"w1", "pay", 1}, {"w2", "pay", 1}, {"w1", "redis cart", 4}, {"w1", "kafka orders", 3}, {"w2", "bank:443", 2}, {"w2", "api.stripe.example", 1}},
-			Harm:     []coverage.Harm{edge("w1", "w2", verdict.PhaseResponse, "", 1)},
+			Harm: []coverage.Harm{
+				{Site: verdict.Site{Kind: verdict.SiteService, Service: "pay", Operation: "POST /refunds"}, Failed: 2},
+				edge("w1", "w2", verdict.PhaseResponse, "", 1),
+			},
 		},
 	)
 	const want = `services:
@@ -107,6 +111,12 @@ third-parties:
     owner: team-a
     aliases: ['api.stripe.example:*']
     from: 2026-11-21
+operations:
+  # it was team-a's until 3 Nov 2026; both its callers, w1 and w2, are team-a's (likely)
+  - service: pay
+    operation: POST /refund*
+    owner: team-a
+    from: 2026-11-21
 edges:
   # both w1 and w2 are team-a's (possible)
   - caller: w1
@@ -115,7 +125,7 @@ edges:
     owner: team-a
     from: 2026-11-21
 `
-	if text, n := coverage.Suggested(report.Findings); text != want || n != 7 {
+	if text, n := coverage.Suggested(report.Findings); text != want || n != 8 {
 		t.Errorf("%d records: got\n%swant\n%s", n, text, want)
 	}
 	if text, n := coverage.Suggested(nil); text != "" || n != 0 {

@@ -2,7 +2,7 @@ package coverage
 
 import (
 	"cmp"
-	"maps"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -67,8 +67,8 @@ func newAssessment(registry *ownership.Registry, seen *Traffic, now time.Time) *
 		}
 		for _, name := range append([]string{c.Name}, c.Aliases...) {
 			name = strings.ToLower(name)
-			if before := a.teams[name]; before == nil || c.Until.After(before.Until) { // the last of those that ended
-				a.teams[name] = c
+			if before := a.teams[name]; before == nil || cmp.Or(c.Until.Compare(before.Until), strings.Compare(before.Source.String(), c.Source.String())) > 0 {
+				a.teams[name] = c // the last of those that ended
 			}
 		}
 	}
@@ -119,12 +119,7 @@ func compareServices(x, y Service) int {
 	if c := cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Spans, y.Spans), cmp.Compare(x.LastNs, y.LastNs)); c != 0 {
 		return c
 	}
-	for _, key := range slices.Sorted(maps.Keys(x.Attributes)) {
-		if c := cmp.Compare(x.Attributes[key], y.Attributes[key]); c != 0 {
-			return c
-		}
-	}
-	return cmp.Compare(len(x.Attributes), len(y.Attributes))
+	return cmp.Compare(fmt.Sprintf("%q", x.Attributes), fmt.Sprintf("%q", y.Attributes)) // a map is printed in the order of its keys
 }
 
 func compareCalls(x, y Call) int {
