@@ -12,7 +12,8 @@ import (
 func (r *Registry) Attributes() []string { return r.cfg.Attributes }
 
 // Charter is what is promised for what is asked about: by all records of it, of each field the first that fills it in the
-// order of precedence, and else by the record of its team. A review counts if it is the latest.
+// order of precedence, and else by the record of its team. How an owner is reached is not taken from a record that names
+// another; tier and the like are not its team's. A review counts if it is the latest.
 func (r *Registry) Charter(q *Question, answer Answer) (c catalog.Charter) {
 	var all []*catalog.Record
 	if answer.Record != nil {
@@ -21,17 +22,28 @@ func (r *Registry) Charter(q *Question, answer Answer) (c catalog.Charter) {
 	if q.Callee == "" { // else it is about an edge
 		all = append(all, r.described(&asked{Question: q, atNs: orNow(q.AtNs), thing: r.said(q.Service)})...)
 	}
-	if team := r.Team(answer.Owner, q.AtNs); team != nil {
+	team := r.Team(answer.Owner, q.AtNs)
+	if team != nil {
 		all = append(all, team)
 	}
 	for _, from := range all {
-		c.OnCall = cmp.Or(c.OnCall, from.OnCall)
 		c.Runbook = cmp.Or(c.Runbook, from.Runbook)
 		c.Dashboard = cmp.Or(c.Dashboard, from.Dashboard)
-		c.Reviewer = cmp.Or(c.Reviewer, from.Reviewer)
 		c.Repository = cmp.Or(c.Repository, from.Repository)
-		if len(c.Escalation) == 0 {
-			c.Escalation = from.Escalation
+		if from.Owner == "" || r.team(from.Owner, orNow(q.AtNs)) == answer.Owner {
+			c.OnCall = cmp.Or(c.OnCall, from.OnCall)
+			c.Chat, c.Email = cmp.Or(c.Chat, from.Chat), cmp.Or(c.Email, from.Email)
+			c.Reviewer = cmp.Or(c.Reviewer, from.Reviewer)
+			if len(c.Escalation) == 0 {
+				c.Escalation = from.Escalation
+			}
+		}
+		if from != team {
+			c.Tier, c.Lifecycle = cmp.Or(c.Tier, from.Tier), cmp.Or(c.Lifecycle, from.Lifecycle)
+			c.SLO, c.Contract, c.Parent = cmp.Or(c.SLO, from.SLO), cmp.Or(c.Contract, from.Contract), cmp.Or(c.Parent, from.Parent)
+			if len(c.DependsOn) == 0 {
+				c.DependsOn = from.DependsOn
+			}
 		}
 		if from.Reviewed.After(c.Reviewed) {
 			c.Reviewed = from.Reviewed

@@ -50,7 +50,7 @@ func (r *Registry) entriesOf(records []catalog.Record) []entry {
 		if c.Owner == "" && c.Accountable == "" {
 			continue
 		}
-		e := entry{record: c, fromNs: nanoseconds(c.From, math.MinInt64), untilNs: nanoseconds(c.Until, math.MaxInt64), owner: c.Owner, teams: r.teamsOf(c.Owner)}
+		e := entry{record: c, fromNs: nanoseconds(c.From, math.MinInt64), untilNs: nanoseconds(c.Until, math.MaxInt64), owner: c.Owner, teams: r.Teams(c.Owner)}
 		if len(e.teams) > 0 {
 			e.owner = e.teams[0].Name
 		}

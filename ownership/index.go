@@ -165,3 +165,6 @@ func plain(pattern string) string {
 
 // shortened is what is looked at of a name.
 func shortened(name string) string { return name[:min(len(name), nameBytesMax)] }
+
+// Fits says whether a name is of a pattern, in which * stands for any text and ? for one character.
+func Fits(pattern, name string) bool { return fits(pattern, shortened(name)) }

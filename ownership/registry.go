@@ -1,6 +1,7 @@
 package ownership
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"strings"
@@ -54,7 +55,7 @@ func Compile(records []catalog.Record, cfg Config) *Registry {
 	r.addNames()
 	r.addDescriptions()
 	r.addPaths()
-	r.conflicts = r.conflictsOf(all)
+	r.conflicts = append(r.conflictsOf(all), r.conflictsOfPaths()...)
 	return r
 }
 
@@ -97,24 +98,32 @@ func (r *Registry) said(name string) *sayings {
 	return &nothing
 }
 
+// addTeams notes teams by their names, by those that they also go by, and by what those are without the organisation.
 func (r *Registry) addTeams() {
 	r.teams = make(map[string][]*catalog.Record)
+	add := func(name string, c *catalog.Record) {
+		if list := r.teams[name]; len(list) == 0 || list[len(list)-1] != c {
+			r.teams[name] = append(list, c)
+		}
+	}
 	for i := range r.records {
 		if c := &r.records[i]; c.Kind == catalog.Team {
 			for _, name := range append([]string{c.Name}, c.Aliases...) {
-				name = folded(name)
-				if list := r.teams[name]; len(list) == 0 || list[len(list)-1] != c {
-					r.teams[name] = append(list, c)
-				}
+				add(folded(name), c)
+				add(handle(folded(name)), c)
 			}
 		}
 	}
 	for name, list := range r.teams {
-		another := func(c *catalog.Record) int { // a team of that name comes before those that also go by it
-			if folded(c.Name) == name {
+		// A team of that name comes before those that also go by it.
+		another := func(c *catalog.Record) int {
+			switch {
+			case folded(c.Name) == name:
 				return 0
+			case slices.ContainsFunc(c.Aliases, func(alias string) bool { return folded(alias) == name }):
+				return 1
 			}
-			return 1
+			return 2
 		}
 		slices.SortFunc(list, func(a, b *catalog.Record) int {
 			return cmp.Or(
@@ -123,6 +132,15 @@ func (r *Registry) addTeams() {
 			)
 		})
 	}
+}
+
+// handle is a team's name on a host of code without the organisation: of @acme/pay and acme/pay it is pay.
+func handle(name string) string {
+	bare := strings.TrimPrefix(name, "@")
+	if _, in, ok := strings.Cut(bare, "/"); ok && in != "" {
+		return in
+	}
+	return bare
 }
 
 // addNames notes what services are called otherwise, where that is the name of none and tells which one is meant: what is
@@ -191,7 +209,7 @@ func (r *Registry) Conflicts() []Conflict { return r.conflicts }
 // nothing. Of several records that is the first in the order of precedence.
 func (r *Registry) Team(name string, atNs int64) *catalog.Record {
 	atNs = orNow(atNs)
-	for _, c := range r.teamsOf(name) {
+	for _, c := range r.Teams(name) {
 		if c.HoldsAt(atNs) {
 			return c
 		}
@@ -199,29 +217,37 @@ func (r *Registry) Team(name string, atNs int64) *catalog.Record {
 	return nil
 }
 
-// teamsOf are the teams that go by a name.
-func (r *Registry) teamsOf(name string) []*catalog.Record {
-	var lower [256]byte // folded would take memory
-	if len(r.teams) == 0 || len(name) > len(lower) {
+// Teams are all records of the teams that go by a name, whenever they hold. The first that holds counts.
+func (r *Registry) Teams(name string) []*catalog.Record {
+	var buffer [256]byte // folded would take memory
+	if len(r.teams) == 0 || len(name) > len(buffer) {
 		return nil
 	}
-	if list := r.teams[name]; list != nil {
+	if list := r.teams[name]; list != nil || name == "" {
 		return list
 	}
-	for i := range len(name) {
-		if c := name[i]; c >= utf8.RuneSelf {
-			return r.teams[folded(name)]
-		} else if 'A' <= c && c <= 'Z' {
+	lower := append(buffer[:0], name...)
+	for i, c := range lower {
+		if c >= utf8.RuneSelf {
+			lower = []byte(folded(name))
+			break
+		}
+		if 'A' <= c && c <= 'Z' {
 			lower[i] = c + 'a' - 'A'
-		} else {
-			lower[i] = c
 		}
 	}
-	return r.teams[string(lower[:len(name)])]
+	if list := r.teams[string(lower)]; list != nil {
+		return list
+	}
+	if lower[0] == '@' {
+		at := bytes.IndexByte(lower, '/') // or -1
+		return r.teams[string(lower[max(at, 0)+1:])]
+	}
+	return nil
 }
 
 // team is the name of the team that goes by a name at a time, which may be that name itself.
-func (r *Registry) team(name string, atNs int64) string { return teamName(r.teamsOf(name), name, atNs) }
+func (r *Registry) team(name string, atNs int64) string { return teamName(r.Teams(name), name, atNs) }
 
 // teamName is the name of the first of the teams that is there at a time, or else was or will be.
 func teamName(teams []*catalog.Record, otherwise string, atNs int64) string {

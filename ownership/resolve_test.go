@@ -22,7 +22,7 @@ func own(line int) catalog.Source { return from("whosehop", "owners.yaml", line)
 // company is a registry with something of every kind.
 func company() []catalog.Record {
 	return []catalog.Record{
-		{Kind: catalog.Team, Name: "team-pay", Aliases: []string{"Payments", "@acme/pay"}, Source: own(1), Charter: catalog.Charter{OnCall: "pagerduty:PAY", Chat: "#pay", Runbook: "https://wiki/pay-team"}},
+		{Kind: catalog.Team, Name: "team-pay", Aliases: []string{"Payments", "@acme/pay-org"}, Source: own(1), Charter: catalog.Charter{OnCall: "pagerduty:PAY", Chat: "#pay", Runbook: "https://wiki/pay-team"}},
 		{Kind: catalog.Team, Name: "team-old", Aliases: []string{"shared"}, Until: day(6, 1), Source: own(2)},
 		{Kind: catalog.Team, Name: "team-new", Aliases: []string{"shared"}, From: day(6, 1), Source: own(3)},
 		{Kind: catalog.Service, Name: "payments", Aliases: []string{"pay-svc", "pay?", "legacy-pay-*"}, Owner: "payments", Owners: []string{"ann"}, Source: own(10), Charter: catalog.Charter{Runbook: "https://wiki/payments"}},
@@ -56,7 +56,7 @@ func company() []catalog.Record {
 		{Kind: catalog.Edge, Caller: "*", Callee: "orders-db", Phase: "connect", Environment: "staging", Owner: "team-qa", Source: own(55)},
 		{Kind: catalog.Namespace, Name: "shop", Owner: "team-shop", Source: own(60)},
 		{Kind: catalog.Namespace, Name: "team-*", Environment: "prod", Owner: "team-prod", Source: own(61)},
-		{Kind: catalog.Path, Pattern: "/src/pay/", Owner: "@acme/pay", Source: from("codeowners", "CODEOWNERS", 1)},
+		{Kind: catalog.Path, Pattern: "/src/pay/", Owner: "pay-org", Source: from("codeowners", "CODEOWNERS", 1)},
 		{Kind: catalog.Path, Pattern: "/src/pay/docs/", Source: from("codeowners", "CODEOWNERS", 2)},
 		{Kind: catalog.Path, Pattern: "/src/pay/", Owner: "team-before", Until: day(3, 1), Source: from("codeowners", "CODEOWNERS", 3)},
 	}
@@ -142,7 +142,10 @@ func TestResolve(t *testing.T) {
 		{"a frame", Question{Service: "x", Stack: "panic\nmain.f()\n\t/build/app/src/pay/charge.go:12 +0x1d"}, ByPath, "team-pay"},
 		{"the service before the code", Question{Service: "orders-db", CodePath: "src/pay/charge.go"}, ByService, "team-db"},
 
-		{"an attribute, its team by its own name", Question{Service: "x", Attr: with("team", "@ACME/pay")}, ByAttribute, "team-pay"},
+		{"an attribute, its team by its own name", Question{Service: "x", Attr: with("team", "@ACME/Pay-Org")}, ByAttribute, "team-pay"},
+		{"without the organisation", Question{Service: "x", Attr: with("team", "@other/Payments")}, ByAttribute, "team-pay"},
+		{"or without a sign", Question{Service: "x", Attr: with("team", "@Team-Pay")}, ByAttribute, "team-pay"},
+		{"only a sign", Question{Service: "x", Attr: with("team", "@")}, ByAttribute, "@"},
 		{"an attribute before the namespace", Question{Service: "x", Namespace: "shop", Attr: with("team", "t")}, ByAttribute, "t"},
 		{"attributes in their order", Question{Service: "x", Attr: with("service.namespace", "n", "team", "t")}, ByAttribute, "t"},
 		{"an attribute that is empty", Question{Service: "x", Attr: with("team", "")}, ByNobody, Unowned},

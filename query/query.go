@@ -66,6 +66,18 @@ func New(reader Reader, judge Judge, owners *ownership.Current, stored Owners) *
 	return &Service{reader: reader, judge: judge, owners: owners, stored: stored, applying: make(chan struct{}, 1)}
 }
 
+// ResolveOwner says who owns something, by the registry in force. With why it tells which rules were tried.
+func (s *Service) ResolveOwner(_ context.Context, i ownership.Inquiry, why bool) (*ownership.Resolution, error) {
+	answer, err := s.owners.Registry().Inquire(i)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if !why {
+		answer.Trail = nil
+	}
+	return answer, nil
+}
+
 // Team is what the registry knows of an owner now; nil is nothing.
 func (s *Service) Team(name string) *catalog.Record { return s.owners.Registry().Team(name, 0) }
 

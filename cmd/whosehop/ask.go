@@ -372,20 +372,25 @@ func (completeCmd) Help() string { return "Example:\n  source <(whosehop complet
 
 // Run writes a script that knows the commands and flags of this very program.
 func (c *completeCmd) Run(s *streams, app *kong.Application) error {
-	var commands, flags []string
-	for _, node := range app.Children {
-		if !node.Hidden {
-			commands = append(commands, node.Name)
-		}
+	var commands, below, flags []string
+	add := func(node *kong.Node) {
 		for _, f := range node.Flags {
 			flags = append(flags, "--"+f.Name)
+		}
+	}
+	for _, node := range app.Children {
+		commands = append(commands, node.Name)
+		add(node)
+		for _, child := range node.Children {
+			below = append(below, child.Name)
+			add(child)
 		}
 	}
 	for _, f := range app.Flags {
 		flags = append(flags, "--"+f.Name)
 	}
 	slices.Sort(flags)
-	words := strings.Join(commands, " ") + " " + strings.Join(slices.Compact(flags), " ")
+	words := strings.Join(slices.Concat(commands, below, slices.Compact(flags)), " ")
 	var err error
 	switch c.Shell {
 	case "bash":

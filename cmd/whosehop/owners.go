@@ -10,7 +10,10 @@ import (
 
 type ownersCmd struct {
 	Import    ownersImportCmd    `cmd:"" help:"Read catalogs of all formats, and print them in the registry's own."`
+	Lint      ownersLintCmd      `cmd:"" help:"Find what is wrong with catalogs, for CI."`
 	Apply     ownersApplyCmd     `cmd:"" help:"Make the registry of the server what files say."`
+	Resolve   ownersResolveCmd   `cmd:"" help:"Say who owns a service, a peer or an edge, and why."`
+	Coverage  ownersCoverageCmd  `cmd:"" help:"Say what runs without a real owner, and who might be one."`
 	Handovers ownersHandoversCmd `cmd:"" help:"List what changed hands."`
 }
 

@@ -213,8 +213,11 @@ func (e *entity) metadata(m *yaml.Node) {
 		}
 	}
 	for _, annotation := range sameAs(e.Kind) {
-		if name := take(annotation); name != "" && name != e.Name && validName(name) == "" {
-			e.Aliases = append(e.Aliases, name)
+		name := take(annotation)
+		e.alsoCalled(name)
+		if e.Kind == Team { // as CODEOWNERS has it
+			handle, _ := mention("@" + name)
+			e.alsoCalled(handle)
 		}
 	}
 	for _, item := range items(m, "links") {

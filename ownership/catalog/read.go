@@ -55,9 +55,10 @@ func newReading(o Options) *reading {
 	if r.looked == nil {
 		r.looked = func(string, bool) {}
 	}
+	r.manifests = newKubernetes(o.Labels)
 	r.yaml = []yamlReader{
 		isOwn: &ownReader{catalogFile: catalogFile{format: OwnFormat}}, isBackstage: newBackstage(), isDatadog: newDatadog(),
-		isOpsLevel: newOpsLevel(), isCortex: newCortex(), isKubernetes: newKubernetes(o.Labels),
+		isOpsLevel: newOpsLevel(), isCortex: newCortex(), isKubernetes: r.manifests,
 	}
 	return r
 }
@@ -127,6 +128,7 @@ func isYAML(base string) bool {
 type reading struct {
 	looked       func(string, bool)
 	yaml         []yamlReader // by what they read
+	manifests    *kubernetesReader
 	records      []Record
 	problems     []Problem
 	entries      int
@@ -257,7 +259,7 @@ func (r *reading) file(name string, named bool) error {
 		return nil
 	}
 	r.seen[real] = true
-	file := filepath.ToSlash(name)
+	file := strings.ToValidUTF8(filepath.ToSlash(name), "\ufffd")
 	if is := byName(path.Base(file)); is == isCodeOwners && !named {
 		root := repositoryRoot(file)
 		r.repositories[root] = append(r.repositories[root], file)
@@ -327,8 +329,11 @@ func (r *reading) documents(file string, data []byte, is int, named bool) bool {
 			continue
 		}
 		known = true
-		r.problems = append(r.problems, wrong...)
+		before := len(r.manifests.done)
 		r.yaml[format].document(root)
+		if format != isKubernetes || len(r.manifests.done) > before { // most manifests say nothing of owners
+			r.problems = append(r.problems, wrong...)
+		}
 	}
 	for _, reader := range r.yaml[1:] {
 		r.problems = append(r.problems, reader.end()...)

@@ -271,7 +271,7 @@ func FuzzDocumentsOfAnyFormat(f *testing.F) {
 	f.Add("x.yaml", []byte("- *a\n---\n&a {<<: *a}\n---\nservices: [[]]\n"))
 	f.Fuzz(func(t *testing.T, name string, data []byte) {
 		r := newReading(Options{})
-		r.read(filepath.Base(name), data, len(data)%2 == 0)
+		r.read(strings.ToValidUTF8(filepath.Base(name), "x"), data, len(data)%2 == 0)
 		records, problems := r.result()
 		for _, c := range records {
 			if c.Kind == "" || c.Source.Format == "" || len(c.Name) > nameBytesMax || len(c.Links) > linksMax+1 {

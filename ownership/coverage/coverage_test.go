@@ -116,16 +116,29 @@ func TestFindings(t *testing.T) {
 		},
 		"of a namesake elsewhere": {
 			[]catalog.Record{team("team-a", full), {Kind: catalog.Service, Name: "api", Namespace: "shop", Owner: "team-a", Source: at(3)}},
-			coverage.Traffic{Services: []coverage.Service{seen("api", 5, "service.namespace", "shop"), seen("api", 7, "service.namespace", "billing")}}, []string{"no-owner api (billing)"},
+			coverage.Traffic{Services: []coverage.Service{seen("api", 5, "service.namespace", "shop"), seen("api", 7, "service.namespace", "billing")}},
+			[]string{"no-owner api (billing)"},
 		},
 		"in one environment alone": {
 			[]catalog.Record{team("team-a", full), {Kind: catalog.Service, Name: "api", Environment: "prod", Owner: "team-a", Source: at(3)}},
-			coverage.Traffic{Services: []coverage.Service{seen("api", 5, "deployment.environment.name", "prod"), seen("api", 7, "deployment.environment", "test")}}, []string{"no-owner api (test)"},
+			coverage.Traffic{Services: []coverage.Service{seen("api", 5, "deployment.environment.name", "prod"), seen("api", 7, "deployment.environment", "test")}},
+			[]string{"no-owner api (test)"},
 		},
 		"in several environments alike": {nil, coverage.Traffic{Services: []coverage.Service{seen("api", 5, "deployment.environment.name", "prod"), seen("api", 7, "deployment.environment", "test")}}, []string{"no-owner api"}},
 		"what sends no spans": {
 			append(owned, catalog.Record{Kind: catalog.Datastore, Name: "redis cart", Owner: "team-a"}),
-			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Calls: []coverage.Call{{"pay", "bank:443", 4}, {"pay", "redis cart", 9}, {"web", "pay", 3}}}, []string{"no-owner bank:443"},
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Calls: []coverage.Call{{"pay", "bank:443", 4}, {"pay", "redis cart", 9}, {"web", "pay", 3}}},
+			[]string{"no-owner bank:443"},
+		},
+		"verdicts name its port, calls do not": {
+			owned,
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Calls: []coverage.Call{{"pay", "bank", 4}}, Harm: []coverage.Harm{{Site: verdict.Site{Kind: verdict.SitePeer, Peer: "bank:8080"}, Failed: 1}}},
+			[]string{"no-owner bank:8080"},
+		},
+		"a record names its port, calls do not": {
+			append(owned, catalog.Record{Kind: catalog.ThirdParty, Name: "bank:8080", Owner: "team-a"}),
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Calls: []coverage.Call{{"pay", "bank", 4}}},
+			nil,
 		},
 		"an edge with nobody": {
 			owned, coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}}, []string{"edge-no-owner pay->ledger (response)"},
@@ -135,22 +148,26 @@ func TestFindings(t *testing.T) {
 		},
 		"an edge is its caller's by a record": {
 			append(owned, catalog.Record{Kind: catalog.Edge, Caller: "*", Callee: "ledger", Accountable: "caller"}),
-			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}}, nil,
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}},
+			nil,
 		},
 		"an edge has an owner": {
 			append(owned, catalog.Record{Kind: catalog.Edge, Caller: "pay", Callee: "ledger", Owner: "team-a"}),
-			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}}, nil,
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}},
+			nil,
 		},
 		"the owner of an edge is gone": {
 			append(owned, catalog.Record{Kind: catalog.Edge, Caller: "pay", Callee: "ledger", Owner: "platform"}),
-			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}}, []string{"owner-gone pay->ledger (response) platform"},
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}},
+			[]string{"owner-gone pay->ledger (response) platform"},
 		},
 		"an operation has an owner that is gone": {
 			append(owned, catalog.Record{Kind: catalog.Operation, Name: "pay", Operation: "POST /refund*", Owner: "refunds", Source: at(7)}),
 			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{
 				{Site: verdict.Site{Kind: verdict.SiteService, Service: "pay", Operation: "POST /refunds"}, Failed: 1},
 				{Site: verdict.Site{Kind: verdict.SiteService, Service: "pay", Operation: "POST /charges"}, Failed: 8},
-			}}, []string{"owner-gone pay POST /refund* refunds"},
+			}},
+			[]string{"owner-gone pay POST /refund* refunds"},
 		},
 		"users and the unknown have none": {
 			owned, coverage.Traffic{Harm: []coverage.Harm{{Site: verdict.Site{Kind: verdict.SiteUser}, Failed: 5}, {Site: verdict.Site{Kind: verdict.SiteUnknown}, Failed: 5}}}, nil,
@@ -193,8 +210,10 @@ func TestTotals(t *testing.T) {
 		Services: []coverage.Service{seen("pay", 70), seen("old", 20), seen("new", 10)},
 		Calls:    []coverage.Call{{"pay", "bank:443", 4}},
 		Harm: []coverage.Harm{
-			broke("pay", 4), broke("old", 3), {Site: verdict.Site{Kind: verdict.SitePeer, Peer: "bank:443"}, Accountable: "bank:443", Failed: 1, ExcessNs: 30},
-			{Site: verdict.Site{Kind: verdict.SiteUser}, Failed: 2}, {Site: verdict.Site{Kind: verdict.SiteService, Service: "pay"}, ExcessNs: 10},
+			broke("pay", 4), broke("old", 3),
+			{Site: verdict.Site{Kind: verdict.SitePeer, Peer: "bank:443"}, Accountable: "bank:443", Failed: 1, ExcessNs: 30},
+			{Site: verdict.Site{Kind: verdict.SiteUser}, Failed: 2},
+			{Site: verdict.Site{Kind: verdict.SiteService, Service: "pay"}, ExcessNs: 10},
 		},
 	})
 	got := report.Totals
@@ -231,19 +250,23 @@ func TestSuggestions(t *testing.T) {
 		"itself is no caller":          {four, coverage.Traffic{Services: append(all, seen("pay", 5)), Calls: calls("pay", "w1", "pay")}, "pay", "team-a, possible: its only caller, w1, is team-a's"},
 		"who owned it before": {
 			with(ended(service("pay", "team-b"), date(2026, 5, 3)), ended(service("pay", "team-a"), date(2026, 11, 3))),
-			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}}, "pay", "team-a, possible: it was team-a's until 3 Nov 2026",
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}},
+			"pay", "team-a, possible: it was team-a's until 3 Nov 2026",
 		},
 		"who owned it before is gone": {with(ended(service("pay", "team-x"), date(2026, 11, 3))), coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}}, "pay", ""},
 		"who owned a namesake before": {
 			with(ended(catalog.Record{Kind: catalog.Service, Name: "pay", Namespace: "old", Owner: "team-a"}, date(2026, 11, 3))),
-			coverage.Traffic{Services: []coverage.Service{seen("pay", 5, "k8s.namespace.name", "new")}}, "pay (new)", "",
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5, "k8s.namespace.name", "new")}},
+			"pay (new)", "",
 		},
 		"two hints": {
-			append(slices.Clone(four), ended(service("pay", "team-a"), date(2026, 11, 3))), coverage.Traffic{Services: append(all, seen("pay", 5)), Calls: calls("pay", "w1", "w2", "w3", "w4")},
+			append(slices.Clone(four), ended(service("pay", "team-a"), date(2026, 11, 3))),
+			coverage.Traffic{Services: append(all, seen("pay", 5)), Calls: calls("pay", "w1", "w2", "w3", "w4")},
 			"pay", "team-a, likely: it was team-a's until 3 Nov 2026; 3 of its 4 callers are team-a's",
 		},
 		"two hints, and one elsewhere": {
-			append(slices.Clone(four), ended(service("pay", "team-b"), date(2026, 11, 3))), coverage.Traffic{Services: append(all, seen("pay", 5)), Calls: calls("pay", "w1", "w2", "w3", "w4")},
+			append(slices.Clone(four), ended(service("pay", "team-b"), date(2026, 11, 3))),
+			coverage.Traffic{Services: append(all, seen("pay", 5)), Calls: calls("pay", "w1", "w2", "w3", "w4")},
 			"pay", "team-b, possible: it was team-b's until 3 Nov 2026",
 		},
 		"the same repository": {
@@ -262,7 +285,9 @@ func TestSuggestions(t *testing.T) {
 			}, "pay (shop)", "",
 		},
 		"names alike": {
-			with(service("cart-api", "team-b")), coverage.Traffic{Services: []coverage.Service{seen("cart-api", 1), seen("cart-worker", 5)}}, "cart-worker",
+			with(service("cart-api", "team-b")),
+			coverage.Traffic{Services: []coverage.Service{seen("cart-api", 1), seen("cart-worker", 5)}},
+			"cart-worker",
 			"team-b, a guess: the only other service with names that begin with cart is team-b's",
 		},
 		"a team that is called like it":     {with(team("team-payments", full)), coverage.Traffic{Services: []coverage.Service{seen("payments-service", 5)}}, "payments-service", "team-payments, possible: team-payments is called like it"},
@@ -273,7 +298,8 @@ func TestSuggestions(t *testing.T) {
 		"what sends no spans": {four, coverage.Traffic{Services: all, Calls: calls("redis pay", "w4")}, "redis pay", "team-b, possible: its only caller, w4, is team-b's"},
 		"the team above one that has ended": {
 			with(ended(catalog.Record{Kind: catalog.Team, Name: "team-x", Charter: catalog.Charter{Parent: "team-b"}}, date(2026, 11, 3)), service("pay", "team-x")),
-			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}}, "pay", "team-b, possible: team-x was a part of team-b",
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}},
+			"pay", "team-b, possible: team-x was a part of team-b",
 		},
 		"both sides of an edge": {
 			four, coverage.Traffic{Services: all, Harm: []coverage.Harm{edge("w1", "w2", verdict.PhaseResponse, "", 1)}}, "w1->w2 (response)", "team-a, possible: both w1 and w2 are team-a's",

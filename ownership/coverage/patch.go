@@ -28,6 +28,9 @@ func (a *assessment) record(u *unit, owner string) catalog.Record {
 	if u.subject.Kind == OfPeer {
 		r.Kind = peerKind(u.subject.Name)
 	}
+	if r.Kind == catalog.ThirdParty && !strings.ContainsAny(u.subject.Name, ": ") {
+		r.Aliases = []string{u.subject.Name + ":*"} // a verdict will name its port
+	}
 	r.Name, r.Namespace, r.Environment = u.subject.Name, u.subject.Namespace, u.subject.Environment
 	if c := u.answer.Record; c != nil && isThing(c) {
 		r.Namespace, r.Environment = cmp.Or(r.Namespace, c.Namespace), cmp.Or(r.Environment, c.Environment)
@@ -114,6 +117,13 @@ func item(s *Suggestion) *yaml.Node {
 		default:
 			item.Content = append(item.Content, scalar(field.key), scalar(field.value))
 		}
+	}
+	if len(r.Aliases) > 0 {
+		aliases := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+		for _, alias := range r.Aliases {
+			aliases.Content = append(aliases.Content, scalar(alias))
+		}
+		item.Content = append(item.Content, scalar("aliases"), aliases)
 	}
 	item.Content = append(item.Content, scalar("from"), &yaml.Node{Kind: yaml.ScalarNode, Value: r.From.Format(dateLayout)})
 	return item

@@ -73,13 +73,46 @@ func newAssessment(registry *ownership.Registry, seen *Traffic, now time.Time) *
 		}
 	}
 	a.addServices(slices.SortedFunc(slices.Values(seen.Services), compareServices))
-	a.addPeers(slices.SortedFunc(slices.Values(seen.Calls), compareCalls))
+	calls := a.withPorts(seen.Calls, seen.Harm)
+	a.addPeers(calls)
 	a.addHarm(slices.SortedFunc(slices.Values(seen.Harm), compareHarm))
 	for _, u := range a.units {
 		u.gone = a.gone(&u.answer)
 	}
-	a.hints = a.newHints(seen.Calls)
+	a.hints = a.newHints(calls)
 	return a
+}
+
+// ports are whole names by what stands before the port in them.
+type ports map[string]string
+
+func (p ports) add(name string) {
+	host, port, ok := strings.Cut(name, ":")
+	if ok && port != "" && strings.Trim(port, "0123456789") == "" && (p[host] == "" || name < p[host]) {
+		p[host] = name
+	}
+}
+
+// withPorts are calls, in order. They name a third party without its port; verdicts, and so what is written down for them, with it.
+func (a *assessment) withPorts(calls []Call, harm []Harm) []Call {
+	broken, written := make(ports), make(ports)
+	for i := range harm {
+		broken.add(harm[i].Site.Peer)
+	}
+	records := a.registry.Records()
+	for i := range records {
+		if isThing(&records[i]) {
+			written.add(records[i].Name)
+		}
+	}
+	calls = slices.Clone(calls)
+	for i := range calls {
+		if c := &calls[i]; a.byName[c.Callee] == nil {
+			c.Callee = cmp.Or(broken[c.Callee], written[c.Callee], c.Callee)
+		}
+	}
+	slices.SortFunc(calls, compareCalls)
+	return calls
 }
 
 func compareServices(x, y Service) int {

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/whosehop/whosehop/ownership"
 	whosehopv1 "github.com/whosehop/whosehop/proto/whosehop/v1"
 	"github.com/whosehop/whosehop/query"
 )
@@ -116,6 +117,22 @@ func (a *api) GetRank(ctx context.Context, r *whosehopv1.GetRankRequest) (*whose
 		response.SuspectJson = append(response.SuspectJson, string(text))
 	}
 	return response, nil
+}
+
+// ResolveOwner implements whosehopv1.WhosehopServer.
+func (a *api) ResolveOwner(ctx context.Context, r *whosehopv1.ResolveOwnerRequest) (*whosehopv1.ResolveOwnerResponse, error) {
+	got, err := a.service.ResolveOwner(ctx, ownership.Inquiry{
+		Service: r.GetService(), Namespace: r.GetNamespace(), Environment: r.GetEnvironment(), Operation: r.GetOperation(),
+		Peer: r.GetPeer(), Edge: r.GetEdge(), CodePath: r.GetCodePath(), Attributes: r.GetAttributes(), At: instant(r.GetAt()),
+	}, r.GetWhy())
+	if err != nil {
+		return nil, a.status(err)
+	}
+	text, err := json.Marshal(got)
+	if err != nil {
+		return nil, a.status(fmt.Errorf("encode an owner: %w", err))
+	}
+	return &whosehopv1.ResolveOwnerResponse{Owner: got.Owner, Rule: string(got.Rule), ResolutionJson: string(text)}, nil
 }
 
 // GetCoverage implements whosehopv1.WhosehopServer.

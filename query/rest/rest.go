@@ -10,8 +10,10 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/ownership/coverage"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/storage"
@@ -37,6 +39,7 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	mux.HandleFunc("PUT /api/v1/owners", h.putOwners)
 	mux.HandleFunc("GET /api/v1/owners", h.listOwners)
 	mux.HandleFunc("GET /api/v1/owners/handovers", h.handovers)
+	mux.HandleFunc("GET /api/v1/owners/resolve", h.resolveOwner)
 	mux.HandleFunc("GET /api/v1/owners/coverage", h.coverage)
 	mux.HandleFunc("GET /api/v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -212,6 +215,16 @@ func (h *handler) rank(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+func (h *handler) resolveOwner(w http.ResponseWriter, r *http.Request) {
+	q := params{r: r, known: []string{"service", "namespace", "environment", "operation", "peer", "edge", "codePath", "attribute", "at", "why"}}
+	inquiry := ownership.Inquiry{
+		Service: q.text("service"), Namespace: q.text("namespace"), Environment: q.text("environment"), Operation: q.text("operation"),
+		Peer: q.text("peer"), Edge: q.text("edge"), CodePath: q.text("codePath"), Attributes: q.pairs("attribute"), At: q.time("at"),
+	}
+	why := q.yes("why")
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) { return h.service.ResolveOwner(ctx, inquiry, why) })
+}
+
 func (h *handler) coverage(w http.ResponseWriter, r *http.Request) {
 	q := params{r: r, known: []string{"from", "to", "since", "kind", "reviewDays", "limit"}}
 	request := query.CoverageRequest{Kind: q.text("kind"), ReviewDays: q.number("reviewDays"), Limit: q.number("limit")}
@@ -260,6 +273,30 @@ func (p *params) number(name string) int {
 		p.wrong(name, text, "a number")
 	}
 	return n
+}
+
+// pairs reads all of a parameter that is given as KEY=VALUE.
+func (p *params) pairs(name string) map[string]string {
+	all := make(map[string]string)
+	for _, text := range p.r.URL.Query()[name] {
+		key, value, ok := strings.Cut(text, "=")
+		switch {
+		case text == "":
+		case !ok || key == "":
+			p.wrong(name, text, "KEY=VALUE")
+		default:
+			all[key] = value
+		}
+	}
+	return all
+}
+
+func (p *params) yes(name string) bool {
+	text := p.text(name)
+	if text != "" && text != "true" && text != "false" {
+		p.wrong(name, text, "true or false")
+	}
+	return text == "true"
 }
 
 func (p *params) duration(name string) time.Duration {

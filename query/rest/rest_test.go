@@ -102,10 +102,10 @@ func (f *fake) Harm(context.Context, time.Time, time.Time) ([]storage.Harm, erro
 	return []storage.Harm{{Kind: "service", Service: "pay", Accountable: "pay", Failed: 1.5}, {Kind: "edge", Caller: "web", Callee: "x", Phase: "response", Failed: 0.5}}, f.err
 }
 
-func serve(t *testing.T, f *fake) (*httptest.Server, whosehopv1.WhosehopClient) {
+func serve(t *testing.T, f *fake, records ...catalog.Record) (*httptest.Server, whosehopv1.WhosehopClient) {
 	t.Helper()
 	owners := new(ownership.Current)
-	owners.Set(ownership.Compile(f.owners, ownership.Config{Attributes: []string{"team"}}))
+	owners.Set(ownership.Compile(append(f.owners, records...), ownership.Config{Attributes: []string{"team"}}))
 	service := query.New(f, f, owners, f)
 	mux := http.NewServeMux()
 	rest.Register(mux, service, slog.New(slog.DiscardHandler))
@@ -317,6 +317,44 @@ type away struct{}
 func (away) Error() string   { return "away" }
 func (away) Retryable() bool { return true }
 
+func TestResolveOwner(t *testing.T) {
+	server, client := serve(
+		t, &fake{},
+		catalog.Record{Kind: catalog.Service, Name: "payments", Owner: "team-payments", Source: catalog.Source{Format: "whosehop", File: "owners.yaml", Line: 2}},
+		catalog.Record{Kind: catalog.Service, Name: "payments", Environment: "staging", Owner: "team-qa"},
+	)
+	_, _, body := get(t, server.URL+"/api/v1/owners/resolve?service=payments&at=2026-11-20T00:00:00Z")
+	if want := `{"about":"payments","owner":"team-payments","rule":"service","why":"service payments, by owners.yaml:2","source":{"format":"whosehop","file":"owners.yaml","line":2},"charter":{},"at":"2026-11-20T00:00:00Z"}` + "\n"; body != want {
+		t.Errorf("got %s", body)
+	}
+	for question, want := range map[string]string{
+		"service=payments&attribute=deployment.environment%3Dstaging": `"owner":"team-qa"`,
+		"service=payments&environment=staging":                        `"owner":"team-qa"`,
+		"service=x&attribute=a%3Db&attribute=team%3Dt&why=true":       `"trail":[{"rule":"service","found":false,"note":"no record of this service"},{"rule":"attribute","found":true,"note":"team"}]`,
+		"edge=payments-%3Edb:pool":                                    `"side":"caller"`,
+		"peer=payments":                                               `"owner":"team-payments"`,
+		"codePath=a.go":                                               `"owner":"unowned"`,
+		"":                                                            "invalid question: nothing is asked for",
+		"edge=payments":                                               "is no edge like",
+		"service=a&attribute=b":                                       `attribute \"b\" is not KEY=VALUE`,
+		"service=a&why=perhaps":                                       `why \"perhaps\" is not true or false`,
+		"service=a&at=noon":                                           `at \"noon\" is not an RFC 3339 time`,
+		"service=a&colour=red":                                        `there is no parameter \"colour\"`,
+	} {
+		code, _, body := get(t, server.URL+"/api/v1/owners/resolve?"+question)
+		if !strings.Contains(body, want) || (code != 200) == strings.HasPrefix(want, `"`) {
+			t.Errorf("%s: %d %s", question, code, body)
+		}
+	}
+	response, err := client.ResolveOwner(t.Context(), &whosehopv1.ResolveOwnerRequest{Service: "payments", Attributes: map[string]string{"deployment.environment": "staging"}, Why: true})
+	if err != nil || response.GetOwner() != "team-qa" || response.GetRule() != "service" || !strings.Contains(response.GetResolutionJson(), `"trail":[`) {
+		t.Errorf("gRPC: %v, %v", response, err)
+	}
+	if _, err := client.ResolveOwner(t.Context(), &whosehopv1.ResolveOwnerRequest{}); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("gRPC: %v", err)
+	}
+}
+
 // TestOpenAPI holds every route against the document: each path answers, with the fields it promises.
 func TestOpenAPI(t *testing.T) {
 	server, _ := serve(t, &fake{owners: registry()})
@@ -331,11 +369,13 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 9 {
+	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 10 {
 		t.Fatalf("%v, %d paths", err, len(doc.Paths))
 	}
+	// What a path does not answer without.
+	needs := map[string]string{"/api/v1/owners/resolve": "service=payments"}
 	for path := range doc.Paths {
-		code, _, body := get(t, server.URL+strings.ReplaceAll(path, "{traceId}", settled))
+		code, _, body := get(t, server.URL+strings.ReplaceAll(path, "{traceId}", settled)+"?"+needs[path])
 		if code != 200 {
 			t.Errorf("%s: %d %s", path, code, body)
 		}
@@ -344,6 +384,7 @@ func TestOpenAPI(t *testing.T) {
 		"/api/v1/verdicts/" + settled: "Verdict", "/api/v1/verdicts?pageSize=1": "VerdictSummary", "/api/v1/attribution": "Attribution", "/api/v1/top": "Top", "/api/v1/rank": "Suspect",
 		"/api/v1/owners": "OwnerRecord", "/api/v1/owners/handovers": "Handover",
 		"/api/v1/owners/coverage": "Finding", "/api/v1/owners/coverage?limit=1": "CoverageTotals",
+		"/api/v1/owners/resolve?service=a": "Resolution",
 	} {
 		_, _, body := get(t, server.URL+path)
 		for _, field := range doc.Components.Schemas[schema].Required {
@@ -357,7 +398,7 @@ func TestOpenAPI(t *testing.T) {
 			if p.In != "query" {
 				continue
 			}
-			if code, _, body := get(t, server.URL+strings.ReplaceAll(path, "{traceId}", settled)+"?"+p.Name+"="); code != 200 {
+			if code, _, body := get(t, server.URL+strings.ReplaceAll(path, "{traceId}", settled)+"?"+needs[path]+"&"+p.Name+"="); code != 200 {
 				t.Errorf("%s does not take %s: %s", path, p.Name, body)
 			}
 		}

@@ -1552,6 +1552,193 @@ func (x *ListHandoversResponse) GetTotal() int64 {
 	return 0
 }
 
+// ResolveOwnerRequest asks for a service, a peer or an edge.
+type ResolveOwnerRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Service     string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Namespace   string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Environment string                 `protobuf:"bytes,3,opt,name=environment,proto3" json:"environment,omitempty"`
+	// The name of a span, of the service.
+	Operation string `protobuf:"bytes,4,opt,name=operation,proto3" json:"operation,omitempty"`
+	// Something that sends no spans: a datastore, a third party. With a service: as that service calls it.
+	Peer string `protobuf:"bytes,5,opt,name=peer,proto3" json:"peer,omitempty"`
+	// CALLER->CALLEE or CALLER->CALLEE:PHASE, by itself.
+	Edge string `protobuf:"bytes,6,opt,name=edge,proto3" json:"edge,omitempty"`
+	// A source file.
+	CodePath string `protobuf:"bytes,7,opt,name=code_path,json=codePath,proto3" json:"code_path,omitempty"`
+	// Those of the service's resource.
+	Attributes map[string]string `protobuf:"bytes,8,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Now if not given.
+	At *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=at,proto3" json:"at,omitempty"`
+	// Tell which rules were tried.
+	Why           bool `protobuf:"varint,10,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveOwnerRequest) Reset() {
+	*x = ResolveOwnerRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveOwnerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveOwnerRequest) ProtoMessage() {}
+
+func (x *ResolveOwnerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveOwnerRequest.ProtoReflect.Descriptor instead.
+func (*ResolveOwnerRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ResolveOwnerRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetEdge() string {
+	if x != nil {
+		return x.Edge
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetCodePath() string {
+	if x != nil {
+		return x.CodePath
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *ResolveOwnerRequest) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *ResolveOwnerRequest) GetWhy() bool {
+	if x != nil {
+		return x.Why
+	}
+	return false
+}
+
+type ResolveOwnerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A team, a person, or "unowned".
+	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Which rule named it: edge, operation, service, code path, attribute, namespace, catch-all or nobody.
+	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The JSON form of the answer, which is a contract of its own.
+	ResolutionJson string `protobuf:"bytes,3,opt,name=resolution_json,json=resolutionJson,proto3" json:"resolution_json,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ResolveOwnerResponse) Reset() {
+	*x = ResolveOwnerResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveOwnerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveOwnerResponse) ProtoMessage() {}
+
+func (x *ResolveOwnerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveOwnerResponse.ProtoReflect.Descriptor instead.
+func (*ResolveOwnerResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ResolveOwnerResponse) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ResolveOwnerResponse) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ResolveOwnerResponse) GetResolutionJson() string {
+	if x != nil {
+		return x.ResolutionJson
+	}
+	return ""
+}
+
 type GetCoverageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Seen at from or later; a week before to if not given.
@@ -1571,7 +1758,7 @@ type GetCoverageRequest struct {
 
 func (x *GetCoverageRequest) Reset() {
 	*x = GetCoverageRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1583,7 +1770,7 @@ func (x *GetCoverageRequest) String() string {
 func (*GetCoverageRequest) ProtoMessage() {}
 
 func (x *GetCoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1596,7 +1783,7 @@ func (x *GetCoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCoverageRequest.ProtoReflect.Descriptor instead.
 func (*GetCoverageRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{21}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetCoverageRequest) GetFrom() *timestamppb.Timestamp {
@@ -1648,7 +1835,7 @@ type GetCoverageResponse struct {
 
 func (x *GetCoverageResponse) Reset() {
 	*x = GetCoverageResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1660,7 +1847,7 @@ func (x *GetCoverageResponse) String() string {
 func (*GetCoverageResponse) ProtoMessage() {}
 
 func (x *GetCoverageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1673,7 +1860,7 @@ func (x *GetCoverageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCoverageResponse.ProtoReflect.Descriptor instead.
 func (*GetCoverageResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{22}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetCoverageResponse) GetFindingJson() []string {
@@ -1816,7 +2003,28 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x05limit\x18\x03 \x01(\x05R\x05limit\"b\n" +
 	"\x15ListHandoversResponse\x123\n" +
 	"\thandovers\x18\x01 \x03(\v2\x15.whosehop.v1.HandoverR\thandovers\x12\x14\n" +
-	"\x05total\x18\x02 \x01(\x03R\x05total\"\xbb\x01\n" +
+	"\x05total\x18\x02 \x01(\x03R\x05total\"\xa1\x03\n" +
+	"\x13ResolveOwnerRequest\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12 \n" +
+	"\venvironment\x18\x03 \x01(\tR\venvironment\x12\x1c\n" +
+	"\toperation\x18\x04 \x01(\tR\toperation\x12\x12\n" +
+	"\x04peer\x18\x05 \x01(\tR\x04peer\x12\x12\n" +
+	"\x04edge\x18\x06 \x01(\tR\x04edge\x12\x1b\n" +
+	"\tcode_path\x18\a \x01(\tR\bcodePath\x12P\n" +
+	"\n" +
+	"attributes\x18\b \x03(\v20.whosehop.v1.ResolveOwnerRequest.AttributesEntryR\n" +
+	"attributes\x12*\n" +
+	"\x02at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x10\n" +
+	"\x03why\x18\n" +
+	" \x01(\bR\x03why\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"i\n" +
+	"\x14ResolveOwnerResponse\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x12\n" +
+	"\x04rule\x18\x02 \x01(\tR\x04rule\x12'\n" +
+	"\x0fresolution_json\x18\x03 \x01(\tR\x0eresolutionJson\"\xbb\x01\n" +
 	"\x12GetCoverageRequest\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x12\n" +
@@ -1828,7 +2036,7 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\ffinding_json\x18\x01 \x03(\tR\vfindingJson\x12\x1f\n" +
 	"\vtotals_json\x18\x02 \x01(\tR\n" +
 	"totalsJson\x12\x18\n" +
-	"\amissing\x18\x03 \x03(\tR\amissing2\xd9\x05\n" +
+	"\amissing\x18\x03 \x03(\tR\amissing2\xae\x06\n" +
 	"\bWhosehop\x12M\n" +
 	"\n" +
 	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12S\n" +
@@ -1839,7 +2047,8 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\tPutOwners\x12\x1d.whosehop.v1.PutOwnersRequest\x1a\x1e.whosehop.v1.PutOwnersResponse(\x01\x12M\n" +
 	"\n" +
 	"ListOwners\x12\x1e.whosehop.v1.ListOwnersRequest\x1a\x1f.whosehop.v1.ListOwnersResponse\x12V\n" +
-	"\rListHandovers\x12!.whosehop.v1.ListHandoversRequest\x1a\".whosehop.v1.ListHandoversResponse\x12P\n" +
+	"\rListHandovers\x12!.whosehop.v1.ListHandoversRequest\x1a\".whosehop.v1.ListHandoversResponse\x12S\n" +
+	"\fResolveOwner\x12 .whosehop.v1.ResolveOwnerRequest\x1a!.whosehop.v1.ResolveOwnerResponse\x12P\n" +
 	"\vGetCoverage\x12\x1f.whosehop.v1.GetCoverageRequest\x1a .whosehop.v1.GetCoverageResponseB;Z9github.com/whosehop/whosehop/proto/whosehop/v1;whosehopv1b\x06proto3"
 
 var (
@@ -1854,7 +2063,7 @@ func file_whosehop_v1_whosehop_proto_rawDescGZIP() []byte {
 	return file_whosehop_v1_whosehop_proto_rawDescData
 }
 
-var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*GetVerdictRequest)(nil),      // 0: whosehop.v1.GetVerdictRequest
 	(*GetVerdictResponse)(nil),     // 1: whosehop.v1.GetVerdictResponse
@@ -1877,61 +2086,68 @@ var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*ListOwnersResponse)(nil),     // 18: whosehop.v1.ListOwnersResponse
 	(*ListHandoversRequest)(nil),   // 19: whosehop.v1.ListHandoversRequest
 	(*ListHandoversResponse)(nil),  // 20: whosehop.v1.ListHandoversResponse
-	(*GetCoverageRequest)(nil),     // 21: whosehop.v1.GetCoverageRequest
-	(*GetCoverageResponse)(nil),    // 22: whosehop.v1.GetCoverageResponse
-	(*timestamppb.Timestamp)(nil),  // 23: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 24: google.protobuf.Duration
+	(*ResolveOwnerRequest)(nil),    // 21: whosehop.v1.ResolveOwnerRequest
+	(*ResolveOwnerResponse)(nil),   // 22: whosehop.v1.ResolveOwnerResponse
+	(*GetCoverageRequest)(nil),     // 23: whosehop.v1.GetCoverageRequest
+	(*GetCoverageResponse)(nil),    // 24: whosehop.v1.GetCoverageResponse
+	nil,                            // 25: whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	(*timestamppb.Timestamp)(nil),  // 26: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 27: google.protobuf.Duration
 }
 var file_whosehop_v1_whosehop_proto_depIdxs = []int32{
-	23, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
-	23, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
+	26, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
+	26, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
 	4,  // 2: whosehop.v1.ListVerdictsResponse.verdicts:type_name -> whosehop.v1.VerdictSummary
-	23, // 3: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
-	24, // 4: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
-	23, // 5: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
-	23, // 6: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
-	24, // 7: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
+	26, // 3: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
+	27, // 4: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
+	26, // 5: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
+	26, // 6: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
+	27, // 7: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
 	7,  // 8: whosehop.v1.GetAttributionResponse.attributions:type_name -> whosehop.v1.Attribution
-	23, // 9: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
-	24, // 10: whosehop.v1.Attribution.excess:type_name -> google.protobuf.Duration
-	23, // 11: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
-	23, // 12: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
+	26, // 9: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
+	27, // 10: whosehop.v1.Attribution.excess:type_name -> google.protobuf.Duration
+	26, // 11: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
+	26, // 12: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
 	10, // 13: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Top
-	24, // 14: whosehop.v1.Top.excess:type_name -> google.protobuf.Duration
-	23, // 15: whosehop.v1.Top.last_seen:type_name -> google.protobuf.Timestamp
-	23, // 16: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
-	23, // 17: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
+	27, // 14: whosehop.v1.Top.excess:type_name -> google.protobuf.Duration
+	26, // 15: whosehop.v1.Top.last_seen:type_name -> google.protobuf.Timestamp
+	26, // 16: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
+	26, // 17: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
 	15, // 18: whosehop.v1.PutOwnersResponse.changes:type_name -> whosehop.v1.OwnersChange
 	16, // 19: whosehop.v1.PutOwnersResponse.handovers:type_name -> whosehop.v1.Handover
-	23, // 20: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
-	23, // 21: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
-	23, // 22: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
+	26, // 20: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
+	26, // 21: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
+	26, // 22: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
 	16, // 23: whosehop.v1.ListHandoversResponse.handovers:type_name -> whosehop.v1.Handover
-	23, // 24: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
-	23, // 25: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
-	0,  // 26: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
-	2,  // 27: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
-	5,  // 28: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
-	8,  // 29: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
-	11, // 30: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
-	13, // 31: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
-	17, // 32: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
-	19, // 33: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
-	21, // 34: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
-	1,  // 35: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
-	3,  // 36: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
-	6,  // 37: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
-	9,  // 38: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
-	12, // 39: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
-	14, // 40: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
-	18, // 41: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
-	20, // 42: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
-	22, // 43: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
-	35, // [35:44] is the sub-list for method output_type
-	26, // [26:35] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	25, // 24: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	26, // 25: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
+	26, // 26: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
+	26, // 27: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
+	0,  // 28: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
+	2,  // 29: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
+	5,  // 30: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
+	8,  // 31: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
+	11, // 32: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
+	13, // 33: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
+	17, // 34: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
+	19, // 35: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
+	21, // 36: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
+	23, // 37: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
+	1,  // 38: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
+	3,  // 39: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
+	6,  // 40: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
+	9,  // 41: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
+	12, // 42: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
+	14, // 43: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
+	18, // 44: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
+	20, // 45: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
+	22, // 46: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
+	24, // 47: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
+	38, // [38:48] is the sub-list for method output_type
+	28, // [28:38] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_whosehop_v1_whosehop_proto_init() }
@@ -1945,7 +2161,7 @@ func file_whosehop_v1_whosehop_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_whosehop_v1_whosehop_proto_rawDesc), len(file_whosehop_v1_whosehop_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	Whosehop_PutOwners_FullMethodName      = "/whosehop.v1.Whosehop/PutOwners"
 	Whosehop_ListOwners_FullMethodName     = "/whosehop.v1.Whosehop/ListOwners"
 	Whosehop_ListHandovers_FullMethodName  = "/whosehop.v1.Whosehop/ListHandovers"
+	Whosehop_ResolveOwner_FullMethodName   = "/whosehop.v1.Whosehop/ResolveOwner"
 	Whosehop_GetCoverage_FullMethodName    = "/whosehop.v1.Whosehop/GetCoverage"
 )
 
@@ -55,6 +56,8 @@ type WhosehopClient interface {
 	ListOwners(ctx context.Context, in *ListOwnersRequest, opts ...grpc.CallOption) (*ListOwnersResponse, error)
 	// ListHandovers lists what changed hands, the newest first.
 	ListHandovers(ctx context.Context, in *ListHandoversRequest, opts ...grpc.CallOption) (*ListHandoversResponse, error)
+	// ResolveOwner says who owns something, at a time, and why.
+	ResolveOwner(ctx context.Context, in *ResolveOwnerRequest, opts ...grpc.CallOption) (*ResolveOwnerResponse, error)
 	// GetCoverage says what runs without a real owner, what did most harm first.
 	GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error)
 }
@@ -150,6 +153,16 @@ func (c *whosehopClient) ListHandovers(ctx context.Context, in *ListHandoversReq
 	return out, nil
 }
 
+func (c *whosehopClient) ResolveOwner(ctx context.Context, in *ResolveOwnerRequest, opts ...grpc.CallOption) (*ResolveOwnerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResolveOwnerResponse)
+	err := c.cc.Invoke(ctx, Whosehop_ResolveOwner_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *whosehopClient) GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetCoverageResponse)
@@ -185,6 +198,8 @@ type WhosehopServer interface {
 	ListOwners(context.Context, *ListOwnersRequest) (*ListOwnersResponse, error)
 	// ListHandovers lists what changed hands, the newest first.
 	ListHandovers(context.Context, *ListHandoversRequest) (*ListHandoversResponse, error)
+	// ResolveOwner says who owns something, at a time, and why.
+	ResolveOwner(context.Context, *ResolveOwnerRequest) (*ResolveOwnerResponse, error)
 	// GetCoverage says what runs without a real owner, what did most harm first.
 	GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error)
 	mustEmbedUnimplementedWhosehopServer()
@@ -220,6 +235,9 @@ func (UnimplementedWhosehopServer) ListOwners(context.Context, *ListOwnersReques
 }
 func (UnimplementedWhosehopServer) ListHandovers(context.Context, *ListHandoversRequest) (*ListHandoversResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListHandovers not implemented")
+}
+func (UnimplementedWhosehopServer) ResolveOwner(context.Context, *ResolveOwnerRequest) (*ResolveOwnerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResolveOwner not implemented")
 }
 func (UnimplementedWhosehopServer) GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetCoverage not implemented")
@@ -378,6 +396,24 @@ func _Whosehop_ListHandovers_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Whosehop_ResolveOwner_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResolveOwnerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).ResolveOwner(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_ResolveOwner_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).ResolveOwner(ctx, req.(*ResolveOwnerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Whosehop_GetCoverage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetCoverageRequest)
 	if err := dec(in); err != nil {
@@ -430,6 +466,10 @@ var Whosehop_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListHandovers",
 			Handler:    _Whosehop_ListHandovers_Handler,
+		},
+		{
+			MethodName: "ResolveOwner",
+			Handler:    _Whosehop_ResolveOwner_Handler,
 		},
 		{
 			MethodName: "GetCoverage",
