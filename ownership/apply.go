@@ -129,8 +129,9 @@ func thingOf(c *catalog.Record) thing {
 	case catalog.Datastore, catalog.Queue, catalog.ThirdParty:
 		t.Kind = catalog.Service
 	case catalog.Path:
-		// The lines of a file are one thing: which counts is a matter of their order.
-		t = thing{Kind: catalog.Path, file: c.Source.Format + " " + c.Source.File}
+		// The lines of a file are one thing: which counts is a matter of their order. A repository has one such file, wherever
+		// it is checked out.
+		t = thing{Kind: catalog.Path, file: c.Source.Format + " " + cmp.Or(c.Repository, c.Source.File)}
 	}
 	return t
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,7 +43,11 @@ Examples:
 const applyPatience = time.Minute
 
 func (c *ownersApplyCmd) Run(ctx context.Context, s *streams, set *Settings) error {
-	records, problems, err := catalog.Read(c.Paths, set.Ownership.options())
+	paths := make([]string, len(c.Paths))
+	for i, path := range c.Paths {
+		paths[i] = fromHere(path)
+	}
+	records, problems, err := catalog.Read(paths, set.Ownership.options())
 	if err != nil {
 		return fmt.Errorf("read owners: %w", err)
 	}
@@ -85,6 +91,19 @@ func (c *ownersApplyCmd) Run(ctx context.Context, s *streams, set *Settings) err
 		return fmt.Errorf("read the answer of %s: %w", c.Server, err)
 	}
 	return printApplied(s.out, &applied)
+}
+
+// fromHere is a path as it is seen from the working directory, if it is below that: files are known by their paths, and a
+// repository is not always checked out in the same place.
+func fromHere(path string) string {
+	here, err := os.Getwd()
+	if err != nil || !filepath.IsAbs(path) {
+		return path
+	}
+	if relative, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(relative) {
+		return relative
+	}
+	return path
 }
 
 func printApplied(out io.Writer, a *rest.OwnersApplied) error {

@@ -50,6 +50,7 @@ func TestApplyPrintsWhatChanged(t *testing.T) {
 			{About: "service found", At: time.Date(2026, 11, 3, 9, 5, 0, 0, time.UTC), Before: "unowned", After: "team-e"},
 		},
 	}
+	t.Chdir(filepath.Dir(file))
 	code, out, errOut, asked, sent := applyTo(t, answer, file, "--set", "shop")
 	want := `+ service cart: team-c  (owners.yaml:2)
 - service old: team-d  (owners.yaml:2)
@@ -66,7 +67,7 @@ set shop: 1 added, 1 ended, 1500 changed, 7 as before; applied
 	if code != 0 || out != want || errOut != "" {
 		t.Errorf("code %d, %s%s", code, out, errOut)
 	}
-	if asked != "PUT /api/v1/owners?dryRun=false&set=shop application/json" || len(sent.Records) != 1 || sent.Records[0].Name != "payments" || sent.Keep != nil {
+	if asked != "PUT /api/v1/owners?dryRun=false&set=shop application/json" || len(sent.Records) != 1 || sent.Records[0].Name != "payments" || sent.Records[0].Source.String() != "owners.yaml:2" || sent.Keep != nil {
 		t.Errorf("%s: %+v", asked, sent)
 	}
 	code, out, _, asked, _ = applyTo(t, rest.OwnersApplied{Set: "default", DryRun: true}, file, "--dry-run")
