@@ -22,12 +22,12 @@ type Config struct {
 type Registry struct {
 	cfg        Config
 	records    []catalog.Record
-	things     map[string]*sayings          // by their names
-	services   patterns[[]*entry]           // of those that give a pattern of names
-	operations patterns[patterns[[]*entry]] // likewise of services, and in them by any name
-	edges      patterns[patterns[[]*entry]] // likewise of callers, and in them by any name of the callee
-	namespaces patterns[[]*entry]
-	everything []*entry // for all that nothing else speaks of
+	things     map[string]*sayings         // by their names
+	services   patterns[[]entry]           // of those that give a pattern of names
+	operations patterns[patterns[[]entry]] // likewise of services, and in them by any name
+	edges      patterns[patterns[[]entry]] // likewise of callers, and in them by any name of the callee
+	namespaces patterns[[]entry]
+	everything []entry // for all that nothing else speaks of
 	paths      *catalog.Repositories
 	teams      map[string][]*catalog.Record // by their names and aliases, in lower case
 	conflicts  []Conflict
@@ -35,9 +35,9 @@ type Registry struct {
 
 // sayings are what is said of one name.
 type sayings struct {
-	services     []*entry
-	operations   patterns[[]*entry]
-	edges        patterns[[]*entry] // of which it is the caller, by callees
+	services     []entry
+	operations   patterns[[]entry]
+	edges        patterns[[]entry] // of which it is the caller, by callees
 	descriptions []*catalog.Record
 	name         string // its own, where only one thing goes by this one and none is called that
 }
@@ -50,7 +50,7 @@ func Compile(records []catalog.Record, cfg Config) *Registry {
 	all := r.entriesOf(records)
 	for i := range all {
 		list := r.place(&all[i])
-		*list = append(*list, &all[i])
+		*list = append(*list, all[i]) // itself: where it points to lies far away
 	}
 	r.addNames()
 	r.addDescriptions()
@@ -60,7 +60,7 @@ func Compile(records []catalog.Record, cfg Config) *Registry {
 }
 
 // place is where an entry is looked for.
-func (r *Registry) place(e *entry) *[]*entry {
+func (r *Registry) place(e *entry) *[]entry {
 	switch exactly := !isPattern(e.name); {
 	case e.about == everything:
 		return &r.everything

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,25 +55,24 @@ type Side struct {
 	Why     string `json:"why"`
 }
 
-// SplitEdge reads CALLER->CALLEE, and the phase if there is one behind a colon.
+// phases are those that an edge can be asked for.
+var phases = []string{"network", "connect", "request", "response", "queue", "pool", "budget", "backoff", "contract"}
+
+// SplitEdge reads CALLER->CALLEE, and the phase if there is one behind a colon. A callee may be host:port; one with another
+// colon needs one behind it as well.
 func SplitEdge(text string) (caller, callee, phase string, err error) {
 	caller, callee, ok := strings.Cut(text, "->")
-	if at := strings.LastIndexByte(callee, ':'); at >= 0 && isPhase(callee[at+1:]) {
-		callee, phase = callee[:at], callee[at+1:] // a callee may be host:port
+	if at := strings.LastIndexByte(callee, ':'); at >= 0 && (at+1 == len(callee) || strings.Trim(callee[at+1:], "0123456789") != "") {
+		callee, phase = callee[:at], callee[at+1:]
 	}
 	caller, callee = strings.TrimSpace(caller), strings.TrimSpace(callee)
-	if !ok || caller == "" || callee == "" {
+	switch {
+	case !ok || caller == "" || callee == "":
 		return "", "", "", fmt.Errorf("%q is no edge like checkout->payments or checkout->payments:pool", text)
+	case phase != "" && !slices.Contains(phases, phase):
+		return "", "", "", fmt.Errorf("%q is no phase: there are %s", phase, strings.Join(phases, ", "))
 	}
 	return caller, callee, phase, nil
-}
-
-func isPhase(text string) bool {
-	switch text {
-	case "network", "connect", "request", "response", "queue", "pool", "backoff", "budget", "contract":
-		return true
-	}
-	return false
 }
 
 // Check says what is wrong with an inquiry, if anything.

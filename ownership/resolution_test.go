@@ -70,6 +70,7 @@ func TestInquireRefuses(t *testing.T) {
 		"nothing is asked for":     {},
 		"an edge is asked for by":  {Edge: "a->b", Service: "a"},
 		"an operation goes with":   {Edge: "a->b", Operation: "o"},
+		`"poool" is no phase`:      {Edge: "a->b:poool"},
 		`"a-b" is no edge`:         {Edge: "a-b"},
 		`"->b" is no edge`:         {Edge: "->b"},
 		`"a->:pool" is no edge`:    {Edge: "a->:pool"},
@@ -84,5 +85,16 @@ func TestInquireRefuses(t *testing.T) {
 	}
 	if got, err := r.Inquire(Inquiry{Service: "a"}); err != nil || got.At.IsZero() {
 		t.Errorf("no time is now: %+v, %v", got, err)
+	}
+}
+
+func TestSplitEdge(t *testing.T) {
+	for text, want := range map[string][3]string{
+		"a->b": {"a", "b", ""}, " a -> b:pool": {"a", "b", "pool"}, "a->db:5432": {"a", "db:5432", ""}, "a->db:5432:pool": {"a", "db:5432", "pool"},
+		"a->arn:aws:sqs:q:": {"a", "arn:aws:sqs:q", ""}, "a->arn:aws:sqs:q:queue": {"a", "arn:aws:sqs:q", "queue"}, "a->b->c": {"a", "b->c", ""},
+	} {
+		if caller, callee, phase, err := SplitEdge(text); err != nil || caller != want[0] || callee != want[1] || phase != want[2] {
+			t.Errorf("%q: %q, %q, %q, %v", text, caller, callee, phase, err)
+		}
 	}
 }

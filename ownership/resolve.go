@@ -199,10 +199,10 @@ func (e *entry) of() *catalog.Record {
 }
 
 // first is the first entry that speaks of what is asked about; a list is in the order of its entries.
-func first(list []*entry, a *asked) *entry {
-	for _, e := range list {
-		if a.isAbout(e) {
-			return e
+func first(list []entry, a *asked) *entry {
+	for i := range list {
+		if a.isAbout(&list[i]) {
+			return &list[i]
 		}
 	}
 	return nil
@@ -217,14 +217,14 @@ func earlier(a, b *entry) *entry {
 }
 
 // find is the entry for a name: exactly this, or else the first whose pattern fits it.
-func find(x *patterns[[]*entry], name string, a *asked) *entry {
+func find(x *patterns[[]entry], name string, a *asked) *entry {
 	if list := x.exact[name]; list != nil {
 		if found := first(*list, a); found != nil {
 			return found
 		}
 	}
 	var found *entry
-	x.eachPattern(shortened(name), func(list *[]*entry) {
+	x.eachPattern(shortened(name), func(list *[]entry) {
 		if found == nil || (*list)[0].order < found.order {
 			found = earlier(found, first(*list, a))
 		}
@@ -265,8 +265,8 @@ func (r *Registry) edgeTo(callee string, a *asked) *entry {
 }
 
 // within is the entry for two names, the first of which has a pattern that fits, or the one found before.
-func within(x *patterns[patterns[[]*entry]], name, second string, found *entry, a *asked) *entry {
-	x.eachPattern(shortened(name), func(under *patterns[[]*entry]) { found = earlier(found, find(under, second, a)) })
+func within(x *patterns[patterns[[]entry]], name, second string, found *entry, a *asked) *entry {
+	x.eachPattern(shortened(name), func(under *patterns[[]entry]) { found = earlier(found, find(under, second, a)) })
 	return found
 }
 
@@ -277,7 +277,8 @@ func (r *Registry) service(a *asked) (found *entry, note string) {
 	if found = first(a.thing.services, a); found != nil {
 		return found, ""
 	}
-	for _, e := range a.thing.services {
+	for i := range a.thing.services {
+		e := &a.thing.services[i]
 		if !a.mayBeAbout(e) {
 			continue
 		}
