@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/whosehop/whosehop/ownership/catalog"
@@ -90,16 +89,4 @@ func (c *ownersLintCmd) print(s *streams, findings []lint.Finding) error {
 		}
 	}
 	return out.Flush()
-}
-
-// fromHere is the way to a file from the working directory, if it is in there.
-func fromHere(file string) string {
-	here, err := os.Getwd()
-	if err != nil || !filepath.IsAbs(file) {
-		return file
-	}
-	if way, err := filepath.Rel(here, file); err == nil && filepath.IsLocal(way) {
-		return filepath.ToSlash(way)
-	}
-	return file
 }
