@@ -269,7 +269,14 @@ func (r *reading) file(name string, named bool) error {
 	if err != nil {
 		return err
 	}
+	own := r.yaml[isOwn].(*ownReader)
+	before := len(own.done)
 	r.looked(file, r.read(file, data, named))
+	for i := range own.done[before:] {
+		if c := &own.done[before+i]; c.Source.File != file {
+			c.By = file
+		}
+	}
 	return nil
 }
 
