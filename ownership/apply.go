@@ -186,7 +186,7 @@ func (m *merger) wanted(stored []catalog.Record, w Wanted) []*catalog.Record {
 		keep[file] = true
 	}
 	for i := range stored {
-		if c := &stored[i]; c.Set == w.Set && keep[c.Source.File] && !m.over(c) {
+		if c := &stored[i]; c.Set == w.Set && keep[c.ReadFrom()] && !m.over(c) {
 			all = append(all, *c)
 		}
 	}

@@ -143,9 +143,11 @@ func TestMergeHeedsOtherSets(t *testing.T) {
 
 func TestMergeKeepsBrokenFiles(t *testing.T) {
 	w := wanted(said("c@2"))
-	w.Keep = []string{"1"}
-	got := ownership.Merge(said("a@1, b@2"), w, today)
-	if words := inWords(got.Records); words != "a@1, b ..20@2, c 20..@2" {
+	w.Keep = []string{"1", "imported"}
+	stored := said("a@1, b@2, d@3")
+	stored[2].By = "imported"
+	got := ownership.Merge(stored, w, today)
+	if words := inWords(got.Records); words != "a@1, d@3, b ..20@2, c 20..@2" {
 		t.Error(words)
 	}
 }

@@ -41,7 +41,7 @@ Examples:
 const applyPatience = time.Minute
 
 func (c *ownersApplyCmd) Run(ctx context.Context, s *streams, set *Settings) error {
-	paths := make([]string, len(c.Paths))
+	paths := make([]string, len(c.Paths)) // by which files are known, wherever a repository is checked out
 	for i, path := range c.Paths {
 		paths[i] = fromHere(path)
 	}
@@ -64,7 +64,7 @@ func (c *ownersApplyCmd) Run(ctx context.Context, s *streams, set *Settings) err
 				wanted.Keep = append(wanted.Keep, p.File)
 			}
 		}
-		wanted.Records = slices.DeleteFunc(records, func(r catalog.Record) bool { return broken[r.Source.File] })
+		wanted.Records = slices.DeleteFunc(records, func(r catalog.Record) bool { return broken[r.ReadFrom()] })
 	case len(records) == 0:
 		return fmt.Errorf("nothing is applied: nothing in %s says who owns what", strings.Join(c.Paths, ", "))
 	}

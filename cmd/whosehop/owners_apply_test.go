@@ -103,6 +103,21 @@ func TestApplyRefusesWhatIsBroken(t *testing.T) {
 	if code != 0 || len(sent.Records) != 1 || sent.Records[0].Name != "payments" || len(sent.Keep) != 1 || sent.Keep[0] != broken {
 		t.Errorf("code %d, %+v", code, sent)
 	}
+	// What was imported is of the file that has it now, and not of where it was first written down.
+	imported := filepath.Join(dir, "imported.yaml")
+	text := "services:\n  - {name: a, owner: b, source: catalog-info.yaml:7, format: backstage}\n"
+	for _, more := range []string{"", "  - {owner: nobody}\n"} {
+		if err := os.WriteFile(imported, []byte(text+more), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, _, _, _, sent = applyTo(t, rest.OwnersApplied{}, imported, "--skip-broken")
+		if more == "" && (code != 0 || len(sent.Records) != 1 || sent.Records[0].By != imported || sent.Records[0].Source.File != "catalog-info.yaml") {
+			t.Errorf("code %d, %+v", code, sent)
+		}
+		if more != "" && (code != 0 || len(sent.Records) != 0 || len(sent.Keep) != 1 || sent.Keep[0] != imported) {
+			t.Errorf("code %d, %+v", code, sent)
+		}
+	}
 	code, _, errOut, asked, _ = applyTo(t, rest.OwnersApplied{}, filepath.Join(dir, "empty.yaml"))
 	if code != 1 || asked != "" || !strings.Contains(errOut, "nothing in") {
 		t.Errorf("an empty file must not end all: code %d, asked %q, %s", code, asked, errOut)

@@ -280,7 +280,14 @@ func (r *reading) file(name string, named bool) error {
 // looking reads what was in a file, and tells so.
 func (r *reading) looking(name string, data []byte, named bool) error {
 	file := strings.ToValidUTF8(filepath.ToSlash(name), "\ufffd")
+	own := r.yaml[isOwn].(*ownReader)
+	before := len(own.done)
 	r.looked(file, r.read(file, data, named))
+	for i := range own.done[before:] {
+		if c := &own.done[before+i]; c.Source.File != file {
+			c.By = file
+		}
+	}
 	if r.tooMany() {
 		return errTooManyRecords
 	}

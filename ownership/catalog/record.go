@@ -3,6 +3,7 @@
 package catalog
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -60,9 +61,14 @@ type Record struct {
 	// Links are what else the source has to say, unknown fields among it: never anything secret.
 	Links  []Link `json:"links,omitempty"`
 	Source Source `json:"source"`
+	// By is the file of the registry's own format that says so, of what was first written down in another.
+	By string `json:"by,omitempty"`
 	// Set is the set of the stored registry that the record is of; a file says nothing of it.
 	Set string `json:"set,omitempty"`
 }
+
+// ReadFrom is the file that the record was read from.
+func (r *Record) ReadFrom() string { return cmp.Or(r.By, r.Source.File) }
 
 // HoldsAt says whether the record holds at a time in Unix nanoseconds.
 func (r *Record) HoldsAt(ns int64) bool {
