@@ -20,20 +20,29 @@ func TestConflicts(t *testing.T) {
 		want    []string
 	}{
 		{"two owners", []catalog.Record{service("a", "x", 1), service("a", "y", 2)}, []string{"service a: x by owners.yaml:1, y by owners.yaml:2; the first counts"}},
-		{"two formats", []catalog.Record{{Kind: catalog.Service, Name: "a", Owner: "y", Source: from("backstage", "catalog-info.yaml", 1)}, service("a", "x", 7)},
-			[]string{"service a: x by owners.yaml:7, y by catalog-info.yaml:1; the first counts"}},
+		{
+			"two formats",
+			[]catalog.Record{{Kind: catalog.Service, Name: "a", Owner: "y", Source: from("backstage", "catalog-info.yaml", 1)}, service("a", "x", 7)},
+			[]string{"service a: x by owners.yaml:7, y by catalog-info.yaml:1; the first counts"},
+		},
 		{"the same owner", []catalog.Record{service("a", "x", 1), service("a", "x", 2)}, nil},
 		{"the same owner by another name", []catalog.Record{service("a", "x", 1), service("a", "EX", 2), {Kind: catalog.Team, Name: "x", Aliases: []string{"ex"}}}, nil},
 		{"no owner is said", []catalog.Record{service("a", "x", 1), service("a", "", 2)}, nil},
 		{"nobody's", []catalog.Record{service("a", "x", 1), service("a", Unowned, 2)}, []string{"service a: x by owners.yaml:1, unowned by owners.yaml:2; the first counts"}},
 		{"a service and itself", []catalog.Record{{Kind: catalog.Service, Name: "a", Aliases: []string{"a", "b", "a**", "a*"}, Owner: "x"}}, nil},
-		{"by an alias", []catalog.Record{{Kind: catalog.Service, Name: "a", Aliases: []string{"b"}, Owner: "x", Source: own(1)}, service("b", "y", 2)},
-			[]string{"service b: x by owners.yaml:1, y by owners.yaml:2; the first counts"}},
+		{
+			"by an alias",
+			[]catalog.Record{{Kind: catalog.Service, Name: "a", Aliases: []string{"b"}, Owner: "x", Source: own(1)}, service("b", "y", 2)},
+			[]string{"service b: x by owners.yaml:1, y by owners.yaml:2; the first counts"},
+		},
 		{"two that share several names, once", []catalog.Record{
 			{Kind: catalog.Service, Name: "a", Aliases: []string{"b"}, Owner: "x", Source: own(1)}, {Kind: catalog.Service, Name: "b", Aliases: []string{"a"}, Owner: "y", Source: own(2)},
 		}, []string{"service a: x by owners.yaml:1, y by owners.yaml:2; the first counts"}},
-		{"a datastore and a service", []catalog.Record{service("a", "x", 1), {Kind: catalog.Datastore, Name: "a", Owner: "y", Source: own(2)}},
-			[]string{"service a: x by owners.yaml:1, y by owners.yaml:2; the first counts"}},
+		{
+			"a datastore and a service",
+			[]catalog.Record{service("a", "x", 1), {Kind: catalog.Datastore, Name: "a", Owner: "y", Source: own(2)}},
+			[]string{"service a: x by owners.yaml:1, y by owners.yaml:2; the first counts"},
+		},
 		{"one after the other", []catalog.Record{
 			{Kind: catalog.Service, Name: "a", Owner: "x", Until: day(3, 1), Source: own(1)}, {Kind: catalog.Service, Name: "a", Owner: "y", From: day(3, 1), Source: own(2)},
 		}, nil},
@@ -44,18 +53,26 @@ func TestConflicts(t *testing.T) {
 		{"the same pattern", []catalog.Record{service("a*", "x", 1), service("a**", "y", 2)}, []string{"service a*: x by owners.yaml:1, y by owners.yaml:2; the first counts"}},
 		{"another namespace", []catalog.Record{{Kind: catalog.Service, Name: "a", Namespace: "n", Owner: "x"}, service("a", "y", 2)}, nil},
 		{"a namespace is no environment", []catalog.Record{{Kind: catalog.Service, Name: "a", Namespace: "n", Owner: "x"}, {Kind: catalog.Service, Name: "a", Environment: "n", Owner: "y"}}, nil},
-		{"a namespace, said in two ways", []catalog.Record{{Kind: catalog.Namespace, Name: "n", Owner: "x", Source: own(1)}, {Kind: catalog.Service, Name: "*", Namespace: "n", Owner: "y", Source: own(2)}},
-			[]string{"namespace n: x by owners.yaml:1, y by owners.yaml:2; the first counts"}},
+		{
+			"a namespace, said in two ways",
+			[]catalog.Record{{Kind: catalog.Namespace, Name: "n", Owner: "x", Source: own(1)}, {Kind: catalog.Service, Name: "*", Namespace: "n", Owner: "y", Source: own(2)}},
+			[]string{"namespace n: x by owners.yaml:1, y by owners.yaml:2; the first counts"},
+		},
 		{"operations", []catalog.Record{
-			{Kind: catalog.Operation, Name: "a", Operation: "GET /*", Owner: "x", Source: own(1)}, {Kind: catalog.Operation, Name: "a", Operation: "GET /*", Owner: "y", Source: own(2)},
+			{Kind: catalog.Operation, Name: "a", Operation: "GET /*", Owner: "x", Source: own(1)},
+			{Kind: catalog.Operation, Name: "a", Operation: "GET /*", Owner: "y", Source: own(2)},
 			{Kind: catalog.Operation, Name: "a", Operation: "PUT /*", Owner: "y", Source: own(3)},
 		}, []string{"operation a GET /*: x by owners.yaml:1, y by owners.yaml:2; the first counts"}},
 		{"edges", []catalog.Record{
-			{Kind: catalog.Edge, Caller: "a", Callee: "b", Phase: "pool", Owner: "x", Source: own(1)}, {Kind: catalog.Edge, Caller: "a", Callee: "b", Phase: "pool", Accountable: "caller", Source: own(2)},
+			{Kind: catalog.Edge, Caller: "a", Callee: "b", Phase: "pool", Owner: "x", Source: own(1)},
+			{Kind: catalog.Edge, Caller: "a", Callee: "b", Phase: "pool", Accountable: "caller", Source: own(2)},
 			{Kind: catalog.Edge, Caller: "a", Callee: "b", Accountable: "caller", Source: own(3)},
 		}, []string{"edge a->b:pool: x by owners.yaml:1, caller by owners.yaml:2; the first counts"}},
-		{"of three each against the first that counts", []catalog.Record{service("a", "x", 1), service("a", "y", 2), service("a", "z", 3)},
-			[]string{"service a: x by owners.yaml:1, y by owners.yaml:2; the first counts", "service a: x by owners.yaml:1, z by owners.yaml:3; the first counts"}},
+		{
+			"of three each against the first that counts",
+			[]catalog.Record{service("a", "x", 1), service("a", "y", 2), service("a", "z", 3)},
+			[]string{"service a: x by owners.yaml:1, y by owners.yaml:2; the first counts", "service a: x by owners.yaml:1, z by owners.yaml:3; the first counts"},
+		},
 	} {
 		var got []string
 		for _, c := range Compile(test.records, settings).Conflicts() {
@@ -119,11 +136,22 @@ func TestNoAllocation(t *testing.T) {
 	r := Compile(company(), settings)
 	seen := make(map[Rule]bool)
 	for _, q := range []Question{
-		{Service: "payments", Namespace: "eu", Environment: "staging"}, {Service: "pay-svc"}, {Service: "paygate-eu"}, {Service: "only-eu"},
-		{Service: "payments", Operation: "POST /refund/7"}, {Service: "pay-svc", Operation: "POST /refund/7"},
-		{Service: "checkout", Callee: "payments", Phase: "pool"}, {Service: "mail", Callee: "orders.internal:5432", Phase: "connect"}, {Service: "mail", Callee: "none"},
-		{Service: "x", CodePath: "src/pay/charge.go"}, {Service: "x", Attr: with("team", "payments")}, {Service: "x", Namespace: "shop"},
-		{Service: "x", Attr: with("k8s.namespace.name", "shop")}, {Service: "x", Environment: "prod"}, {Service: "x"}, {Service: "shared-svc", AtNs: day(5, 1).UnixNano()},
+		{Service: "payments", Namespace: "eu", Environment: "staging"},
+		{Service: "pay-svc"},
+		{Service: "paygate-eu"},
+		{Service: "only-eu"},
+		{Service: "payments", Operation: "POST /refund/7"},
+		{Service: "pay-svc", Operation: "POST /refund/7"},
+		{Service: "checkout", Callee: "payments", Phase: "pool"},
+		{Service: "mail", Callee: "orders.internal:5432", Phase: "connect"},
+		{Service: "mail", Callee: "none"},
+		{Service: "x", CodePath: "src/pay/charge.go"},
+		{Service: "x", Attr: with("team", "payments")},
+		{Service: "x", Namespace: "shop"},
+		{Service: "x", Attr: with("k8s.namespace.name", "shop")},
+		{Service: "x", Environment: "prod"},
+		{Service: "x"},
+		{Service: "shared-svc", AtNs: day(5, 1).UnixNano()},
 	} {
 		var got Answer
 		if n := testing.AllocsPerRun(100, func() { got = r.Resolve(&q) }); n > 0 {
@@ -142,10 +170,15 @@ func TestNoAllocation(t *testing.T) {
 func TestLongNames(t *testing.T) {
 	long := strings.Repeat("a", 1<<20)
 	r := Compile([]catalog.Record{
-		{Kind: catalog.Service, Name: "a*", Owner: "x"}, {Kind: catalog.Service, Name: long, Owner: "y"}, {Kind: catalog.Service, Name: long + "*", Owner: "y"},
-		{Kind: catalog.Operation, Name: "s", Operation: "*a*a*a*a*b*", Owner: "x"}, {Kind: catalog.Operation, Name: "s", Operation: long, Owner: "y"},
+		{Kind: catalog.Service, Name: "a*", Owner: "x"},
+		{Kind: catalog.Service, Name: long, Owner: "y"},
+		{Kind: catalog.Service, Name: long + "*", Owner: "y"},
+		{Kind: catalog.Operation, Name: "s", Operation: "*a*a*a*a*b*", Owner: "x"},
+		{Kind: catalog.Operation, Name: "s", Operation: long, Owner: "y"},
 		{Kind: catalog.Edge, Caller: "a*", Callee: "*a", Owner: "x"},
-		{Kind: catalog.Team, Name: long}, {Kind: catalog.Namespace, Name: "a*", Owner: "n"}, {Kind: catalog.Path, Pattern: long, Owner: "y"},
+		{Kind: catalog.Team, Name: long},
+		{Kind: catalog.Namespace, Name: "a*", Owner: "n"},
+		{Kind: catalog.Path, Pattern: long, Owner: "y"},
 	}, settings)
 	for _, test := range []struct {
 		q    Question

@@ -186,9 +186,11 @@ func TestResolve(t *testing.T) {
 func TestNowIsTheDefault(t *testing.T) {
 	past, ahead := time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
 	r := Compile([]catalog.Record{
-		{Kind: catalog.Service, Name: "a", Owner: "before", Until: past}, {Kind: catalog.Service, Name: "a", Owner: "now", From: past, Until: ahead},
+		{Kind: catalog.Service, Name: "a", Owner: "before", Until: past},
+		{Kind: catalog.Service, Name: "a", Owner: "now", From: past, Until: ahead},
 		{Kind: catalog.Service, Name: "a", Owner: "after", From: ahead},
-		{Kind: catalog.Team, Name: "was", Until: past}, {Kind: catalog.Team, Name: "is", From: past},
+		{Kind: catalog.Team, Name: "was", Until: past},
+		{Kind: catalog.Team, Name: "is", From: past},
 	}, Config{})
 	if got := r.Resolve(&Question{Service: "a"}); got.Owner != "now" {
 		t.Errorf("%s owns it now", got.Owner)

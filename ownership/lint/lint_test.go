@@ -63,7 +63,8 @@ func TestCheck(t *testing.T) {
 		{"all is well", []catalog.Record{
 			{Kind: catalog.Team, Name: "pay", Aliases: []string{"payments"}, Charter: catalog.Charter{Email: "pay@example.com", Members: []string{"ann"}}},
 			{Kind: catalog.Service, Name: "a", Owner: "PAYMENTS", Owners: []string{"Ann", "pay@example.com"}, Charter: catalog.Charter{DependsOn: []string{"B-1", "db"}}},
-			service("b-*", ownership.Unowned), {Kind: catalog.Datastore, Name: "orders", Aliases: []string{"db"}, Owner: "pay"},
+			service("b-*", ownership.Unowned),
+			{Kind: catalog.Datastore, Name: "orders", Aliases: []string{"db"}, Owner: "pay"},
 		}, "", nil},
 
 		{"an owner that is no team", []catalog.Record{team("pay"), {Kind: catalog.Service, Name: "a", Owner: "pya", Owners: []string{"bob"}}}, "", []string{
@@ -74,11 +75,19 @@ func TestCheck(t *testing.T) {
 		{"and must be", []catalog.Record{service("a", "pya")}, "owners-must-exist: true", []string{"owners.yaml:1: error: service a is owned by pya, which is no known team or member of one [dangling-owner]"}},
 		{"and need not be", []catalog.Record{team("pay"), service("a", "pya")}, "owners-must-exist: false", nil},
 		{"an owner of the past", []catalog.Record{team("pay"), {Kind: catalog.Service, Name: "a", Owner: "pya", Until: day(11, 1)}}, "", nil},
-		{"an owner of an edge", []catalog.Record{team("pay"), {Kind: catalog.Edge, Caller: "a", Callee: "b", Phase: "pool", Owner: "net"}}, "",
-			[]string{"owners.yaml:2: error: edge a->b:pool is owned by net, which is no known team or member of one [dangling-owner]"}},
+		{
+			"an owner of an edge",
+			[]catalog.Record{team("pay"), {Kind: catalog.Edge, Caller: "a", Callee: "b", Phase: "pool", Owner: "net"}},
+			"",
+			[]string{"owners.yaml:2: error: edge a->b:pool is owned by net, which is no known team or member of one [dangling-owner]"},
+		},
 
-		{"a team that is no more", []catalog.Record{{Kind: catalog.Team, Name: "pay", Until: day(6, 1)}, service("a", "pay")}, "",
-			[]string{"owners.yaml:2: error: service a is owned by pay, which ended on 2026-06-01 [ended-team]"}},
+		{
+			"a team that is no more",
+			[]catalog.Record{{Kind: catalog.Team, Name: "pay", Until: day(6, 1)}, service("a", "pay")},
+			"",
+			[]string{"owners.yaml:2: error: service a is owned by pay, which ended on 2026-06-01 [ended-team]"},
+		},
 		{"a team that has a successor", []catalog.Record{{Kind: catalog.Team, Name: "pay", Until: day(6, 1)}, {Kind: catalog.Team, Name: "money", Aliases: []string{"pay"}, From: day(6, 1)}, service("a", "pay")}, "", nil},
 
 		{"a dependency", []catalog.Record{{Kind: catalog.Service, Name: "a", Charter: catalog.Charter{DependsOn: []string{"gone", "gone-too"}}}, service("*", "x")}, "", []string{
@@ -86,8 +95,10 @@ func TestCheck(t *testing.T) {
 			"owners.yaml:1: error: service a depends on gone-too, of which there is no record [dangling-dependency]",
 		}},
 		{"a parent", []catalog.Record{
-			{Kind: catalog.Team, Name: "pay", Charter: catalog.Charter{Parent: "fin"}}, {Kind: catalog.System, Name: "shop"},
-			{Kind: catalog.Service, Name: "a", Charter: catalog.Charter{Parent: "shpo"}}, {Kind: catalog.Service, Name: "b", Charter: catalog.Charter{Parent: "Shop"}},
+			{Kind: catalog.Team, Name: "pay", Charter: catalog.Charter{Parent: "fin"}},
+			{Kind: catalog.System, Name: "shop"},
+			{Kind: catalog.Service, Name: "a", Charter: catalog.Charter{Parent: "shpo"}},
+			{Kind: catalog.Service, Name: "b", Charter: catalog.Charter{Parent: "Shop"}},
 		}, "", []string{
 			"owners.yaml:1: error: team pay is below fin, of which there is no record [dangling-parent]",
 			"owners.yaml:3: error: service a is part of shpo, of which there is no record [dangling-parent]",
@@ -99,27 +110,53 @@ func TestCheck(t *testing.T) {
 			{Kind: catalog.Team, Name: "ship", Charter: catalog.Charter{Members: []string{"zoe"}}},
 		}, "", []string{"owners.yaml:1: warning: team pay has the member bob, of whom there is no record [dangling-member]"}},
 
-		{"two owners", []catalog.Record{service("a", "x"), {Kind: catalog.Service, Name: "a", Owner: "y", Source: catalog.Source{Format: "backstage", File: "catalog-info.yaml", Line: 9}}}, "",
-			[]string{"catalog-info.yaml:9: error: service a is y's here and x's by owners.yaml:1, which counts [duplicate-owner]"}},
+		{
+			"two owners",
+			[]catalog.Record{service("a", "x"), {Kind: catalog.Service, Name: "a", Owner: "y", Source: catalog.Source{Format: "backstage", File: "catalog-info.yaml", Line: 9}}},
+			"",
+			[]string{"catalog-info.yaml:9: error: service a is y's here and x's by owners.yaml:1, which counts [duplicate-owner]"},
+		},
 		{"two owners of the past", []catalog.Record{service("a", "x"), {Kind: catalog.Service, Name: "a", Owner: "y", Until: day(3, 1)}}, "", nil},
-		{"the sides of an edge", []catalog.Record{{Kind: catalog.Edge, Caller: "a", Callee: "b", Accountable: "caller"}, {Kind: catalog.Edge, Caller: "a", Callee: "b", Owner: "x"}}, "",
-			[]string{"owners.yaml:2: error: edge a->b is x's here and its caller's by owners.yaml:1, which counts [duplicate-owner]"}},
-		{"a hand-over without an end", []catalog.Record{service("a", "x"), {Kind: catalog.Service, Name: "a", Owner: "y", From: day(11, 3)}}, "",
-			[]string{"owners.yaml:1: warning: service a is x's and from 2026-11-03 on y's by owners.yaml:2: say until when this holds [overlapping-validity]"}},
+		{
+			"the sides of an edge",
+			[]catalog.Record{{Kind: catalog.Edge, Caller: "a", Callee: "b", Accountable: "caller"}, {Kind: catalog.Edge, Caller: "a", Callee: "b", Owner: "x"}},
+			"",
+			[]string{"owners.yaml:2: error: edge a->b is x's here and its caller's by owners.yaml:1, which counts [duplicate-owner]"},
+		},
+		{
+			"a hand-over without an end",
+			[]catalog.Record{service("a", "x"), {Kind: catalog.Service, Name: "a", Owner: "y", From: day(11, 3)}},
+			"",
+			[]string{"owners.yaml:1: warning: service a is x's and from 2026-11-03 on y's by owners.yaml:2: say until when this holds [overlapping-validity]"},
+		},
 		{"a hand-over", []catalog.Record{{Kind: catalog.Service, Name: "a", Owner: "x", Until: day(12, 3)}, {Kind: catalog.Service, Name: "a", Owner: "y", From: day(12, 3)}}, "", nil},
 
-		{"it ends before it begins", []catalog.Record{{Kind: catalog.Service, Name: "a", Owner: "x", From: day(11, 3), Until: day(11, 3).Add(-time.Hour)}}, "",
-			[]string{"owners.yaml:1: error: service a ends on 2026-11-02T23:00:00Z, before it begins on 2026-11-03 [never-holds]"}},
-		{"the same again", []catalog.Record{service("a", "x"), service("a", "x"), {Kind: catalog.Service, Name: "a", Owner: "x", Source: catalog.Source{Format: "backstage"}}}, "",
-			[]string{"owners.yaml:2: warning: service a says what owners.yaml:1 says already [shadowed]"}},
+		{
+			"it ends before it begins",
+			[]catalog.Record{{Kind: catalog.Service, Name: "a", Owner: "x", From: day(11, 3), Until: day(11, 3).Add(-time.Hour)}},
+			"",
+			[]string{"owners.yaml:1: error: service a ends on 2026-11-02T23:00:00Z, before it begins on 2026-11-03 [never-holds]"},
+		},
+		{
+			"the same again",
+			[]catalog.Record{service("a", "x"), service("a", "x"), {Kind: catalog.Service, Name: "a", Owner: "x", Source: catalog.Source{Format: "backstage"}}},
+			"",
+			[]string{"owners.yaml:2: warning: service a says what owners.yaml:1 says already [shadowed]"},
+		},
 		{"the same at another time", []catalog.Record{{Kind: catalog.Service, Name: "a", Owner: "x", Until: day(12, 1)}, {Kind: catalog.Service, Name: "a", Owner: "x", From: day(12, 1)}}, "", nil},
 
 		{"a circle", []catalog.Record{
-			{Kind: catalog.Service, Name: "c", Charter: catalog.Charter{DependsOn: []string{"b-alias", "d"}}}, {Kind: catalog.Service, Name: "b", Aliases: []string{"b-alias"}, Charter: catalog.Charter{DependsOn: []string{"a"}}},
-			{Kind: catalog.Service, Name: "a", Charter: catalog.Charter{DependsOn: []string{"c", "b"}}}, {Kind: catalog.Service, Name: "d"},
+			{Kind: catalog.Service, Name: "c", Charter: catalog.Charter{DependsOn: []string{"b-alias", "d"}}},
+			{Kind: catalog.Service, Name: "b", Aliases: []string{"b-alias"}, Charter: catalog.Charter{DependsOn: []string{"a"}}},
+			{Kind: catalog.Service, Name: "a", Charter: catalog.Charter{DependsOn: []string{"c", "b"}}},
+			{Kind: catalog.Service, Name: "d"},
 		}, "", []string{"owners.yaml:3: warning: service a depends on itself: a -> b -> a [dependency-cycle]"}},
-		{"of one", []catalog.Record{{Kind: catalog.Service, Name: "a", Charter: catalog.Charter{DependsOn: []string{"A"}}}}, "",
-			[]string{"owners.yaml:1: warning: service a depends on itself: a -> a [dependency-cycle]"}},
+		{
+			"of one",
+			[]catalog.Record{{Kind: catalog.Service, Name: "a", Charter: catalog.Charter{DependsOn: []string{"A"}}}},
+			"",
+			[]string{"owners.yaml:1: warning: service a depends on itself: a -> a [dependency-cycle]"},
+		},
 		{"of teams", []catalog.Record{
 			{Kind: catalog.Team, Name: "a", Charter: catalog.Charter{Parent: "b"}}, {Kind: catalog.Team, Name: "b", Charter: catalog.Charter{Parent: "a"}}, {Kind: catalog.Team, Name: "c", Charter: catalog.Charter{Parent: "a"}},
 		}, "", []string{"owners.yaml:1: error: team a is above itself: a -> b -> a [team-cycle]"}},
@@ -137,10 +174,15 @@ func TestCheck(t *testing.T) {
 			"owners.yaml:2: warning: *.go never counts: * by the later owners.yaml:3 takes all that it fits [shadowed]",
 		}},
 		{"GitLab's without a slash begin anywhere", []catalog.Record{code("gitlab-codeowners", "src/pay/"), code("gitlab-codeowners", "!/src/x"), code("gitlab-codeowners", "/src/")}, "", nil},
-		{"Sentry's are not folders", []catalog.Record{code("sentry", "path:src/pay/*"), code("sentry", "path:src/*"), code("sentry", "path:src/*")}, "",
-			[]string{"owners.yaml:2: warning: path:src/* never counts: path:src/* by the later owners.yaml:3 takes all that it fits [shadowed]"}},
+		{
+			"Sentry's are not folders",
+			[]catalog.Record{code("sentry", "path:src/pay/*"), code("sentry", "path:src/*"), code("sentry", "path:src/*")},
+			"",
+			[]string{"owners.yaml:2: warning: path:src/* never counts: path:src/* by the later owners.yaml:3 takes all that it fits [shadowed]"},
+		},
 		{"sections and files are apart", []catalog.Record{
-			code("codeowners", "/src/"), {Kind: catalog.Path, Pattern: "*", Owner: "x", Links: []catalog.Link{{Name: "section", Target: "Docs"}}, Source: catalog.Source{Format: "codeowners"}},
+			code("codeowners", "/src/"),
+			{Kind: catalog.Path, Pattern: "*", Owner: "x", Links: []catalog.Link{{Name: "section", Target: "Docs"}}, Source: catalog.Source{Format: "codeowners"}},
 			{Kind: catalog.Path, Pattern: "*", Owner: "x", Source: catalog.Source{Format: "codeowners", File: "other/CODEOWNERS", Line: 1}},
 		}, "", nil},
 
@@ -162,18 +204,24 @@ func TestCheck(t *testing.T) {
 			"owners.yaml:4: error: service c has no owner, on-call [missing-field]",
 		}},
 		{"of what is in production, as a warning", []catalog.Record{
-			{Kind: catalog.Queue, Name: "a", Owner: "x", Charter: catalog.Charter{Lifecycle: "production"}}, {Kind: catalog.Queue, Name: "b", Charter: catalog.Charter{Lifecycle: "experimental"}},
+			{Kind: catalog.Queue, Name: "a", Owner: "x", Charter: catalog.Charter{Lifecycle: "production"}},
+			{Kind: catalog.Queue, Name: "b", Charter: catalog.Charter{Lifecycle: "experimental"}},
 			{Kind: catalog.Queue, Name: "c", Owner: ownership.Unowned, Charter: catalog.Charter{Lifecycle: "production", SLO: "99 %"}},
 		}, "require:\n  - {kinds: [queue], lifecycles: [production], fields: [slo, owner], severity: warning}", []string{
 			"owners.yaml:1: warning: queue a has no slo [missing-field]",
 			"owners.yaml:3: warning: queue c has no owner [missing-field]",
 		}},
 
-		{"what is accepted", []catalog.Record{
-			{Kind: catalog.Service, Name: "a", Charter: catalog.Charter{DependsOn: []string{"legacy-1", "gone"}}}, {Kind: catalog.Service, Name: "old", Charter: catalog.Charter{DependsOn: []string{"x"}}},
-			service("b", "x"), service("b", "y"),
-		}, `allow: [{rule: dangling-dependency, name: "legacy-*"}, {name: old}, {rule: duplicate-owner}]`,
-			[]string{"owners.yaml:1: error: service a depends on gone, of which there is no record [dangling-dependency]"}},
+		{
+			"what is accepted",
+			[]catalog.Record{
+				{Kind: catalog.Service, Name: "a", Charter: catalog.Charter{DependsOn: []string{"legacy-1", "gone"}}},
+				{Kind: catalog.Service, Name: "old", Charter: catalog.Charter{DependsOn: []string{"x"}}},
+				service("b", "x"), service("b", "y"),
+			},
+			`allow: [{rule: dangling-dependency, name: "legacy-*"}, {name: old}, {rule: duplicate-owner}]`,
+			[]string{"owners.yaml:1: error: service a depends on gone, of which there is no record [dangling-dependency]"},
+		},
 	} {
 		if got := check(t, test.records, test.policy); !slices.Equal(got, test.want) {
 			t.Errorf("%s:\n got %s\nwant %s", test.what, strings.Join(got, "\n     "), strings.Join(test.want, "\n     "))

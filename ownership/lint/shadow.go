@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/whosehop/whosehop/ownership"
@@ -64,8 +65,7 @@ func (c *checker) paths() {
 
 func (c *checker) shadowedPaths(lines []*catalog.Record, format string) {
 	same, folders := make(map[string]*catalog.Record), make(map[string]*catalog.Record) // later lines
-	for i := len(lines) - 1; i >= 0; i-- {
-		r := lines[i]
+	for _, r := range slices.Backward(lines) {
 		later := same[r.Pattern]
 		folder, anchored := "", false
 		if format != "sentry" {
