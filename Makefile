@@ -102,6 +102,14 @@ fuzz: ## fuzz every decoder for FUZZTIME each
 	go test -run '^$$' -fuzz FuzzSelect -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./storage/native
 	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./analyzer/tracefile
 	go test -run '^$$' -fuzz FuzzFits -fuzztime $(FUZZTIME) ./ownership
-	go test -run '^$$' -fuzz FuzzBackstage -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
-	go test -run '^$$' -fuzz FuzzKubernetes -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzOwn$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzDocumentsOfAnyFormat$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzBackstage$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzDatadog$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzOpsLevel$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzCortex$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzKubernetes$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzCodeOwners$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzSentry$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzPaths$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
 	go test -run '^$$' -fuzz FuzzJudge -fuzztime $(FUZZTIME) ./analyzer/blame

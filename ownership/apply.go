@@ -11,7 +11,7 @@ import (
 	"github.com/whosehop/whosehop/ownership/catalog"
 )
 
-// Wanted is what files say of a set of the registry, all that they say.
+// Wanted is what files say of a set of the registry, all that they say. Merge has the records for its own.
 type Wanted struct {
 	Set     string
 	Records []catalog.Record
@@ -21,6 +21,7 @@ type Wanted struct {
 
 // Applied is what becomes of a set of the registry when files are applied to it.
 type Applied struct {
+	Set string
 	// Records are those of the set, in the order in which they are stored. Those that hold no more are among them.
 	Records []catalog.Record
 	// What the files say and was not known, what they do not say any more, what they say differently, and the rest.
@@ -64,7 +65,7 @@ const (
 // something holds, that is so, and what was remembered of the same thing gives way. What nobody has spoken of before holds
 // for all of the past too, or the traces of yesterday would have no owner.
 func Merge(stored []catalog.Record, w Wanted, now time.Time) *Applied {
-	m := merger{now: instant(now), applied: &Applied{}, groups: make(map[thing]*group)}
+	m := merger{now: instant(now), applied: &Applied{Set: w.Set}, groups: make(map[thing]*group)}
 	wanted := m.wanted(stored, w)
 	for i := range stored {
 		c := &stored[i]
@@ -94,7 +95,7 @@ func Merge(stored []catalog.Record, w Wanted, now time.Time) *Applied {
 		} else {
 			m.thing(g)
 		}
-		if len(m.applied.Changes) > before {
+		if len(m.applied.Changes) > before && t.Kind != catalog.Path && (len(g.stored) > 0 || len(g.after) > 1 || !g.after[0].Until.IsZero()) {
 			m.moved = append(m.moved, g)
 		}
 	}
@@ -128,8 +129,9 @@ func thingOf(c *catalog.Record) thing {
 	case catalog.Datastore, catalog.Queue, catalog.ThirdParty:
 		t.Kind = catalog.Service
 	case catalog.Path:
-		// The lines of a file are one thing: which counts is a matter of their order.
-		t = thing{Kind: catalog.Path, file: c.Source.Format + " " + c.Source.File}
+		// The lines of a file are one thing: which counts is a matter of their order. A repository has one such file, wherever
+		// it is checked out.
+		t = thing{Kind: catalog.Path, file: c.Source.Format + " " + cmp.Or(c.Repository, c.Source.File)}
 	}
 	return t
 }
@@ -150,7 +152,7 @@ type group struct {
 
 // outcome is a record of the set as it will be; it is remembered if no file says it.
 type outcome struct {
-	catalog.Record
+	*catalog.Record
 	remembered bool
 }
 
@@ -158,7 +160,7 @@ type merger struct {
 	now     time.Time
 	applied *Applied
 	groups  map[thing]*group
-	moved   []*group // of which something changed
+	moved   []*group // of which something changed, and which can have changed hands
 }
 
 // group is that of a record. One that is not of the set matters only where the set speaks of the same thing, and there is a
@@ -178,7 +180,7 @@ func (m *merger) group(c *catalog.Record, own bool) *group {
 
 // wanted are the records that the set is to have, in an order that does not depend on theirs, each once.
 func (m *merger) wanted(stored []catalog.Record, w Wanted) []*catalog.Record {
-	all := slices.Clone(w.Records)
+	all := slices.Clip(w.Records)
 	keep := make(map[string]bool, len(w.Keep))
 	for _, file := range w.Keep {
 		keep[file] = true
@@ -235,24 +237,24 @@ func (m *merger) thing(g *group) {
 	var begun, ended []*catalog.Record
 	var claimed []catalog.Record // times of which a file says for the first time whose they were
 	for i, w := range g.wanted {
-		c, before := *w, pairs[i]
+		c, before := w, pairs[i]
 		if before == nil {
-			if c.From.IsZero() && !m.over(&c) && (len(g.stored) > 0 || g.elsewhere) {
-				c.From = m.now
+			if w.From.IsZero() && !m.over(w) && (len(g.stored) > 0 || g.elsewhere) {
+				c = since(w, m.now)
 			}
 			begun = append(begun, w)
 			if dated(w) {
-				claimed = append(claimed, c)
+				claimed = append(claimed, *c)
 			}
 		} else {
 			taken[before] = true
-			if c.From.IsZero() {
-				c.From = before.From
+			if w.From.IsZero() {
+				c = since(w, before.From)
 			}
 			if dated(w) {
-				claimed = append(claimed, without(c, []catalog.Record{*before})...)
+				claimed = append(claimed, without(*c, []catalog.Record{*before})...)
 			}
-			m.kept(before, &c)
+			m.kept(before, c)
 		}
 		g.after = append(g.after, outcome{Record: c})
 	}
@@ -272,7 +274,7 @@ func (m *merger) thing(g *group) {
 			continue // it was to begin later, and never did
 		}
 		for _, c := range without(c, claimed) {
-			g.after = append(g.after, outcome{c, true})
+			g.after = append(g.after, outcome{&c, true})
 		}
 	}
 	m.count(begun, ended)
@@ -280,15 +282,25 @@ func (m *merger) thing(g *group) {
 		if order := cmp.Or(a.From.Compare(b.From), a.Until.Compare(b.Until)); order != 0 {
 			return order
 		}
-		return inOrder(&a.Record, &b.Record)
+		return inOrder(a.Record, b.Record)
 	})
+}
+
+// since is a record with another beginning.
+func since(c *catalog.Record, from time.Time) *catalog.Record {
+	if c.From.Equal(from) {
+		return c
+	}
+	changed := *c
+	changed.From = from
+	return &changed
 }
 
 // successor is when what no file speaks of any more ends: now, unless those that it gives way to begin later.
 func (m *merger) successor(after []outcome) time.Time {
 	var next time.Time
 	for i := range after {
-		switch c := &after[i].Record; {
+		switch c := after[i].Record; {
 		case m.held(c):
 			return m.now
 		case c.From.After(m.now) && (next.IsZero() || c.From.Before(next)):
@@ -424,31 +436,33 @@ func (m *merger) lines(g *group) {
 	var ended []*catalog.Record
 	before := -1
 	for i, s := range g.stored {
-		past := *s
-		switch at := places[i]; {
-		case at >= 0:
+		if at := places[i]; at >= 0 {
 			before, pairs[at] = at, s
 			continue
-		case !m.over(s):
-			ended = append(ended, s)
-			past.Until = m.now
 		}
-		if past.From.Before(past.Until) {
-			gone[before] = append(gone[before], outcome{past, true})
+		if !m.over(s) {
+			ended = append(ended, s)
+			past := *s
+			past.Until = m.now
+			s = &past
+		}
+		if s.From.Before(s.Until) {
+			gone[before] = append(gone[before], outcome{s, true})
 		}
 	}
+	g.after = make([]outcome, 0, len(g.wanted)+len(g.stored))
 	g.after = append(g.after, gone[-1]...)
 	var begun []*catalog.Record
 	for i, w := range g.wanted {
-		c := *w
+		c := w
 		if s := pairs[i]; s != nil {
-			if c.From.IsZero() {
-				c.From = s.From
+			if w.From.IsZero() {
+				c = since(w, s.From)
 			}
-			m.kept(s, &c)
+			m.kept(s, c)
 		} else {
-			if c.From.IsZero() && len(g.stored) > 0 {
-				c.From = m.now
+			if w.From.IsZero() && len(g.stored) > 0 {
+				c = since(w, m.now)
 			}
 			begun = append(begun, w)
 		}
@@ -491,9 +505,11 @@ func keepAscending(numbers []int) {
 
 // kept notes a record that goes on, in other words perhaps.
 func (m *merger) kept(before, after *catalog.Record) {
-	moved := *after
-	moved.Source.Line = before.Source.Line // that lines were added before it is no news
-	if same(before, &moved) {
+	line := after.Source.Line
+	after.Source.Line = before.Source.Line // that lines were added before it is no news
+	unchanged := same(before, after)
+	after.Source.Line = line
+	if unchanged {
 		m.applied.Unchanged++
 		return
 	}
@@ -558,7 +574,7 @@ func (m *merger) gather(things []thing) {
 	for _, t := range things {
 		for _, c := range m.groups[t].after {
 			if !c.remembered || !c.Until.Before(since) {
-				m.applied.Records = append(m.applied.Records, c.Record)
+				m.applied.Records = append(m.applied.Records, *c.Record)
 			}
 		}
 	}
@@ -587,7 +603,7 @@ func (m *merger) handovers(stored []catalog.Record) (news []Handover) {
 			before = append(before, *c)
 		}
 		for i := range g.after {
-			after = append(after, g.after[i].Record)
+			after = append(after, *g.after[i].Record)
 		}
 	}
 	all := func(records []catalog.Record) []Handover {

@@ -228,6 +228,28 @@ func TestLinesOfAFileInTime(t *testing.T) {
 	}
 }
 
+// TestACheckoutElsewhereIsTheSame: the files of a repository are known by its address, not by the folder of a build.
+func TestACheckoutElsewhereIsTheSame(t *testing.T) {
+	checkout := func(folder, text string) []catalog.Record {
+		records := lines(text)
+		for i := range records {
+			records[i].Repository, records[i].Source.File = "https://code.example/shop", folder+"/CODEOWNERS"
+		}
+		return records
+	}
+	stored := ownership.Merge(nil, wanted(checkout("/build/1", "*=a src/=b")), day(1)).Records
+	got := ownership.Merge(stored, wanted(checkout("/build/2", "*=a src/=c")), day(2))
+	if counts(got) != "+0 -0 ~2 =0" || len(got.Records) != 3 {
+		t.Errorf("%s: %+v", counts(got), got.Records)
+	}
+	owner := func(at time.Time) string {
+		return ownership.Compile(got.Records, ownership.Config{}).Resolve(&ownership.Question{Service: "s", CodePath: "src/main.go", AtNs: at.UnixNano()}).Owner
+	}
+	if before, after := owner(day(1).Add(time.Hour)), owner(day(2).Add(time.Hour)); before != "b" || after != "c" {
+		t.Errorf("%s and then %s", before, after)
+	}
+}
+
 // TestMergeProperties applies random files one after the other.
 func TestMergeProperties(t *testing.T) {
 	for seed := range uint64(300) {

@@ -53,6 +53,16 @@ func (r *Registry) conflictsOf(all []entry) (list []Conflict) {
 	return list
 }
 
+// conflictsOfPaths finds the patterns that two files of one repository give different owners.
+func (r *Registry) conflictsOfPaths() (list []Conflict) {
+	for loser, winner := range r.paths.Repeated() {
+		if from, overlap := overlapOf(loser, winner); overlap && r.team(loser.Owner, from) != r.team(winner.Owner, from) {
+			list = append(list, Conflict{Winner: winner, Loser: loser, About: Subject(winner)})
+		}
+	}
+	return list
+}
+
 // overlapOf says whether two records hold at the same time, and from when on, in Unix nanoseconds.
 func overlapOf(a, b *catalog.Record) (fromNs int64, ok bool) {
 	from, until := a.From, a.Until

@@ -55,7 +55,7 @@ func Compile(records []catalog.Record, cfg Config) *Registry {
 	r.addNames()
 	r.addDescriptions()
 	r.addPaths()
-	r.conflicts = r.conflictsOf(all)
+	r.conflicts = append(r.conflictsOf(all), r.conflictsOfPaths()...)
 	return r
 }
 
@@ -179,19 +179,23 @@ func isService(k catalog.Kind) bool {
 // What is stored comes in the order of its lines: those that are gone stand behind those that they followed, whatever
 // their numbers were.
 func (r *Registry) addPaths() {
-	var paths []catalog.Record
+	var sorted []*catalog.Record
 	for i := range r.records {
-		if r.records[i].Kind == catalog.Path {
-			paths = append(paths, r.records[i])
+		if c := &r.records[i]; c.Kind == catalog.Path {
+			sorted = append(sorted, c)
 		}
 	}
-	slices.SortStableFunc(paths, func(a, b catalog.Record) int {
-		order := cmp.Or(cmp.Compare(r.rankOf(&b), r.rankOf(&a)), strings.Compare(b.Source.File, a.Source.File), strings.Compare(b.Set, a.Set))
+	slices.SortStableFunc(sorted, func(a, b *catalog.Record) int {
+		order := cmp.Or(cmp.Compare(r.rankOf(b), r.rankOf(a)), strings.Compare(b.Source.File, a.Source.File), strings.Compare(b.Set, a.Set))
 		if order == 0 && a.Set == "" {
 			order = cmp.Or(cmp.Compare(a.Source.Line, b.Source.Line), strings.Compare(a.Pattern, b.Pattern), strings.Compare(a.Owner, b.Owner))
 		}
 		return order
 	})
+	paths := make([]catalog.Record, len(sorted))
+	for i, c := range sorted {
+		paths[i] = *c
+	}
 	r.paths = catalog.NewRepositories(paths)
 }
 

@@ -53,15 +53,17 @@ type Judge interface {
 
 // Service answers questions. It is safe for concurrent use.
 type Service struct {
-	reader Reader
-	judge  Judge
-	owners *ownership.Current
-	seen   keptTraffic
+	reader   Reader
+	judge    Judge
+	owners   *ownership.Current
+	stored   Owners
+	applying chan struct{}
+	seen     keptTraffic
 }
 
-// New makes a service.
-func New(reader Reader, judge Judge, owners *ownership.Current) *Service {
-	return &Service{reader: reader, judge: judge, owners: owners}
+// New makes a service. Owners are those in force, stored is what they are applied to.
+func New(reader Reader, judge Judge, owners *ownership.Current, stored Owners) *Service {
+	return &Service{reader: reader, judge: judge, owners: owners, stored: stored, applying: make(chan struct{}, 1)}
 }
 
 // ResolveOwner says who owns something, by the registry in force. With why it tells which rules were tried.

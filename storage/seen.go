@@ -22,8 +22,9 @@ type SeenService struct {
 // The bounds of what is looked at.
 const (
 	seenServicesMax = 20_000
-	seenSetsMax     = 20      // sets of values of one service
-	seenSample      = 100_000 // the newest spans, of which attributes are read
+	seenSetsMax     = 20              // sets of values of one service
+	seenSample      = 100_000         // of the newest spans, of which attributes are read
+	seenSampleMax   = 10 * seenSample // when they come in bursts
 	seenSampleLeast = 10 * time.Second
 	seenSampleMost  = time.Hour
 )
@@ -36,16 +37,16 @@ const (
 func (db *DB) SeenServices(ctx context.Context, from, to time.Time, attributes []string) ([]SeenService, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	counted, err := db.countServices(ctx, from, to)
+	counted, oldest, err := db.countServices(ctx, from, to)
 	if err != nil || len(counted) == 0 {
 		return nil, wrap("look for services", err)
 	}
-	total, newest := uint64(0), int64(0)
+	total, newest := uint64(0), oldest
 	for i := range counted {
 		total += counted[i].Spans
 		newest = max(newest, counted[i].LastNs)
 	}
-	window := min(max(time.Duration(float64(to.Sub(from))*seenSample/float64(total)), seenSampleLeast), seenSampleMost)
+	window := min(max(time.Duration(float64(newest-oldest)*seenSample/float64(total)), seenSampleLeast), seenSampleMost)
 	sample := make(map[string][]SeenService)
 	late := fmt.Sprintf("%[1]s >= '%[2]s' AND %[1]s <= '%[3]s'", db.stored, stamp(time.Unix(0, newest).Add(-window)), stamp(time.Unix(0, newest).Add(time.Millisecond)))
 	if err := db.sampleServices(ctx, late, attributes, sample); err != nil {
@@ -77,23 +78,26 @@ func (db *DB) SeenServices(ctx context.Context, from, to time.Time, attributes [
 	return list, nil
 }
 
-// countServices counts spans by service alone.
-func (db *DB) countServices(ctx context.Context, from, to time.Time) (list []SeenService, err error) {
-	rows, err := db.conn.Query(ctx, fmt.Sprintf(`SELECT ServiceName, count() AS Spans, toUnixTimestamp64Nano(toDateTime64(max(%[1]s), 9))
+// countServices counts spans by service alone, and says when the oldest was stored.
+func (db *DB) countServices(ctx context.Context, from, to time.Time) (list []SeenService, oldestNs int64, err error) {
+	rows, err := db.conn.Query(ctx, fmt.Sprintf(`SELECT ServiceName, count() AS Spans, toUnixTimestamp64Nano(toDateTime64(max(%[1]s), 9)), toUnixTimestamp64Nano(toDateTime64(min(%[1]s), 9))
 		FROM %[2]s WHERE %[1]s >= '%[3]s' AND %[1]s < '%[4]s' AND ServiceName != ''
 		GROUP BY ServiceName ORDER BY Spans DESC, ServiceName LIMIT %[5]d`, db.stored, db.spans, stamp(from), stamp(to), seenServicesMax)+readSettings)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		var s SeenService
-		if err := rows.Scan(&s.Name, &s.Spans, &s.LastNs); err != nil {
-			return nil, err
+		var firstNs int64
+		if err := rows.Scan(&s.Name, &s.Spans, &s.LastNs, &firstNs); err != nil {
+			return nil, 0, err
 		}
-		list = append(list, s)
+		if list = append(list, s); len(list) == 1 || firstNs < oldestNs {
+			oldestNs = firstNs
+		}
 	}
-	return list, rows.Err()
+	return list, oldestNs, rows.Err()
 }
 
 // sampleServices adds the sets of values of the spans that fit a condition, by service, those with the most spans first.
@@ -104,8 +108,10 @@ func (db *DB) sampleServices(ctx context.Context, where string, attributes []str
 	}
 	// Resources repeat from span to span: they are told apart by a hash, and looked into once each.
 	rows, err := db.conn.Query(ctx, fmt.Sprintf(`SELECT ServiceName, [%s] AS Values, sum(Spans) AS Sum FROM (
-			SELECT ServiceName, any(ResourceAttributes) AS Resource, count() AS Spans FROM %s WHERE %s GROUP BY ServiceName, cityHash64(ResourceAttributes)
-		) GROUP BY ServiceName, Values ORDER BY Sum DESC, ServiceName, Values LIMIT %d BY ServiceName`, strings.Join(values, ", "), db.spans, where, seenSetsMax)+readSettings)
+			SELECT ServiceName, any(ResourceAttributes) AS Resource, count() AS Spans FROM (
+				SELECT ServiceName, ResourceAttributes FROM %s WHERE %s LIMIT %d
+			) GROUP BY ServiceName, cityHash64(ResourceAttributes)
+		) GROUP BY ServiceName, Values ORDER BY Sum DESC, ServiceName, Values LIMIT %d BY ServiceName`, strings.Join(values, ", "), db.spans, where, seenSampleMax, seenSetsMax)+readSettings)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 var seenAt = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 
 // insertSeen inserts spans of services into a table: so many, one a second, the last so long before seenAt.
-func insertSeen(t *testing.T, conn clickhouse.Conn, into, columns string) {
+func insertSeen(t *testing.T, conn clickhouse.Conn, into, columns, attributes string) {
 	t.Helper()
 	for _, s := range []struct {
 		service, resource string
@@ -36,7 +37,7 @@ func insertSeen(t *testing.T, conn clickhouse.Conn, into, columns string) {
 	} {
 		err := conn.Exec(t.Context(), fmt.Sprintf(`INSERT INTO %s (TraceId, SpanId, SpanName, ServiceName, ResourceAttributes, %s)
 			SELECT lower(hex(MD5(toString(number)))), toString(number), 'GET /', '%s', %s, %s FROM numbers(%d)
-			SETTINGS distributed_foreground_insert = 1`, into, columns, s.service, s.resource,
+			SETTINGS distributed_foreground_insert = 1`, into, columns, s.service, fmt.Sprintf(attributes, s.resource),
 			fmt.Sprintf("toDateTime64('%s', 9) - number AS At, At", seenAt.Add(-s.before).Format(time.DateTime)), s.spans))
 		if err != nil {
 			t.Fatal(err)
@@ -73,7 +74,7 @@ func seenServices(t *testing.T, db *storage.DB) {
 func TestSeenServices(t *testing.T) {
 	dsn := clickhousetest.DSN(t)
 	db := clickhousetest.Open(t, dsn)
-	insertSeen(t, rawConn(t, dsn), "otel_traces", "Timestamp, IngestTime")
+	insertSeen(t, rawConn(t, dsn), "otel_traces", "Timestamp, IngestTime", "%s")
 	seenServices(t, db)
 }
 
@@ -87,7 +88,7 @@ func TestSeenServicesOfAllShards(t *testing.T) {
 	if err := db.Migrate(t.Context(), storage.Retention{}); err != nil { // these spans are old
 		t.Fatal(err)
 	}
-	insertSeen(t, rawConn(t, dsn), "otel_traces", "Timestamp, IngestTime")
+	insertSeen(t, rawConn(t, dsn), "otel_traces", "Timestamp, IngestTime", "%s")
 	seenServices(t, db)
 	network[1].Vanish()
 	list, err := db.SeenServices(t.Context(), seenAt.Add(-7*24*time.Hour), seenAt.Add(time.Hour), []string{"team"})
@@ -97,7 +98,12 @@ func TestSeenServicesOfAllShards(t *testing.T) {
 }
 
 func TestSeenServicesInForeignTables(t *testing.T) {
+	type layout struct{ columns, attributes string }
+	layouts := map[string]layout{"JSON": {strings.ReplaceAll(foreignTables["v0.161"].columns, "Map(LowCardinality(String), String)", "JSON"), "toJSONString(%s)::JSON"}}
 	for name, table := range foreignTables {
+		layouts[name] = layout{table.columns, "%s"}
+	}
+	for name, table := range layouts {
 		t.Run(name, func(t *testing.T) {
 			dsn := clickhousetest.DSN(t)
 			db := clickhousetest.Open(t, dsn)
@@ -105,7 +111,7 @@ func TestSeenServicesInForeignTables(t *testing.T) {
 			if err := conn.Exec(t.Context(), "CREATE TABLE theirs ("+table.columns+", Spare DateTime64(9)) ENGINE = MergeTree PARTITION BY toDate(Timestamp) ORDER BY (ServiceName, SpanName, toDateTime(Timestamp))"); err != nil {
 				t.Fatal(err)
 			}
-			insertSeen(t, conn, "theirs", "Timestamp, Spare")
+			insertSeen(t, conn, "theirs", "Timestamp, Spare", table.attributes)
 			if err := db.UseTraces(t.Context(), currentDatabase(t, conn)+".theirs"); err != nil {
 				t.Fatal(err)
 			}
@@ -147,6 +153,35 @@ func TestCalls(t *testing.T) {
 }
 
 func TestHarm(t *testing.T) { harmIsSummedUp(t, clickhousetest.DB(t)) }
+
+// TestHarmOfManySites: what is too much to list is not lost.
+func TestHarmOfManySites(t *testing.T) {
+	dsn := clickhousetest.DSN(t)
+	db := clickhousetest.Open(t, dsn)
+	const sites, listed = 50_100, 50_000
+	err := rawConn(t, dsn).Exec(t.Context(), fmt.Sprintf(`INSERT INTO verdicts (TraceId, Version, FirstIngest, Entries.Service, Entries.Operation, Entries.SpanId, Entries.Start, Entries.DurationNs, Entries.Symptom, Entries.Summary, Entries.Body,
+			Shares.Entry, Shares.Kind, Shares.Service, Shares.Operation, Shares.Caller, Shares.Callee, Shares.Phase, Shares.Peer, Shares.Accountable, Shares.Owner, Shares.Rule, Shares.Class, Shares.ErrorType, Shares.Weight, Shares.ExcessNs, Shares.Confidence)
+		WITH range(%d) AS n, arrayMap(i -> '', n) AS none
+		SELECT '01', 1, now64(3), ['web'], ['GET /'], ['1'], [now64(9)], [5], ['error'], [''], [''],
+			arrayMap(i -> 1, n), arrayMap(i -> 'service', n), arrayMap(i -> toString(i), n), none, none, none, none, none, none, none, none, none, none, arrayMap(i -> if(i < 100, 1, 2), n), arrayMap(i -> 3, n), arrayMap(i -> 1, n)`, sites))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := db.Harm(t.Context(), time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	if err != nil || len(list) != listed+1 {
+		t.Fatalf("%d sites, %v", len(list), err)
+	}
+	failed, excessNs := 0.0, int64(0)
+	for _, h := range list {
+		failed, excessNs = failed+h.Failed, excessNs+h.ExcessNs
+		if h.Kind == "unknown" && (h.Failed != 100 || h.ExcessNs != 300) {
+			t.Errorf("%+v are not those that did least", h)
+		}
+	}
+	if failed != 2*listed+100 || excessNs != 3*sites {
+		t.Errorf("%v failed, %d ns", failed, excessNs)
+	}
+}
 
 func TestHarmOfAllShards(t *testing.T) {
 	db, _, _ := openCluster(t)

@@ -135,15 +135,24 @@ func (c *blameCmd) fromServer(ctx context.Context) ([]verdict.Verdict, error) {
 
 // get asks the query server.
 func (f *serverFlags) get(ctx context.Context, path string, params url.Values) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	const patience = 30 * time.Second
+	return f.send(ctx, http.MethodGet, path, params, nil, patience)
+}
+
+// send sends the query server a request, with JSON in it unless that is nil, and gives its answer.
+func (f *serverFlags) send(ctx context.Context, method, path string, params url.Values, body []byte, patience time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	address := strings.TrimSuffix(f.Server, "/") + path
 	if len(params) > 0 {
 		address += "?" + params.Encode()
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--server: %w", err)}
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
 	}
 	if f.Token != "" {
 		request.Header.Set("Authorization", "Bearer "+f.Token)
@@ -153,18 +162,18 @@ func (f *serverFlags) get(ctx context.Context, path string, params url.Values) (
 		return nil, fmt.Errorf("no query server answers at %s; start one with `whosehop up` or name it with --server: %w", f.Server, err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 256<<20))
+	answer, err := io.ReadAll(io.LimitReader(response.Body, 256<<20))
 	if err != nil {
 		return nil, fmt.Errorf("read the answer of %s: %w", f.Server, err)
 	}
 	if response.StatusCode != http.StatusOK {
 		var problem struct{ Detail string }
-		if json.Unmarshal(body, &problem) != nil || problem.Detail == "" {
-			problem.Detail = strings.TrimSpace(string(body[:min(len(body), 200)]))
+		if json.Unmarshal(answer, &problem) != nil || problem.Detail == "" {
+			problem.Detail = strings.TrimSpace(string(answer[:min(len(answer), 200)]))
 		}
 		return nil, fmt.Errorf("%s says %d: %s", f.Server, response.StatusCode, problem.Detail)
 	}
-	return body, nil
+	return answer, nil
 }
 
 // fromFile judges the traces of a file, in the order of their ids.

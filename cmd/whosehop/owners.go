@@ -9,9 +9,12 @@ import (
 )
 
 type ownersCmd struct {
-	Import  ownersImportCmd  `cmd:"" help:"Read catalogs of all formats, and print them in the registry's own."`
-	Lint    ownersLintCmd    `cmd:"" help:"Find what is wrong with catalogs, for CI."`
-	Resolve ownersResolveCmd `cmd:"" help:"Say who owns a service, a peer or an edge, and why."`
+	Import    ownersImportCmd    `cmd:"" help:"Read catalogs of all formats, and print them in the registry's own."`
+	Lint      ownersLintCmd      `cmd:"" help:"Find what is wrong with catalogs, for CI."`
+	Apply     ownersApplyCmd     `cmd:"" help:"Make the registry of the server what files say."`
+	Resolve   ownersResolveCmd   `cmd:"" help:"Say who owns a service, a peer or an edge, and why."`
+	Coverage  ownersCoverageCmd  `cmd:"" help:"Say what runs without a real owner, and who might be one."`
+	Handovers ownersHandoversCmd `cmd:"" help:"List what changed hands."`
 }
 
 // config says how records become a registry.
@@ -24,8 +27,17 @@ func (o *ownershipSettings) options() catalog.Options { return catalog.Options{L
 
 // load makes a registry of files; without a path it has nothing but what spans say.
 func (o *ownershipSettings) load(path string) (*ownership.Registry, error) {
+	records, err := o.read(path)
+	if err != nil {
+		return nil, err
+	}
+	return ownership.Compile(records, o.config()), nil
+}
+
+// read reads files, all of them well; nil without a path.
+func (o *ownershipSettings) read(path string) ([]catalog.Record, error) {
 	if path == "" {
-		return ownership.Compile(nil, o.config()), nil
+		return nil, nil
 	}
 	records, problems, err := catalog.Read([]string{path}, o.options())
 	if err != nil {
@@ -38,5 +50,5 @@ func (o *ownershipSettings) load(path string) (*ownership.Registry, error) {
 		}
 		return nil, errors.Join(wrong...)
 	}
-	return ownership.Compile(records, o.config()), nil
+	return append([]catalog.Record{}, records...), nil
 }

@@ -108,7 +108,7 @@ func (m *fileMeter) looked(_ string, known bool) {
 		m.known++
 	}
 	if m.terminal && time.Since(m.last) >= every {
-		_, _ = fmt.Fprintf(m.out, "\r%d files looked at, %d of them read", m.all, m.known)
+		_, _ = fmt.Fprintf(m.out, "\r%s looked at, %d of them read", count(m.all, "file"), m.known)
 		m.last, m.somethingSaid = time.Now(), true
 	}
 }

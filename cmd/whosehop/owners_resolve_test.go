@@ -29,7 +29,7 @@ func TestResolveSaysTheSame(t *testing.T) {
 	owners := new(ownership.Current)
 	owners.Set(registry)
 	mux := http.NewServeMux()
-	rest.Register(mux, query.New(nil, nil, owners), slog.New(slog.DiscardHandler))
+	rest.Register(mux, query.New(nil, nil, owners, nil), slog.New(slog.DiscardHandler))
 	server := httptest.NewServer(requireToken(mux, "secret"))
 	t.Cleanup(server.Close)
 

@@ -24,12 +24,7 @@ func newBackstage() *backstageReader {
 	return &backstageReader{catalogFile: catalogFile{format: "backstage"}}
 }
 
-type backstageReader struct {
-	catalogFile
-	done []Record
-}
-
-func (f *backstageReader) records() ([]Record, []Problem) { return f.done, nil }
+type backstageReader struct{ catalogFile }
 
 func (f *backstageReader) document(root *yaml.Node) {
 	e := entity{Record: Record{Source: Source{Format: f.format, File: f.name, Line: root.Line}}, root: root, file: &f.catalogFile}
@@ -213,8 +208,11 @@ func (e *entity) metadata(m *yaml.Node) {
 		}
 	}
 	for _, annotation := range sameAs(e.Kind) {
-		if name := take(annotation); name != "" && name != e.Name && validName(name) == "" {
-			e.Aliases = append(e.Aliases, name)
+		name := take(annotation)
+		e.alsoCalled(name)
+		if e.Kind == Team { // as CODEOWNERS has it
+			handle, _ := mention("@" + name)
+			e.alsoCalled(handle)
 		}
 	}
 	for _, item := range items(m, "links") {

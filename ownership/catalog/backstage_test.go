@@ -191,7 +191,7 @@ system "sales" line 58
  parent="trade"
  link kind: System
 team "team-coin" line 63
- aliases=["shop/coin"]
+ aliases=["shop/coin","coin"]
  email="coin@example.com"
  parent="trade"
  members=["ada","bob"]

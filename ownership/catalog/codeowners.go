@@ -19,6 +19,7 @@ const (
 	patternBytesMax     = 4096
 	patternWildcardsMax = 64
 	ownersOfLineMax     = 100
+	rulesMax            = 100_000 // of a file; GitHub reads no more than 3 MB
 )
 
 // boundPattern tells what is too much about a pattern.
@@ -51,11 +52,19 @@ func CodeOwners(file string, data []byte) ([]Record, []Problem) {
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
+		if len(f.records) == rulesMax {
+			f.problems = append(f.problems, tooManyRules(file, number))
+			break
+		}
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
 			f.line(number, strings.ToValidUTF8(line, "\ufffd"))
 		}
 	}
 	return f.records, f.problems
+}
+
+func tooManyRules(file string, line int) Problem {
+	return Problem{file, line, fmt.Sprintf("more than %d rules: the others are not read", rulesMax)}
 }
 
 // owners is a CODEOWNERS file while it is read.
@@ -68,8 +77,10 @@ type owners struct {
 }
 
 func (f *owners) line(number int, line string) {
+	bad := false
 	report := func(format string, args ...any) {
-		f.problems = append(f.problems, Problem{File: f.file, Line: number, Reason: fmt.Sprintf(format, args...)})
+		bad = true
+		f.problems = addProblem(f.problems, Problem{File: f.file, Line: number, Reason: fmt.Sprintf(format, args...)})
 	}
 	gitLab := f.format == gitLabOwners
 	if gitLab {
@@ -100,9 +111,8 @@ func (f *owners) line(number int, line string) {
 		report("GitHub knows no exclusion: write %q without owners", pattern[1:])
 		return
 	}
-	bad := len(f.problems)
 	m := f.mentions(rest, report)
-	if len(f.problems) > bad && !gitLab {
+	if bad && !gitLab {
 		return // GitHub skips the whole line
 	}
 	if excluded {

@@ -183,6 +183,14 @@ func TestCodeOwnersLongLine(t *testing.T) {
 	}
 }
 
+// However many lines are wrong, none of them counts, and they are not all told.
+func TestCodeOwnersProblemsAreBounded(t *testing.T) {
+	records, problems := CodeOwners("CODEOWNERS", []byte(strings.Repeat("/a/ nobody @ann\n", 1000)))
+	if len(records) != 0 || len(problems) != problemsMax+1 {
+		t.Errorf("%d records, %d problems", len(records), len(problems))
+	}
+}
+
 // checkRead holds what each reader of paths promises whatever it is given.
 func checkRead(t *testing.T, data []byte, records []Record, problems []Problem) {
 	t.Helper()

@@ -19,7 +19,6 @@ func newCortex() *cortexReader {
 
 type cortexReader struct {
 	catalogFile
-	done    []Record
 	parents map[string]string // by the tag of a child
 }
 

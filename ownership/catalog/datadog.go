@@ -37,6 +37,8 @@ func (f *datadogReader) document(root *yaml.Node) {
 	}
 }
 
+func (f *datadogReader) found() int { return len(f.entities) }
+
 func (f *datadogReader) records() ([]Record, []Problem) {
 	f.compose()
 	problems := f.inherit()

@@ -8,11 +8,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// catalogFile is what readers of catalogs share: the file that they are in, and what is wrong with it.
+// catalogFile is what readers of catalogs share: the file that they are in, what is wrong with it, and the records of all files.
 type catalogFile struct {
 	format, name string
 	problems     []Problem
+	done         []Record
 }
+
+func (f *catalogFile) found() int { return len(f.done) }
+
+func (f *catalogFile) records() ([]Record, []Problem) { return f.done, nil }
 
 func (f *catalogFile) begin(file string) { f.name, f.problems = file, nil }
 

@@ -30,10 +30,7 @@ func newKubernetes(labels []string) *kubernetesReader {
 type kubernetesReader struct {
 	catalogFile
 	labels []string
-	done   []Record
 }
-
-func (f *kubernetesReader) records() ([]Record, []Problem) { return f.done, nil }
 
 func (f *kubernetesReader) document(root *yaml.Node) {
 	for _, object := range objects(root) {
@@ -41,14 +38,16 @@ func (f *kubernetesReader) document(root *yaml.Node) {
 		if !manifests[kind] {
 			continue
 		}
+		r := manifest(object, f.labels)
+		if !says(r) {
+			continue
+		}
 		if reason := unnamed(at(object, "metadata")); reason != "" {
 			f.wrong(object, "%s %s: not read", kind, reason)
 			continue
 		}
-		if r := manifest(object, f.labels); says(r) {
-			r.Source = Source{Format: f.format, File: f.name, Line: object.Line}
-			f.done = append(f.done, r)
-		}
+		r.Source = Source{Format: f.format, File: f.name, Line: object.Line}
+		f.done = append(f.done, r)
 	}
 }
 
@@ -121,7 +120,7 @@ func manifest(object *yaml.Node, ownerLabels []string) Record {
 	}
 	r.Chat = value("a8r.io/chat")
 	r.Runbook = value("a8r.io/runbook")
-	r.Repository = value("a8r.io/repository")
+	r.Repository = webAddress(value("a8r.io/repository"))
 	r.Dashboard = value("a8r.io/performance")
 	r.Parent = value("app.kubernetes.io/part-of")
 	key, level := tier(places...)
@@ -140,7 +139,7 @@ func manifest(object *yaml.Node, ownerLabels []string) Record {
 		r.Kind, r.Namespace = Namespace, ""
 	case kind == "Service" && text(object, "spec", "type") == "ExternalName":
 		r.Kind = ThirdParty
-		r.alias(text(object, "spec", "externalName"))
+		r.alsoCalled(text(object, "spec", "externalName"))
 	default:
 		r.Kind = kindOf(value("app.kubernetes.io/component"), Service)
 		r.traced(template, object, value)
@@ -169,7 +168,11 @@ func (r *Record) owned(value func(...string) string, label string) {
 		if i > 0 {
 			key = fmt.Sprintf("%s-%d", label, i)
 		}
-		if owner := value(key); !nobody(owner) && len(owner) <= nameBytesMax {
+		owner := value(key)
+		if strings.HasPrefix(owner, "@") { // a handle
+			owner, _ = mention(owner)
+		}
+		if !nobody(owner) && len(owner) <= nameBytesMax {
 			r.addOwner(owner)
 		}
 	}
@@ -222,16 +225,8 @@ func (r *Record) traced(template, object *yaml.Node, value func(...string) strin
 		r.Namespace = namespace
 	}
 	r.Environment = says("deployment.environment.name", "deployment.environment")
-	r.alias(own)
-	r.alias(value("app.kubernetes.io/name"))
-	r.alias(value("app"))
+	r.alsoCalled(own, value("app.kubernetes.io/name"), value("app"))
 }
 
 // fieldPath is a reference of an environment variable to a label or an annotation of its pod.
 var fieldPath = regexp.MustCompile(`^metadata\.(?:labels|annotations)\['([^']+)'\]$`)
-
-func (r *Record) alias(name string) {
-	if name != r.Name && validName(name) == "" && !slices.Contains(r.Aliases, name) {
-		r.Aliases = append(r.Aliases, name)
-	}
-}

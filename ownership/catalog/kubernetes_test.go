@@ -35,7 +35,7 @@ metadata:
     a8r.io/chat: "#coin"
     a8r.io/runbook: https://wiki.example.com/till
     a8r.io/incidents: https://shop.pagerduty.com/services/P1
-    a8r.io/repository: https://git.example.com/till
+    a8r.io/repository: git@git.example.com:shop/till.git
     a8r.io/dependencies: "stock, ledger None"
     a8r.io/support: https://help.example.com
     a8r.io/documentation: https://docs.example.com
@@ -109,11 +109,11 @@ service "till-svc" line 1
  parent="sales"
  link app.kubernetes.io/version: 3
 service "till" line 22
- owner="@coin"
+ owner="coin"
  oncall="https://shop.pagerduty.com/services/P1"
  chat="#coin"
  runbook="https://wiki.example.com/till"
- repository="https://git.example.com/till"
+ repository="https://git.example.com/shop/till"
  depends=["stock","ledger"]
  link a8r.io/support: https://help.example.com
  link a8r.io/documentation: https://docs.example.com
@@ -161,7 +161,7 @@ func TestKubernetesLabels(t *testing.T) {
 func TestKubernetesIsBounded(t *testing.T) {
 	for _, c := range []struct{ name, file, problems string }{
 		{
-			"a name of 1 MB", "kind: Service\nmetadata: {owner: x, name: " + strings.Repeat("x", 1<<20) + "}",
+			"a name of 1 MB", "kind: Service\nmetadata: {labels: {team: x}, name: " + strings.Repeat("x", 1<<20) + "}",
 			"f:1: Service has no name: not read\nf:2: a value of 1048576 bytes is not read: 65536 are the most",
 		},
 		{

@@ -17,12 +17,7 @@ func newOpsLevel() *opsLevelReader {
 	return &opsLevelReader{catalogFile: catalogFile{format: "opslevel"}}
 }
 
-type opsLevelReader struct {
-	catalogFile
-	done []Record
-}
-
-func (f *opsLevelReader) records() ([]Record, []Problem) { return f.done, nil }
+type opsLevelReader struct{ catalogFile }
 
 func (f *opsLevelReader) document(root *yaml.Node) {
 	for _, n := range f.definitions(root) {

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -72,12 +73,7 @@ func Own(file string, data []byte) ([]Record, []Problem) {
 	return readYAML(&ownReader{catalogFile: catalogFile{format: OwnFormat}}, file, data)
 }
 
-type ownReader struct {
-	catalogFile
-	done []Record
-}
-
-func (f *ownReader) records() ([]Record, []Problem) { return f.done, nil }
+type ownReader struct{ catalogFile }
 
 func (f *ownReader) document(root *yaml.Node) {
 	if root.Kind != yaml.MappingNode {
@@ -289,7 +285,8 @@ func (f *ownReader) links(n *yaml.Node, r *Record, known []string) {
 // source is where the item was first written down, or where it stands.
 func (f *ownReader) source(n *yaml.Node) Source {
 	s := Source{Format: cmp.Or(f.text(n, "format"), OwnFormat), File: f.name, Line: n.Line}
-	if said := f.text(n, "source"); said != "" {
+	if v := at(n, "source"); v != nil && v.Kind == yaml.ScalarNode && v.Value != "" && v.Tag != "!!null" {
+		said := v.Value // blanks belong to it
 		s.File, s.Line = said, 0
 		if file, number := cutLast(said, ':'); file != "" {
 			if line, err := strconv.Atoi(number); err == nil && line >= 0 {
@@ -331,32 +328,36 @@ const recordsOfDocument = 1000
 func Write(w io.Writer, records []Record) error {
 	records = slices.Clone(records)
 	Sort(records)
-	out := yaml.NewEncoder(w)
-	out.SetIndent(2)
-	for some := range slices.Chunk(records, recordsOfDocument) {
-		doc := &yaml.Node{Kind: yaml.MappingNode}
-		for _, l := range ownLists {
-			list := &yaml.Node{Kind: yaml.SequenceNode}
-			for i := range some {
-				if some[i].Kind == l.kind {
-					list.Content = append(list.Content, ownNode(&some[i]))
-				}
-			}
-			if len(list.Content) > 0 {
-				doc.Content = append(doc.Content, scalar(l.key), list)
+	for at := 0; at < len(records); at += recordsOfDocument {
+		if at > 0 {
+			if _, err := io.WriteString(w, "---\n"); err != nil {
+				return fmt.Errorf("write owners: %w", err)
 			}
 		}
-		if err := out.Encode(doc); err != nil {
+		if err := writeDocument(w, records[at:min(at+recordsOfDocument, len(records))]); err != nil {
 			return fmt.Errorf("write owners: %w", err)
 		}
 	}
-	if len(records) == 0 {
-		return nil // the encoder cannot close what it has not begun
-	}
-	if err := out.Close(); err != nil {
-		return fmt.Errorf("write owners: %w", err)
-	}
 	return nil
+}
+
+// writeDocument has an encoder of its own, for one keeps all that it has ever written.
+func writeDocument(w io.Writer, records []Record) error {
+	doc := &yaml.Node{Kind: yaml.MappingNode}
+	for _, l := range ownLists {
+		list := &yaml.Node{Kind: yaml.SequenceNode}
+		for i := range records {
+			if records[i].Kind == l.kind {
+				list.Content = append(list.Content, ownNode(&records[i]))
+			}
+		}
+		if len(list.Content) > 0 {
+			doc.Content = append(doc.Content, scalar(l.key), list)
+		}
+	}
+	out := yaml.NewEncoder(w)
+	out.SetIndent(2)
+	return errors.Join(out.Encode(doc), out.Close())
 }
 
 // Sort orders records by their kind and by what they are about. Paths stay in the order of their files' lines: of two that

@@ -388,7 +388,7 @@ func writtenIsRead(t *testing.T, records []Record) {
 func TestWrite(t *testing.T) {
 	const want = `teams:
   - name: team-coin
-    aliases: [shop/coin]
+    aliases: [shop/coin, coin]
     email: coin@example.com
     parent: trade
     members: [ada, bob]

@@ -20,6 +20,7 @@ import (
 const (
 	entriesMax = 1_000_000 // files and folders of all paths
 	foldersMax = 64        // one in another
+	recordsMax = 500_000   // of all files
 )
 
 // Options say how sources are read.
@@ -30,8 +31,11 @@ type Options struct {
 	Looked func(file string, known bool)
 }
 
-// errTooMany ends the reading of a tree.
-var errTooMany = fmt.Errorf("more than %d files and folders: name the folders that have catalogs", entriesMax)
+// What ends the reading.
+var (
+	errTooMany        = fmt.Errorf("more than %d files and folders: name the folders that have catalogs", entriesMax)
+	errTooManyRecords = fmt.Errorf("more than %d records: read fewer files at once", recordsMax)
+)
 
 // Read reads files, and in folders and those below them all files that a reader knows, by their name or, for YAML, by what
 // each document of them says. An error is a path that cannot be read; what is wrong within a file is a problem. What is no
@@ -51,13 +55,14 @@ func Read(paths []string, o Options) ([]Record, []Problem, error) {
 }
 
 func newReading(o Options) *reading {
-	r := &reading{looked: o.Looked, seen: make(map[string]bool), repositories: make(map[string][]string)}
+	r := &reading{looked: o.Looked, recordsMax: recordsMax, seen: make(map[string]bool), repositories: make(map[string][]string)}
 	if r.looked == nil {
 		r.looked = func(string, bool) {}
 	}
+	r.manifests = newKubernetes(o.Labels)
 	r.yaml = []yamlReader{
 		isOwn: &ownReader{catalogFile: catalogFile{format: OwnFormat}}, isBackstage: newBackstage(), isDatadog: newDatadog(),
-		isOpsLevel: newOpsLevel(), isCortex: newCortex(), isKubernetes: newKubernetes(o.Labels),
+		isOpsLevel: newOpsLevel(), isCortex: newCortex(), isKubernetes: r.manifests,
 	}
 	return r
 }
@@ -126,7 +131,9 @@ func isYAML(base string) bool {
 // reading is a call of Read.
 type reading struct {
 	looked       func(string, bool)
+	recordsMax   int
 	yaml         []yamlReader // by what they read
+	manifests    *kubernetesReader
 	records      []Record
 	problems     []Problem
 	entries      int
@@ -154,8 +161,7 @@ func (r *reading) path(name string) error {
 	if err := r.tree(filepath.Clean(name), real); err != nil {
 		return err
 	}
-	r.codeOwners()
-	return nil
+	return r.codeOwners()
 }
 
 // plainError is an error without the name of the path, which those who get it say.
@@ -203,7 +209,9 @@ func (r *reading) tree(root, real string) error {
 		}
 		for _, e := range entries {
 			if name := filepath.Join(dir.name, e.Name()); interesting(e.Name()) && r.within(e, name, real) {
-				if err := r.file(name, false); err != nil {
+				if err := r.file(name, false); errors.Is(err, errTooManyRecords) {
+					return err
+				} else if err != nil {
 					r.wrong(filepath.ToSlash(name), 0, "not read: %v", plainError(err))
 				}
 			}
@@ -257,18 +265,34 @@ func (r *reading) file(name string, named bool) error {
 		return nil
 	}
 	r.seen[real] = true
-	file := filepath.ToSlash(name)
-	if is := byName(path.Base(file)); is == isCodeOwners && !named {
-		root := repositoryRoot(file)
-		r.repositories[root] = append(r.repositories[root], file)
+	if is := byName(filepath.Base(name)); is == isCodeOwners && !named {
+		root := repositoryRoot(filepath.ToSlash(name))
+		r.repositories[root] = append(r.repositories[root], filepath.ToSlash(name))
 		return nil
 	}
 	data, err := readFile(name)
 	if err != nil {
 		return err
 	}
+	return r.looking(name, data, named)
+}
+
+// looking reads what was in a file, and tells so.
+func (r *reading) looking(name string, data []byte, named bool) error {
+	file := strings.ToValidUTF8(filepath.ToSlash(name), "\ufffd")
 	r.looked(file, r.read(file, data, named))
+	if r.tooMany() {
+		return errTooManyRecords
+	}
 	return nil
+}
+
+func (r *reading) tooMany() bool {
+	n := len(r.records)
+	for _, reader := range r.yaml[1:] {
+		n += reader.found()
+	}
+	return n > r.recordsMax
 }
 
 // readFile reads no more than one byte too much, whatever the file is.
@@ -327,8 +351,14 @@ func (r *reading) documents(file string, data []byte, is int, named bool) bool {
 			continue
 		}
 		known = true
-		r.problems = append(r.problems, wrong...)
+		before := len(r.manifests.done)
 		r.yaml[format].document(root)
+		if format != isKubernetes || len(r.manifests.done) > before { // most manifests say nothing of owners
+			r.problems = append(r.problems, wrong...)
+		}
+		if r.tooMany() {
+			break
+		}
 	}
 	for _, reader := range r.yaml[1:] {
 		r.problems = append(r.problems, reader.end()...)
@@ -465,7 +495,7 @@ func (r *reading) ofRepository(file string, records []Record) {
 
 // codeOwners reads those that were found: of a repository's one, as its forge does, and none of a folder in a repository
 // that has one.
-func (r *reading) codeOwners() {
+func (r *reading) codeOwners() error {
 	for root, files := range r.repositories {
 		if r.inRepository(root) {
 			continue
@@ -481,10 +511,13 @@ func (r *reading) codeOwners() {
 				r.wrong(file, 0, "not read: %v", plainError(err))
 				continue
 			}
-			r.looked(file, r.read(file, data, false))
+			if err := r.looking(file, data, false); err != nil {
+				return err
+			}
 		}
 	}
 	clear(r.repositories)
+	return nil
 }
 
 // inRepository says whether a folder is no repository of its own, but in one that has a CODEOWNERS.

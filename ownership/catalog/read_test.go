@@ -1,9 +1,11 @@
 package catalog
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -184,10 +186,14 @@ repos/b/pay.sentry:1 sentry path path:src/* pay
 func TestReadFiles(t *testing.T) {
 	lay(t, shopTree)
 	put(t, "owners", "services: [{name: a, owner: b}]")
+	put(t, "odd\x84.owners.yaml", "services: [{name: odd, owner: b}]") // what fuzzing found: a record has UTF-8
+	put(t, "odd\x84/CODEOWNERS", "* @odd\n")
 	put(t, "empty.yaml", "# nothing\n")
 	put(t, "values.yaml", "a: b\n")
 	put(t, "binary", "\x7fELF\x00\x01")
-	expectRead(t, readAll(t, "owners", "settings.yml", "broken.yaml", "empty.yaml", "binary", "cortex.yaml", "README.md", "values.yaml"), `
+	expectRead(t, readAll(t, "owners", "odd\x84.owners.yaml", "odd\x84", "settings.yml", "broken.yaml", "empty.yaml", "binary", "cortex.yaml", "README.md", "values.yaml"), `
+odd�.owners.yaml:1 whosehop service odd b
+odd�/CODEOWNERS:1 codeowners path * odd
 owners:1 whosehop service a b
 settings.yml:2 whosehop team a -
 README.md:1: an entity has no name: not read
@@ -249,6 +255,34 @@ huge.yaml: more than %d bytes: split the file
 `, strings.Repeat("d/", foldersMax), foldersMax, fileBytesMax))
 }
 
+// Short lines are many records, each of which takes more memory than its line.
+func TestRecordsAreBounded(t *testing.T) {
+	t.Chdir(t.TempDir())
+	put(t, "CODEOWNERS", strings.Repeat("a\n", rulesMax+1))
+	put(t, "a.sentry", strings.Repeat("a #b\n", rulesMax+1))
+	records, problems, err := Read([]string{"."}, Options{})
+	want := []Problem{
+		{"CODEOWNERS", rulesMax + 1, "more than 100000 rules: the others are not read"}, {"a.sentry", rulesMax + 1, "more than 100000 rules: the others are not read"},
+	}
+	if err != nil || len(records) != 2*rulesMax || !slices.Equal(problems, want) {
+		t.Errorf("%d records, problems %v, %v", len(records), problems, err)
+	}
+	put(t, "a.owners.yaml", strings.Repeat("services: [{name: a}]\n---\n", 2000))
+	for _, c := range []struct {
+		most int
+		path string
+	}{{999, "a.owners.yaml"}, {99, "."}, {rulesMax - 1, "CODEOWNERS"}, {rulesMax - 1, "a.sentry"}, {2*rulesMax + 1999, "."}} {
+		r := newReading(Options{})
+		r.recordsMax = c.most
+		if err := r.path(c.path); !errors.Is(err, errTooManyRecords) {
+			t.Errorf("%s: %v", c.path, err)
+		}
+		if n := r.yaml[isOwn].found(); c.path == "a.owners.yaml" && n != c.most+1 {
+			t.Errorf("%s: read on to %d records", c.path, n)
+		}
+	}
+}
+
 func TestReadTells(t *testing.T) {
 	lay(t, shopTree)
 	looked, known := 0, 0
@@ -271,7 +305,7 @@ func FuzzDocumentsOfAnyFormat(f *testing.F) {
 	f.Add("x.yaml", []byte("- *a\n---\n&a {<<: *a}\n---\nservices: [[]]\n"))
 	f.Fuzz(func(t *testing.T, name string, data []byte) {
 		r := newReading(Options{})
-		r.read(filepath.Base(name), data, len(data)%2 == 0)
+		r.read(strings.ToValidUTF8(filepath.Base(name), "x"), data, len(data)%2 == 0)
 		records, problems := r.result()
 		for _, c := range records {
 			if c.Kind == "" || c.Source.Format == "" || len(c.Name) > nameBytesMax || len(c.Links) > linksMax+1 {

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -70,9 +71,40 @@ func NewRepositories(records []Record) *Repositories {
 	}
 	all.everywhere = NewPaths(everywhere)
 	for _, key := range order {
-		all.add(&repository{address: key.address, folder: key.folder, paths: NewPaths(of[key])})
+		all.add(&repository{address: key.address, folder: key.folder, paths: NewPaths(settled(of[key]))})
 	}
 	return all
+}
+
+// settled puts what is said of a repository as a whole behind the last line that says so too, and before all that say more.
+func settled(records []Record) []Record {
+	for i, r := range records {
+		if r.Source.Format == "opslevel" {
+			at := i
+			for at > 0 && records[at-1].Pattern != "*" {
+				at--
+			}
+			copy(records[at+1:i+1], records[at:i])
+			records[at] = r
+		}
+	}
+	return records
+}
+
+// Repeated are the pairs of records of one repository that have the same pattern and are in two files. The second counts.
+func (all *Repositories) Repeated() iter.Seq2[*Record, *Record] {
+	return func(yield func(before, counts *Record) bool) {
+		for _, of := range all.each {
+			last := make(map[string]*Record)
+			for i := range of.paths.records {
+				r := &of.paths.records[i]
+				if before := last[r.Pattern]; before != nil && before.Source.File != r.Source.File && !yield(before, r) {
+					return
+				}
+				last[r.Pattern] = r
+			}
+		}
+	}
 }
 
 // folderOf is the folder of a repository, which stands for it.

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -84,6 +85,9 @@ func TestRepositories(t *testing.T) {
 		})
 	}
 	all := NewRepositories(many)
+	for before, counts := range all.Repeated() {
+		t.Errorf("%s and %s are of two repositories", before.Source, counts.Source)
+	}
 	for _, c := range []struct{ frame, repository, want string }{
 		{"at com.acme.pay.Charge.run(Charge.java:12)", "", "java"},
 		{"at com.acme.pay.Charge.run(Charge.java:12)", "https://github.com/acme/stock", "-"},
@@ -94,6 +98,34 @@ func TestRepositories(t *testing.T) {
 	} {
 		if got := owner(all.Frame(c.frame, c.repository, 0)); got != c.want {
 			t.Errorf("%s of %q: %s, want %s", c.frame, c.repository, got, c.want)
+		}
+	}
+}
+
+// What is said of a whole repository counts by its format against another word on the whole, and never against a line that
+// says more.
+func TestWholeRepository(t *testing.T) {
+	codeowners := ofFiles(t, "repos/a/CODEOWNERS", "/first/ @lost\n* @all\n*.go @go\n", "repos/b/CODEOWNERS", "* @b\n")
+	whole := Record{Kind: Path, Pattern: "*", Owner: "whole", Source: Source{Format: "opslevel", File: "repos/a/opslevel.yml", Line: 2}}
+	for _, c := range []struct {
+		records      []Record
+		other, twice string
+	}{
+		{append(slices.Clone(codeowners), whole), "whole", "all, whole"},
+		{append([]Record{whole}, codeowners...), "all", "whole, all"},
+	} {
+		all := NewRepositories(c.records)
+		for file, want := range map[string]string{"x.go": "go", "x.py": c.other, "first/x": c.other} {
+			if got := owner(all.Owner(file, "acme/a", 0)); got != want {
+				t.Errorf("%s: %s, want %s", file, got, want)
+			}
+		}
+		var twice []string
+		for before, counts := range all.Repeated() {
+			twice = append(twice, before.Owner+", "+counts.Owner)
+		}
+		if len(twice) != 1 || twice[0] != c.twice {
+			t.Errorf("repeated: %q, want %q", twice, c.twice)
 		}
 	}
 }

@@ -16,12 +16,15 @@ func Sentry(file string, data []byte) (records []Record, problems []Problem) {
 	number := 0
 	for line := range strings.Lines(strings.TrimPrefix(string(data), "\ufeff")) {
 		number++
+		if len(records) == rulesMax {
+			return records, append(problems, tooManyRules(file, number))
+		}
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			continue
 		}
 		r, err := sentryRule(strings.ToValidUTF8(line, "\ufffd"))
 		if err != nil {
-			problems = append(problems, Problem{File: file, Line: number, Reason: err.Error()})
+			problems = addProblem(problems, Problem{File: file, Line: number, Reason: err.Error()})
 			continue
 		}
 		r.Source = Source{Format: sentryOwners, File: file, Line: number}

@@ -35,6 +35,7 @@ type yamlReader interface {
 	begin(file string)
 	document(root *yaml.Node)
 	end() []Problem                 // of the file
+	found() int                     // how many records there are by now, of all files
 	records() ([]Record, []Problem) // of all files, when they are read
 }
 

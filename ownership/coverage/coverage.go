@@ -164,6 +164,17 @@ func Assess(registry *ownership.Registry, seen *Traffic, now time.Time, reviewDa
 	return report
 }
 
+// Groups are the findings on one thing each, in their order.
+func Groups(findings []Finding) (groups [][]Finding) {
+	for from, to := 0, 1; from < len(findings); from, to = to, to+1 {
+		for to < len(findings) && findings[to].Subject == findings[from].Subject {
+			to++
+		}
+		groups = append(groups, findings[from:to])
+	}
+	return groups
+}
+
 func compareSubjects(x, y *Subject) int {
 	return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Name, y.Name), cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Environment, y.Environment),
 		cmp.Compare(x.Operation, y.Operation), cmp.Compare(x.Caller, y.Caller), cmp.Compare(x.Callee, y.Callee), cmp.Compare(x.Phase, y.Phase))

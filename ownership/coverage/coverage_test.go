@@ -116,16 +116,29 @@ func TestFindings(t *testing.T) {
 		},
 		"of a namesake elsewhere": {
 			[]catalog.Record{team("team-a", full), {Kind: catalog.Service, Name: "api", Namespace: "shop", Owner: "team-a", Source: at(3)}},
-			coverage.Traffic{Services: []coverage.Service{seen("api", 5, "service.namespace", "shop"), seen("api", 7, "service.namespace", "billing")}}, []string{"no-owner api (billing)"},
+			coverage.Traffic{Services: []coverage.Service{seen("api", 5, "service.namespace", "shop"), seen("api", 7, "service.namespace", "billing")}},
+			[]string{"no-owner api (billing)"},
 		},
 		"in one environment alone": {
 			[]catalog.Record{team("team-a", full), {Kind: catalog.Service, Name: "api", Environment: "prod", Owner: "team-a", Source: at(3)}},
-			coverage.Traffic{Services: []coverage.Service{seen("api", 5, "deployment.environment.name", "prod"), seen("api", 7, "deployment.environment", "test")}}, []string{"no-owner api (test)"},
+			coverage.Traffic{Services: []coverage.Service{seen("api", 5, "deployment.environment.name", "prod"), seen("api", 7, "deployment.environment", "test")}},
+			[]string{"no-owner api (test)"},
 		},
 		"in several environments alike": {nil, coverage.Traffic{Services: []coverage.Service{seen("api", 5, "deployment.environment.name", "prod"), seen("api", 7, "deployment.environment", "test")}}, []string{"no-owner api"}},
 		"what sends no spans": {
 			append(owned, catalog.Record{Kind: catalog.Datastore, Name: "redis cart", Owner: "team-a"}),
-			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Calls: []coverage.Call{{"pay", "bank:443", 4}, {"pay", "redis cart", 9}, {"web", "pay", 3}}}, []string{"no-owner bank:443"},
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Calls: []coverage.Call{{"pay", "bank:443", 4}, {"pay", "redis cart", 9}, {"web", "pay", 3}}},
+			[]string{"no-owner bank:443"},
+		},
+		"verdicts name its port, calls do not": {
+			owned,
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Calls: []coverage.Call{{"pay", "bank", 4}}, Harm: []coverage.Harm{{Site: verdict.Site{Kind: verdict.SitePeer, Peer: "bank:8080"}, Failed: 1}}},
+			[]string{"no-owner bank:8080"},
+		},
+		"a record names its port, calls do not": {
+			append(owned, catalog.Record{Kind: catalog.ThirdParty, Name: "bank:8080", Owner: "team-a"}),
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Calls: []coverage.Call{{"pay", "bank", 4}}},
+			nil,
 		},
 		"an edge with nobody": {
 			owned, coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}}, []string{"edge-no-owner pay->ledger (response)"},
@@ -135,22 +148,26 @@ func TestFindings(t *testing.T) {
 		},
 		"an edge is its caller's by a record": {
 			append(owned, catalog.Record{Kind: catalog.Edge, Caller: "*", Callee: "ledger", Accountable: "caller"}),
-			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}}, nil,
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}},
+			nil,
 		},
 		"an edge has an owner": {
 			append(owned, catalog.Record{Kind: catalog.Edge, Caller: "pay", Callee: "ledger", Owner: "team-a"}),
-			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}}, nil,
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}},
+			nil,
 		},
 		"the owner of an edge is gone": {
 			append(owned, catalog.Record{Kind: catalog.Edge, Caller: "pay", Callee: "ledger", Owner: "platform"}),
-			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}}, []string{"owner-gone pay->ledger (response) platform"},
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}},
+			[]string{"owner-gone pay->ledger (response) platform"},
 		},
 		"an operation has an owner that is gone": {
 			append(owned, catalog.Record{Kind: catalog.Operation, Name: "pay", Operation: "POST /refund*", Owner: "refunds", Source: at(7)}),
 			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{
 				{Site: verdict.Site{Kind: verdict.SiteService, Service: "pay", Operation: "POST /refunds"}, Failed: 1},
 				{Site: verdict.Site{Kind: verdict.SiteService, Service: "pay", Operation: "POST /charges"}, Failed: 8},
-			}}, []string{"owner-gone pay POST /refund* refunds"},
+			}},
+			[]string{"owner-gone pay POST /refund* refunds"},
 		},
 		"users and the unknown have none": {
 			owned, coverage.Traffic{Harm: []coverage.Harm{{Site: verdict.Site{Kind: verdict.SiteUser}, Failed: 5}, {Site: verdict.Site{Kind: verdict.SiteUnknown}, Failed: 5}}}, nil,
@@ -193,8 +210,10 @@ func TestTotals(t *testing.T) {
 		Services: []coverage.Service{seen("pay", 70), seen("old", 20), seen("new", 10)},
 		Calls:    []coverage.Call{{"pay", "bank:443", 4}},
 		Harm: []coverage.Harm{
-			broke("pay", 4), broke("old", 3), {Site: verdict.Site{Kind: verdict.SitePeer, Peer: "bank:443"}, Accountable: "bank:443", Failed: 1, ExcessNs: 30},
-			{Site: verdict.Site{Kind: verdict.SiteUser}, Failed: 2}, {Site: verdict.Site{Kind: verdict.SiteService, Service: "pay"}, ExcessNs: 10},
+			broke("pay", 4), broke("old", 3),
+			{Site: verdict.Site{Kind: verdict.SitePeer, Peer: "bank:443"}, Accountable: "bank:443", Failed: 1, ExcessNs: 30},
+			{Site: verdict.Site{Kind: verdict.SiteUser}, Failed: 2},
+			{Site: verdict.Site{Kind: verdict.SiteService, Service: "pay"}, ExcessNs: 10},
 		},
 	})
 	got := report.Totals
@@ -231,24 +250,28 @@ func TestSuggestions(t *testing.T) {
 		"itself is no caller":          {four, coverage.Traffic{Services: append(all, seen("pay", 5)), Calls: calls("pay", "w1", "pay")}, "pay", "team-a, possible: its only caller, w1, is team-a's"},
 		"who owned it before": {
 			with(ended(service("pay", "team-b"), date(2026, 5, 3)), ended(service("pay", "team-a"), date(2026, 11, 3))),
-			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}}, "pay", "team-a, possible: it was team-a's until 3 Nov 2026",
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}},
+			"pay", "team-a, possible: it was team-a's until 3 Nov 2026",
 		},
 		"who owned it before is gone": {with(ended(service("pay", "team-x"), date(2026, 11, 3))), coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}}, "pay", ""},
 		"who owned a namesake before": {
 			with(ended(catalog.Record{Kind: catalog.Service, Name: "pay", Namespace: "old", Owner: "team-a"}, date(2026, 11, 3))),
-			coverage.Traffic{Services: []coverage.Service{seen("pay", 5, "k8s.namespace.name", "new")}}, "pay (new)", "",
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5, "k8s.namespace.name", "new")}},
+			"pay (new)", "",
 		},
 		"two hints": {
-			append(slices.Clone(four), ended(service("pay", "team-a"), date(2026, 11, 3))), coverage.Traffic{Services: append(all, seen("pay", 5)), Calls: calls("pay", "w1", "w2", "w3", "w4")},
+			append(slices.Clone(four), ended(service("pay", "team-a"), date(2026, 11, 3))),
+			coverage.Traffic{Services: append(all, seen("pay", 5)), Calls: calls("pay", "w1", "w2", "w3", "w4")},
 			"pay", "team-a, likely: it was team-a's until 3 Nov 2026; 3 of its 4 callers are team-a's",
 		},
 		"two hints, and one elsewhere": {
-			append(slices.Clone(four), ended(service("pay", "team-b"), date(2026, 11, 3))), coverage.Traffic{Services: append(all, seen("pay", 5)), Calls: calls("pay", "w1", "w2", "w3", "w4")},
+			append(slices.Clone(four), ended(service("pay", "team-b"), date(2026, 11, 3))),
+			coverage.Traffic{Services: append(all, seen("pay", 5)), Calls: calls("pay", "w1", "w2", "w3", "w4")},
 			"pay", "team-b, possible: it was team-b's until 3 Nov 2026",
 		},
 		"the same repository": {
 			with(service("api", "team-b")), coverage.Traffic{Services: []coverage.Service{
-				seen("api", 1, "vcs.repository.url.full", "https://github.com/Acme/shop.git"), seen("pay", 5, "vcs.repository.url.full", "https://github.com/acme/shop/"),
+				seen("api", 1, "vcs.repository.url.full", "git@github.com:Acme/shop.git"), seen("pay", 5, "vcs.repository.url.full", "https://me:secret@github.com/acme/shop/?token=secret"),
 			}}, "pay", "team-b, possible: the only other service of the repository github.com/acme/shop is team-b's",
 		},
 		"the same namespace": {
@@ -262,7 +285,9 @@ func TestSuggestions(t *testing.T) {
 			}, "pay (shop)", "",
 		},
 		"names alike": {
-			with(service("cart-api", "team-b")), coverage.Traffic{Services: []coverage.Service{seen("cart-api", 1), seen("cart-worker", 5)}}, "cart-worker",
+			with(service("cart-api", "team-b")),
+			coverage.Traffic{Services: []coverage.Service{seen("cart-api", 1), seen("cart-worker", 5)}},
+			"cart-worker",
 			"team-b, a guess: the only other service with names that begin with cart is team-b's",
 		},
 		"a team that is called like it":     {with(team("team-payments", full)), coverage.Traffic{Services: []coverage.Service{seen("payments-service", 5)}}, "payments-service", "team-payments, possible: team-payments is called like it"},
@@ -271,9 +296,16 @@ func TestSuggestions(t *testing.T) {
 			with(team("shop-team", full)), coverage.Traffic{Services: []coverage.Service{seen("pay", 5, "k8s.namespace.name", "shop")}}, "pay (shop)", "shop-team, possible: shop-team is called like its namespace",
 		},
 		"what sends no spans": {four, coverage.Traffic{Services: all, Calls: calls("redis pay", "w4")}, "redis pay", "team-b, possible: its only caller, w4, is team-b's"},
+		"a team that only attributes name, among others that are known": {
+			teams, coverage.Traffic{Services: []coverage.Service{seen("w1", 1, "team", "team-x"), seen("pay", 5)}, Calls: calls("pay", "w1")}, "pay", "",
+		},
+		"a team that only attributes name, where none are known": {
+			nil, coverage.Traffic{Services: []coverage.Service{seen("w1", 1, "team", "team-x"), seen("pay", 5)}, Calls: calls("pay", "w1")}, "pay", "team-x, possible: its only caller, w1, is team-x's",
+		},
 		"the team above one that has ended": {
 			with(ended(catalog.Record{Kind: catalog.Team, Name: "team-x", Charter: catalog.Charter{Parent: "team-b"}}, date(2026, 11, 3)), service("pay", "team-x")),
-			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}}, "pay", "team-b, possible: team-x was a part of team-b",
+			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}},
+			"pay", "team-b, possible: team-x was a part of team-b",
 		},
 		"both sides of an edge": {
 			four, coverage.Traffic{Services: all, Harm: []coverage.Harm{edge("w1", "w2", verdict.PhaseResponse, "", 1)}}, "w1->w2 (response)", "team-a, possible: both w1 and w2 are team-a's",
@@ -300,8 +332,8 @@ func TestSuggestions(t *testing.T) {
 	}
 }
 
-// TestOrderAndSums: in whatever order things come, the report is the same, each finding has its place, and no harm is
-// lost or counted twice.
+// TestOrderAndSums: in whatever order things come, the report is the same, each finding has its place, no harm is lost or
+// counted twice, and who takes a suggestion is rid of its finding.
 func TestOrderAndSums(t *testing.T) {
 	for seed := range uint64(300) {
 		d := rand.New(rand.NewPCG(seed, 6))
@@ -312,6 +344,7 @@ func TestOrderAndSums(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 3 {
+			d.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
 			d.Shuffle(len(traffic.Services), func(i, j int) {
 				traffic.Services[i], traffic.Services[j] = traffic.Services[j], traffic.Services[i]
 			})
@@ -323,6 +356,15 @@ func TestOrderAndSums(t *testing.T) {
 			}
 		}
 		sums(t, seed, &traffic, report)
+		for _, f := range report.Findings {
+			if f.Suggestion == nil {
+				continue
+			}
+			after := assess(append(slices.Clone(records), f.Suggestion.Record), traffic)
+			if slices.ContainsFunc(after.Findings, func(g coverage.Finding) bool { return g.Kind == f.Kind && g.Subject == f.Subject && g.Owner == f.Owner }) {
+				t.Errorf("seed %d: %s is still %s with %+v", seed, f.Subject, f.Kind, f.Suggestion.Record)
+			}
+		}
 	}
 }
 
@@ -374,7 +416,7 @@ func draw(d *rand.Rand) (records []catalog.Record, traffic coverage.Traffic) {
 		records = append(records, r)
 	}
 	for range d.IntN(12) {
-		s := seen(name(), uint64(d.IntN(1000)))
+		s := seen(name(), uint64(d.IntN(3)))
 		for _, key := range []string{"team", "service.namespace", "k8s.namespace.name", "deployment.environment", "vcs.repository.name"} {
 			if d.IntN(3) == 0 {
 				s.Attributes[key] = pick("shop", "prod", "team-a", "x")

@@ -25,12 +25,21 @@ func (a *assessment) record(u *unit, owner string) catalog.Record {
 		r.Kind, r.Caller, r.Callee, r.Phase = catalog.Edge, u.subject.Caller, u.subject.Callee, u.subject.Phase
 		return r
 	}
-	if u.subject.Kind == OfPeer {
+	switch {
+	case u.subject.Operation != "":
+		r.Kind, r.Operation = catalog.Operation, u.subject.Operation
+	case u.subject.Kind == OfPeer:
 		r.Kind = peerKind(u.subject.Name)
 	}
+	if r.Kind == catalog.ThirdParty && !strings.ContainsAny(u.subject.Name, ": ") {
+		r.Aliases = []string{u.subject.Name + ":*"} // a verdict will name its port
+	}
 	r.Name, r.Namespace, r.Environment = u.subject.Name, u.subject.Namespace, u.subject.Environment
-	if c := u.answer.Record; c != nil && isThing(c) {
-		r.Namespace, r.Environment = cmp.Or(r.Namespace, c.Namespace), cmp.Or(r.Environment, c.Environment)
+	if c := u.answer.Record; c != nil && (isThing(c) || c.Kind == catalog.Operation) {
+		r.Environment = cmp.Or(r.Environment, c.Environment)
+		if strings.Trim(c.Namespace, "*") == "" { // else it stands for one that it was not seen in
+			r.Namespace = cmp.Or(r.Namespace, c.Namespace)
+		}
 	}
 	return r
 }
@@ -61,7 +70,7 @@ func peerKind(name string) catalog.Kind {
 var sections = []struct {
 	kind catalog.Kind
 	name string
-}{{catalog.Service, "services"}, {catalog.Datastore, "datastores"}, {catalog.Queue, "queues"}, {catalog.ThirdParty, "third-parties"}, {catalog.Edge, "edges"}}
+}{{catalog.Service, "services"}, {catalog.Datastore, "datastores"}, {catalog.Queue, "queues"}, {catalog.ThirdParty, "third-parties"}, {catalog.Operation, "operations"}, {catalog.Edge, "edges"}}
 
 // dateLayout is that of the registry's files.
 const dateLayout = "2006-01-02"
@@ -74,7 +83,7 @@ func file(list []*Suggestion) (text string, n int) {
 		items := &yaml.Node{Kind: yaml.SequenceNode}
 		var known []Subject
 		for _, s := range list {
-			about := Subject{Name: s.Record.Name, Namespace: s.Record.Namespace, Environment: s.Record.Environment, Caller: s.Record.Caller, Callee: s.Record.Callee, Phase: s.Record.Phase}
+			about := Subject{Name: s.Record.Name, Operation: s.Record.Operation, Namespace: s.Record.Namespace, Environment: s.Record.Environment, Caller: s.Record.Caller, Callee: s.Record.Callee, Phase: s.Record.Phase}
 			if s.Record.Kind != section.kind || slices.Contains(known, about) {
 				continue
 			}
@@ -104,8 +113,12 @@ func file(list []*Suggestion) (text string, n int) {
 func item(s *Suggestion) *yaml.Node {
 	r := &s.Record
 	item := &yaml.Node{Kind: yaml.MappingNode, HeadComment: "# " + printed(strings.Join(s.Why, "; ")) + " (" + s.Confidence + ")"}
+	name := "name"
+	if r.Kind == catalog.Operation {
+		name = "service"
+	}
 	for _, field := range []struct{ key, value string }{
-		{"name", r.Name}, {"namespace", r.Namespace}, {"environment", r.Environment}, {"caller", r.Caller}, {"callee", r.Callee}, {"phase", r.Phase}, {"owner", r.Owner},
+		{name, r.Name}, {"operation", r.Operation}, {"namespace", r.Namespace}, {"environment", r.Environment}, {"caller", r.Caller}, {"callee", r.Callee}, {"phase", r.Phase}, {"owner", r.Owner},
 	} {
 		switch {
 		case field.value == "":
@@ -114,6 +127,13 @@ func item(s *Suggestion) *yaml.Node {
 		default:
 			item.Content = append(item.Content, scalar(field.key), scalar(field.value))
 		}
+	}
+	if len(r.Aliases) > 0 {
+		aliases := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+		for _, alias := range r.Aliases {
+			aliases.Content = append(aliases.Content, scalar(alias))
+		}
+		item.Content = append(item.Content, scalar("aliases"), aliases)
 	}
 	item.Content = append(item.Content, scalar("from"), &yaml.Node{Kind: yaml.ScalarNode, Value: r.From.Format(dateLayout)})
 	return item

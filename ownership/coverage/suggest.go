@@ -137,11 +137,23 @@ func (a *assessment) newHints(calls []Call) hints {
 // repositoryOf is where its code is, as its spans or records say, spelt in one way.
 func (a *assessment) repositoryOf(u *unit) string {
 	at := cmp.Or(u.attributes[repositoryURLKey], a.registry.Charter(&u.question, u.answer).Repository, u.attributes[repositoryNameKey])
-	at = strings.ToLower(strings.TrimSuffix(strings.TrimRight(strings.TrimSpace(at), "/"), ".git"))
-	if _, rest, ok := strings.Cut(at, "://"); ok {
-		return rest
+	return repository(at)
+}
+
+// repository spells where code is in one way, without anything secret.
+func repository(at string) string {
+	at = strings.ToLower(strings.TrimSpace(at))
+	_, rest, isURL := strings.Cut(at, "://")
+	if isURL {
+		at, _, _ = strings.Cut(rest, "?")
 	}
-	return at
+	host, path, _ := strings.Cut(at, "/")
+	if _, after, ok := strings.Cut(host, "@"); ok {
+		if host = after; !isURL {
+			host = strings.Replace(host, ":", "/", 1) // git@github.com:acme/shop
+		}
+	}
+	return strings.TrimSuffix(strings.TrimRight(host+"/"+path, "/"), ".git")
 }
 
 // prefix is the first part of a name of several.
@@ -182,6 +194,8 @@ func (a *assessment) suggest(u *unit) *Suggestion {
 	} else {
 		list = a.hintsFor(u)
 	}
+	// A team that only span attributes name cannot be written down where the registry knows of others.
+	list = slices.DeleteFunc(list, func(h hint) bool { return a.alive(h.owner) == "" })
 	points := make(map[string]int)
 	for _, h := range list {
 		points[h.owner] += h.points
@@ -222,11 +236,9 @@ func (a *assessment) hintsFor(u *unit) (list []hint) {
 			list = append(list, hint{owner, points, fmt.Sprintf(format, args...)})
 		}
 	}
-	for _, c := range a.hints.former[u.subject.Name] {
-		if a.laterFormer(u, c) == nil {
-			owner := a.alive(c.Owner)
-			add(owner, pointsBefore, "it was %s's until %s", owner, day(c.Until))
-		}
+	for _, c := range a.lastOf(u) {
+		owner := a.alive(c.Owner)
+		add(owner, pointsBefore, "it was %s's until %s", owner, day(c.Until))
 	}
 	if owner, n, of := a.majority(a.hints.callers[u.subject.Name]); owner != "" {
 		add(owner, pointsCallers, "%s", callers(owner, n, of, a.hints.callers[u.subject.Name]))
@@ -271,17 +283,18 @@ func (a *assessment) hintsFor(u *unit) (list []hint) {
 	return list
 }
 
-// laterFormer is a record of the same thing that ended after c did, if there is one.
-func (a *assessment) laterFormer(u *unit, c *catalog.Record) *catalog.Record {
-	if c.Namespace != "" && c.Namespace != u.subject.Namespace {
-		return c // of a namesake
-	}
-	for _, other := range a.hints.former[u.subject.Name] {
-		if (other.Namespace == "" || other.Namespace == u.subject.Namespace) && other.Until.After(c.Until) {
-			return other
+// lastOf are the records of it that ended last.
+func (a *assessment) lastOf(u *unit) (last []*catalog.Record) {
+	for _, c := range a.hints.former[u.subject.Name] {
+		switch {
+		case c.Namespace != "" && c.Namespace != u.subject.Namespace: // a namesake's
+		case len(last) == 0 || c.Until.After(last[0].Until):
+			last = []*catalog.Record{c}
+		case c.Until.Equal(last[0].Until):
+			last = append(last, c)
 		}
 	}
-	return nil
+	return last
 }
 
 // edgeHints: whose side must act by the rule, and who owns both sides.

@@ -2,7 +2,7 @@ package coverage
 
 import (
 	"cmp"
-	"maps"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -67,31 +67,59 @@ func newAssessment(registry *ownership.Registry, seen *Traffic, now time.Time) *
 		}
 		for _, name := range append([]string{c.Name}, c.Aliases...) {
 			name = strings.ToLower(name)
-			if before := a.teams[name]; before == nil || c.Until.After(before.Until) { // the last of those that ended
-				a.teams[name] = c
+			if before := a.teams[name]; before == nil || cmp.Or(c.Until.Compare(before.Until), strings.Compare(before.Source.String(), c.Source.String())) > 0 {
+				a.teams[name] = c // the last of those that ended
 			}
 		}
 	}
 	a.addServices(slices.SortedFunc(slices.Values(seen.Services), compareServices))
-	a.addPeers(slices.SortedFunc(slices.Values(seen.Calls), compareCalls))
+	calls := a.withPorts(seen.Calls, seen.Harm)
+	a.addPeers(calls)
 	a.addHarm(slices.SortedFunc(slices.Values(seen.Harm), compareHarm))
 	for _, u := range a.units {
 		u.gone = a.gone(&u.answer)
 	}
-	a.hints = a.newHints(seen.Calls)
+	a.hints = a.newHints(calls)
 	return a
+}
+
+// ports are whole names by what stands before the port in them.
+type ports map[string]string
+
+func (p ports) add(name string) {
+	host, port, ok := strings.Cut(name, ":")
+	if ok && port != "" && strings.Trim(port, "0123456789") == "" && (p[host] == "" || name < p[host]) {
+		p[host] = name
+	}
+}
+
+// withPorts are calls, in order. They name a third party without its port; verdicts, and so what is written down for them, with it.
+func (a *assessment) withPorts(calls []Call, harm []Harm) []Call {
+	broken, written := make(ports), make(ports)
+	for i := range harm {
+		broken.add(harm[i].Site.Peer)
+	}
+	records := a.registry.Records()
+	for i := range records {
+		if isThing(&records[i]) {
+			written.add(records[i].Name)
+		}
+	}
+	calls = slices.Clone(calls)
+	for i := range calls {
+		if c := &calls[i]; a.byName[c.Callee] == nil {
+			c.Callee = cmp.Or(broken[c.Callee], written[c.Callee], c.Callee)
+		}
+	}
+	slices.SortFunc(calls, compareCalls)
+	return calls
 }
 
 func compareServices(x, y Service) int {
 	if c := cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Spans, y.Spans), cmp.Compare(x.LastNs, y.LastNs)); c != 0 {
 		return c
 	}
-	for _, key := range slices.Sorted(maps.Keys(x.Attributes)) {
-		if c := cmp.Compare(x.Attributes[key], y.Attributes[key]); c != 0 {
-			return c
-		}
-	}
-	return cmp.Compare(len(x.Attributes), len(y.Attributes))
+	return cmp.Compare(fmt.Sprintf("%q", x.Attributes), fmt.Sprintf("%q", y.Attributes)) // a map is printed in the order of its keys
 }
 
 func compareCalls(x, y Call) int {

@@ -223,7 +223,11 @@ func (r *Registry) read(ctx context.Context) (stored storage.OwnerSets, changed 
 // all are the records of all sets, in an order that does not change.
 func (r *Registry) all() (all []catalog.Record) {
 	for _, name := range slices.Sorted(maps.Keys(r.sets)) {
-		all = append(all, r.sets[name].records...)
+		if all == nil {
+			all = slices.Clip(r.sets[name].records) // most often there is only one
+		} else {
+			all = append(all, r.sets[name].records...)
+		}
 	}
 	return all
 }
@@ -233,7 +237,7 @@ func (r *Registry) enforce() {
 	all := r.all()
 	if r.file != nil {
 		applied := ownership.Merge(all, ownership.Wanted{Set: DefaultSet, Records: r.file}, time.Now())
-		all = slices.DeleteFunc(all, func(c catalog.Record) bool { return c.Set == DefaultSet })
+		all = slices.DeleteFunc(slices.Clone(all), func(c catalog.Record) bool { return c.Set == DefaultSet })
 		all = append(all, applied.Records...)
 	}
 	registry := ownership.Compile(all, r.cfg)
@@ -323,9 +327,10 @@ func (r *Registry) write(ctx context.Context, name string, records []catalog.Rec
 	before := r.sets[name].version
 	rows := make([]storage.OwnerRecord, len(records))
 	for i := range records {
-		c := records[i]
-		c.Set = ""
-		text, err := json.Marshal(&c)
+		c := &records[i]
+		c.Set = "" // which is a column
+		text, err := json.Marshal(c)
+		c.Set = name
 		if err != nil {
 			return false, fmt.Errorf("%w: %s: %w", ErrInvalid, c.Source, err)
 		}

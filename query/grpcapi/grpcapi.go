@@ -169,11 +169,17 @@ func instant(t *timestamppb.Timestamp) time.Time {
 func (a *api) status(err error) error {
 	var passing interface{ Retryable() bool }
 	switch {
+	case status.Code(err) != codes.Unknown: // the connection's own
+		return err
 	case errors.Is(err, query.ErrNotFound):
 		return status.Error(codes.NotFound, err.Error())
 	case errors.Is(err, query.ErrInvalid):
 		return status.Error(codes.InvalidArgument, err.Error())
-	case errors.Is(err, query.ErrMissing):
+	case errors.Is(err, query.ErrDenied):
+		return status.Error(codes.PermissionDenied, err.Error())
+	case errors.Is(err, query.ErrRaced):
+		return status.Error(codes.Aborted, err.Error())
+	case errors.Is(err, query.ErrMissing), errors.Is(err, query.ErrAway):
 		return status.Error(codes.Unavailable, err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return status.FromContextError(err).Err()

@@ -36,6 +36,9 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	mux.HandleFunc("GET /api/v1/attribution", h.attribution)
 	mux.HandleFunc("GET /api/v1/top", h.top)
 	mux.HandleFunc("GET /api/v1/rank", h.rank)
+	mux.HandleFunc("PUT /api/v1/owners", h.putOwners)
+	mux.HandleFunc("GET /api/v1/owners", h.listOwners)
+	mux.HandleFunc("GET /api/v1/owners/handovers", h.handovers)
 	mux.HandleFunc("GET /api/v1/owners/resolve", h.resolveOwner)
 	mux.HandleFunc("GET /api/v1/owners/coverage", h.coverage)
 	mux.HandleFunc("GET /api/v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
@@ -358,12 +361,19 @@ func (p *params) check() error {
 // fail is the one place that maps errors to HTTP.
 func (h *handler) fail(w http.ResponseWriter, err error) {
 	var passing interface{ Retryable() bool }
+	var large *http.MaxBytesError
 	switch {
+	case errors.As(err, &large):
+		writeProblem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d bytes; apply the records as several sets", large.Limit))
 	case errors.Is(err, query.ErrNotFound):
 		writeProblem(w, http.StatusNotFound, err.Error())
+	case errors.Is(err, query.ErrDenied):
+		writeProblem(w, http.StatusForbidden, err.Error())
+	case errors.Is(err, query.ErrRaced):
+		writeProblem(w, http.StatusConflict, err.Error())
 	case errors.Is(err, query.ErrInvalid):
 		writeProblem(w, http.StatusBadRequest, err.Error())
-	case errors.Is(err, query.ErrMissing):
+	case errors.Is(err, query.ErrMissing), errors.Is(err, query.ErrAway):
 		w.Header().Set("Retry-After", "2")
 		writeProblem(w, http.StatusServiceUnavailable, err.Error())
 	case errors.Is(err, context.Canceled):

@@ -34,6 +34,9 @@ import (
 type fake struct {
 	err     error
 	missing []string
+	owners  []catalog.Record
+	wanted  ownership.Wanted // what was last applied
+	dryRun  bool
 	looks   int // how often services were looked for
 }
 
@@ -102,8 +105,8 @@ func (f *fake) Harm(context.Context, time.Time, time.Time) ([]storage.Harm, erro
 func serve(t *testing.T, f *fake, records ...catalog.Record) (*httptest.Server, whosehopv1.WhosehopClient) {
 	t.Helper()
 	owners := new(ownership.Current)
-	owners.Set(ownership.Compile(records, ownership.Config{Attributes: []string{"team"}}))
-	service := query.New(f, f, owners)
+	owners.Set(ownership.Compile(append(f.owners, records...), ownership.Config{Attributes: []string{"team"}}))
+	service := query.New(f, f, owners, f)
 	mux := http.NewServeMux()
 	rest.Register(mux, service, slog.New(slog.DiscardHandler))
 	server := httptest.NewServer(mux)
@@ -254,7 +257,7 @@ func TestCoverageIsTheSameBothWays(t *testing.T) {
 func TestCoverageIsKeptForAWhile(t *testing.T) {
 	f := &fake{}
 	owners := new(ownership.Current)
-	service := query.New(f, f, owners)
+	service := query.New(f, f, owners, nil)
 	ask := func(r query.CoverageRequest, findings, looks int) {
 		t.Helper()
 		got, err := service.Coverage(t.Context(), r)
@@ -354,7 +357,7 @@ func TestResolveOwner(t *testing.T) {
 
 // TestOpenAPI holds every route against the document: each path answers, with the fields it promises.
 func TestOpenAPI(t *testing.T) {
-	server, _ := serve(t, &fake{})
+	server, _ := serve(t, &fake{owners: registry()})
 	_, _, text := get(t, server.URL+"/api/v1/openapi.json")
 	var doc struct {
 		OpenAPI    string
@@ -366,7 +369,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 8 {
+	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 10 {
 		t.Fatalf("%v, %d paths", err, len(doc.Paths))
 	}
 	// What a path does not answer without.
@@ -379,8 +382,9 @@ func TestOpenAPI(t *testing.T) {
 	}
 	for path, schema := range map[string]string{
 		"/api/v1/verdicts/" + settled: "Verdict", "/api/v1/verdicts?pageSize=1": "VerdictSummary", "/api/v1/attribution": "Attribution", "/api/v1/top": "Top", "/api/v1/rank": "Suspect",
+		"/api/v1/owners": "OwnerRecord", "/api/v1/owners/handovers": "Handover",
+		"/api/v1/owners/coverage": "Finding", "/api/v1/owners/coverage?limit=1": "CoverageTotals",
 		"/api/v1/owners/resolve?service=a": "Resolution",
-		"/api/v1/owners/coverage":          "Finding", "/api/v1/owners/coverage?limit=1": "CoverageTotals",
 	} {
 		_, _, body := get(t, server.URL+path)
 		for _, field := range doc.Components.Schemas[schema].Required {

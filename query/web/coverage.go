@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/whosehop/whosehop/ownership/coverage"
 	"github.com/whosehop/whosehop/query"
+	"github.com/whosehop/whosehop/verdict"
 )
 
 type coveragePage struct {
@@ -16,8 +16,8 @@ type coveragePage struct {
 	Sinces      []string
 	Kinds       []kindCount
 	Owned       []ownedPart
-	Findings    []coverage.Finding
-	More        int // findings that are not listed
+	Groups      [][]coverage.Finding // each on one thing
+	More        int                  // findings that are not listed
 	Missing     []string
 }
 
@@ -48,7 +48,7 @@ func (h *handler) coverage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	t := &got.Totals
-	page := coveragePage{Since: text, Kind: kind, Sinces: sinces, Findings: got.Findings, More: -len(got.Findings), Missing: got.Missing}
+	page := coveragePage{Since: text, Kind: kind, Sinces: sinces, Groups: coverage.Groups(got.Findings), More: -len(got.Findings), Missing: got.Missing}
 	for _, k := range coverage.Kinds() {
 		page.Kinds = append(page.Kinds, kindCount{k, t.Findings[k]})
 		if kind == "" || kind == string(k) {
@@ -59,7 +59,7 @@ func (h *handler) coverage(w http.ResponseWriter, r *http.Request) {
 	page.add("of the spans are of those", float64(t.OwnedSpans), float64(t.Spans), short(t.OwnedSpans)+" of "+short(t.Spans))
 	of := fmt.Sprintf("%s of %s failed requests", number(t.OwnedFailed), number(t.Failed-t.NobodyFailed))
 	if excess := t.ExcessNs - t.NobodyExcessNs; excess > 0 {
-		of += fmt.Sprintf(", %s of %s lost", lost(t.OwnedExcessNs), lost(excess))
+		of += fmt.Sprintf(", %s of %s lost", verdict.Took(t.OwnedExcessNs), verdict.Took(excess))
 	}
 	page.add("of the harm has an owner", t.OwnedHarm, 1, of)
 	h.render(w, http.StatusOK, "coverage", page)
@@ -86,6 +86,3 @@ func short(n uint64) string {
 	}
 	return strconv.FormatUint(n, 10)
 }
-
-// lost is a long time, to the second.
-func lost(ns int64) string { return time.Duration(ns).Round(time.Second).String() }

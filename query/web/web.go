@@ -34,7 +34,7 @@ type handler struct {
 // Register adds the pages to a mux.
 func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	h := &handler{service: service, log: log, pages: template.Must(template.New("").Funcs(template.FuncMap{
-		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short, "lost": lost,
+		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short,
 	}).ParseFS(files, "templates/*.html"))}
 	mux.Handle("GET /static/", http.FileServerFS(files))
 	mux.HandleFunc("GET /{$}", h.list)

@@ -137,6 +137,7 @@ func (f *fake) Attribution(_ context.Context, from, to time.Time, step time.Dura
 func (f *fake) Top(context.Context, time.Time, time.Time, string, int) ([]storage.TopRow, error) {
 	return nil, nil
 }
+
 func (f *fake) SeenServices(context.Context, time.Time, time.Time, []string) ([]storage.SeenService, error) {
 	var list []storage.SeenService
 	for i, name := range []string{"checkout", "payments", "storefront", "inventory", "pricing", "recommendations-with-a-long-name-that-does-not-end", "<b>bold</b>"} {
@@ -182,7 +183,7 @@ func serveFake(t *testing.T, f *fake, known ...catalog.Record) *httptest.Server 
 		{Kind: catalog.Service, Name: "checkout", Owner: "team-shop", Source: catalog.Source{File: "services/checkout/catalog-info.yaml", Line: 12}},
 		{Kind: catalog.Service, Name: "inventory", Owner: "team-warehouse", Source: catalog.Source{File: "services/inventory/catalog-info.yaml", Line: 12}},
 	}...), ownership.Config{}))
-	web.Register(mux, query.New(f, f, owners), slog.New(slog.DiscardHandler))
+	web.Register(mux, query.New(f, f, owners, nil), slog.New(slog.DiscardHandler))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return server
@@ -337,7 +338,7 @@ func TestCoveragePage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"payments (shop)", "no-owner", "Nobody owns it", "1234.5 failed requests", "2h0m0s lost", "Likely", "team-shop", "both its callers, checkout and storefront, are team-shop's"} {
+	for _, part := range []string{"payments (shop)", "no-owner", "Nobody owns it", "1234.5 failed requests", "7200 s lost", "Likely", "team-shop", "both its callers, checkout and storefront, are team-shop's"} {
 		if !strings.Contains(first, part) {
 			t.Errorf("%q is not in %q", part, first)
 		}
