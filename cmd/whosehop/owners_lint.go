@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/whosehop/whosehop/ownership/catalog"
@@ -40,17 +39,15 @@ func (c *ownersLintCmd) Run(s *streams, set *Settings) error {
 			return fmt.Errorf("read the policy %s: %w", c.Policy, err)
 		}
 	}
-	records, problems, err := catalog.Read(c.Path, set.Ownership.options())
+	paths := make([]string, len(c.Path))
+	for i, path := range c.Path {
+		paths[i] = fromHere(path)
+	}
+	records, problems, err := catalog.Read(paths, set.Ownership.options())
 	if err != nil {
 		return fmt.Errorf("owners lint: %w", err)
 	}
 	findings := lint.Check(records, problems, set.Ownership.config(), policy, time.Now())
-	for i := range findings {
-		findings[i].File = fromHere(findings[i].File)
-		if other := findings[i].Other; other != nil {
-			findings[i].Other = &catalog.Source{Format: other.Format, File: fromHere(other.File), Line: other.Line}
-		}
-	}
 	if err := c.print(s, findings); err != nil {
 		return fmt.Errorf("print: %w", err)
 	}
@@ -90,16 +87,4 @@ func (c *ownersLintCmd) print(s *streams, findings []lint.Finding) error {
 		}
 	}
 	return out.Flush()
-}
-
-// fromHere is the way to a file from the working directory, if it is in there.
-func fromHere(file string) string {
-	here, err := os.Getwd()
-	if err != nil || !filepath.IsAbs(file) {
-		return file
-	}
-	if way, err := filepath.Rel(here, file); err == nil && filepath.IsLocal(way) {
-		return filepath.ToSlash(way)
-	}
-	return file
 }
