@@ -329,7 +329,7 @@ func (n *naiveScan) service() Answer {
 	owners := make(map[string]bool)
 	for i := range n.records {
 		c := &n.records[i]
-		known := (q.Namespace == "" || n.inNamespace(c)) && (q.Environment == "" || c.Environment == "" || matches(c.Environment, q.Environment))
+		known := (q.Namespace == "" && n.attr("k8s.namespace.name") == "" || n.inNamespace(c)) && (q.Environment == "" || c.Environment == "" || matches(c.Environment, q.Environment))
 		if isService(c.Kind) && c.Owner != "" && slices.Contains(namesOf(c), q.Service) && known && holdsAt(c, q.AtNs) {
 			owners[n.team(c.Owner)] = true
 		}

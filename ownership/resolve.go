@@ -302,7 +302,7 @@ func (a *asked) isAbout(e *entry) bool {
 
 // mayBeAbout is isAbout where what is not known of the question counts as fitting.
 func (a *asked) mayBeAbout(e *entry) bool {
-	return e.fromNs <= a.atNs && a.atNs < e.untilNs && (e.namespace == "" || a.Namespace == "" || a.inNamespace(e.namespace)) &&
+	return e.fromNs <= a.atNs && a.atNs < e.untilNs && (e.namespace == "" || a.Namespace == "" && a.inKubernetes() == "" || a.inNamespace(e.namespace)) &&
 		(e.environment == "" || a.Environment == "" || fits(e.environment, a.Environment))
 }
 

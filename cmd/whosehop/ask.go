@@ -182,7 +182,7 @@ func (c *blameCmd) fromFile(s *streams, set *Settings) ([]verdict.Verdict, error
 	if err != nil {
 		return nil, err
 	}
-	owners, err := set.Ownership.load(cmp.Or(c.Owners, set.Ownership.File))
+	owners, err := set.Ownership.load(cmp.Or(c.Owners, set.Ownership.File), s.err)
 	if err != nil {
 		return nil, err
 	}

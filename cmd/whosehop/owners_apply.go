@@ -8,8 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,19 +89,6 @@ func (c *ownersApplyCmd) Run(ctx context.Context, s *streams, set *Settings) err
 		return fmt.Errorf("read the answer of %s: %w", c.Server, err)
 	}
 	return printApplied(s.out, &applied)
-}
-
-// fromHere is a path as it is seen from the working directory, if it is below that: files are known by their paths, and a
-// repository is not always checked out in the same place.
-func fromHere(path string) string {
-	here, err := os.Getwd()
-	if err != nil || !filepath.IsAbs(path) {
-		return path
-	}
-	if relative, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(relative) {
-		return relative
-	}
-	return path
 }
 
 func printApplied(out io.Writer, a *rest.OwnersApplied) error {

@@ -40,9 +40,11 @@ func TestApplyPrintsWhatChanged(t *testing.T) {
 	answer := rest.OwnersApplied{
 		Set: "shop", Added: 1, Ended: 1, Changed: 1500, Unchanged: 7,
 		Changes: []rest.OwnersChange{
-			{What: "added", About: "service cart", After: "team-c", Source: source}, {What: "ended", About: "service old", Before: "team-d", Source: source},
+			{What: "added", About: "service cart", After: "team-c", Source: source},
+			{What: "ended", About: "service old", Before: "team-d", Source: source},
 			{What: "changed", About: "service payments", Before: "team-a", After: "team-b", Source: source},
-			{What: "changed", About: "service web", Before: "team-w", After: "team-w", Source: source}, {What: "added", About: "team team-b", Source: source},
+			{What: "changed", About: "service web", Before: "team-w", After: "team-w", Source: source},
+			{What: "added", About: "team team-b", Source: source},
 		},
 		Handovers: []rest.Handover{
 			{About: "service payments", At: time.Date(2026, 11, 3, 0, 0, 0, 0, time.UTC), Before: "team-a", After: "team-b"},

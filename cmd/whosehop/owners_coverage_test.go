@@ -98,7 +98,7 @@ func TestThePatchIsApplied(t *testing.T) {
 		}
 	}
 	file := filepath.Join(repository, "owners", "suggested.yaml")
-	registry, err := new(ownershipSettings).load(file)
+	registry, err := new(ownershipSettings).load(file, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func (c *ownersResolveCmd) Run(ctx context.Context, s *streams, set *Settings) e
 	var answer *ownership.Resolution
 	var err error
 	if c.Owners != "" {
-		answer, err = c.fromFiles(set, inquiry)
+		answer, err = c.fromFiles(s, set, inquiry)
 	} else {
 		answer, err = c.fromServer(ctx)
 	}
@@ -77,8 +77,8 @@ func (c *ownersResolveCmd) Run(ctx context.Context, s *streams, set *Settings) e
 	return nil
 }
 
-func (c *ownersResolveCmd) fromFiles(set *Settings, inquiry ownership.Inquiry) (*ownership.Resolution, error) {
-	registry, err := set.Ownership.load(c.Owners)
+func (c *ownersResolveCmd) fromFiles(s *streams, set *Settings, inquiry ownership.Inquiry) (*ownership.Resolution, error) {
+	registry, err := set.Ownership.load(c.Owners, s.err)
 	if err != nil {
 		return nil, err
 	}

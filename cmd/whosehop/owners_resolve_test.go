@@ -22,7 +22,7 @@ func TestResolveSaysTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	settings := ownershipSettings{Attributes: []string{"service.owner.name", "team", "owner", "service.namespace"}}
-	registry, err := settings.load(path)
+	registry, err := settings.load(path, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}

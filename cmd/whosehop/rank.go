@@ -91,7 +91,7 @@ func (c *rankCmd) fromFile(s *streams, set *Settings) ([]verdict.Suspect, error)
 			return nil, usageError{fmt.Errorf("--window: %w", err)}
 		}
 	}
-	owners, err := set.Ownership.load(cmp.Or(c.Owners, set.Ownership.File))
+	owners, err := set.Ownership.load(cmp.Or(c.Owners, set.Ownership.File), s.err)
 	if err != nil {
 		return nil, err
 	}
