@@ -102,6 +102,7 @@ fuzz: ## fuzz every decoder for FUZZTIME each
 	go test -run '^$$' -fuzz FuzzSelect -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./storage/native
 	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./analyzer/tracefile
 	go test -run '^$$' -fuzz FuzzFits -fuzztime $(FUZZTIME) ./ownership
+	go test -run '^$$' -fuzz FuzzParsePolicy -fuzztime $(FUZZTIME) ./ownership/lint
 	go test -run '^$$' -fuzz 'FuzzOwn$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
 	go test -run '^$$' -fuzz 'FuzzDocumentsOfAnyFormat$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
 	go test -run '^$$' -fuzz 'FuzzBackstage$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog

@@ -39,17 +39,15 @@ func (c *ownersLintCmd) Run(s *streams, set *Settings) error {
 			return fmt.Errorf("read the policy %s: %w", c.Policy, err)
 		}
 	}
-	records, problems, err := catalog.Read(c.Path, set.Ownership.options())
+	paths := make([]string, len(c.Path))
+	for i, path := range c.Path {
+		paths[i] = fromHere(path)
+	}
+	records, problems, err := catalog.Read(paths, set.Ownership.options())
 	if err != nil {
 		return fmt.Errorf("owners lint: %w", err)
 	}
 	findings := lint.Check(records, problems, set.Ownership.config(), policy, time.Now())
-	for i := range findings {
-		findings[i].File = fromHere(findings[i].File)
-		if other := findings[i].Other; other != nil {
-			findings[i].Other = &catalog.Source{Format: other.Format, File: fromHere(other.File), Line: other.Line}
-		}
-	}
 	if err := c.print(s, findings); err != nil {
 		return fmt.Errorf("print: %w", err)
 	}

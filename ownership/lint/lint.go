@@ -91,7 +91,7 @@ func (f *Finding) String() string {
 func Check(records []catalog.Record, problems []catalog.Problem, cfg ownership.Config, policy *Policy, now time.Time) []Finding {
 	c := &checker{
 		records: records, policy: policy, now: now, registry: ownership.Compile(records, cfg),
-		people: make(map[string]bool), peopleIn: make(map[string]bool),
+		people: make(map[string]bool), peopleIn: make(map[string]bool), systemsIn: make(map[string]bool),
 	}
 	for _, p := range problems {
 		c.add(Finding{Rule: Unreadable, Severity: Error, File: p.File, Line: p.Line, Message: p.Reason, about: []string{p.File}})
@@ -118,11 +118,11 @@ type checker struct {
 	registry *ownership.Registry
 	findings []Finding
 
-	teams    bool            // some are known
-	people   map[string]bool // members and addresses of teams, in lower case
-	peopleIn map[string]bool // formats in which people have records of their own
-	things   ownership.Names // that can be depended on
-	systems  bool            // there are records of such
+	teams     bool            // some are known
+	people    map[string]bool // members and addresses of teams, in lower case
+	peopleIn  map[string]bool // formats in which people have records of their own
+	systemsIn map[string]bool // likewise
+	things    ownership.Names // that can be depended on
 }
 
 // found adds a finding about a record; names are what else exceptions go by.
@@ -163,7 +163,9 @@ func (c *checker) know() {
 				c.peopleIn[r.Source.Format] = true
 			}
 		case catalog.Service, catalog.Datastore, catalog.Queue, catalog.ThirdParty, catalog.API, catalog.System:
-			c.systems = c.systems || r.Kind == catalog.System
+			if r.Kind == catalog.System {
+				c.systemsIn[r.Source.Format] = true
+			}
 			for _, name := range append([]string{r.Name}, r.Aliases...) {
 				if strings.Trim(name, "*") != "" { // what holds for all names none
 					c.things.Add(name)
@@ -200,7 +202,7 @@ func (c *checker) record(r *catalog.Record) {
 	case r.Parent == "":
 	case r.Kind == catalog.Team && c.registry.Teams(r.Parent) == nil:
 		c.found(DanglingParent, r, []string{r.Parent}, "%s is below %s, of which there is no record", ownership.Subject(r), r.Parent)
-	case r.Kind != catalog.Team && c.systems && !c.things.Has(r.Parent):
+	case r.Kind != catalog.Team && c.systemsIn[r.Source.Format] && !c.things.Has(r.Parent):
 		c.found(DanglingParent, r, []string{r.Parent}, "%s is part of %s, of which there is no record", ownership.Subject(r), r.Parent)
 	}
 	if r.Kind == catalog.Team && c.peopleIn[r.Source.Format] {

@@ -48,7 +48,7 @@ func service(name, owner string) catalog.Record {
 }
 
 func code(format, pattern string) catalog.Record {
-	return catalog.Record{Kind: catalog.Path, Pattern: pattern, Owner: "x", Source: catalog.Source{Format: format}}
+	return catalog.Record{Kind: catalog.Path, Pattern: pattern, Owner: "owner of " + pattern, Source: catalog.Source{Format: format}}
 }
 
 func team(name string) catalog.Record { return catalog.Record{Kind: catalog.Team, Name: name} }
@@ -103,7 +103,7 @@ func TestCheck(t *testing.T) {
 			"owners.yaml:1: error: team pay is below fin, of which there is no record [dangling-parent]",
 			"owners.yaml:3: error: service a is part of shpo, of which there is no record [dangling-parent]",
 		}},
-		{"where no system is known", []catalog.Record{{Kind: catalog.Service, Name: "a", Charter: catalog.Charter{Parent: "shpo"}}}, "", nil},
+		{"where its format knows no system", []catalog.Record{{Kind: catalog.System, Name: "shop", Source: catalog.Source{Format: "backstage"}}, {Kind: catalog.Service, Name: "a", Charter: catalog.Charter{Parent: "shpo"}}}, "", nil},
 		{"a member, where people are known", []catalog.Record{
 			{Kind: catalog.Team, Name: "pay", Charter: catalog.Charter{Members: []string{"ann", "bob"}}, Source: catalog.Source{Format: "backstage"}},
 			{Kind: catalog.Team, Name: "ann", Links: []catalog.Link{{Name: "kind", Target: "User"}}, Source: catalog.Source{Format: "backstage"}},
@@ -173,6 +173,9 @@ func TestCheck(t *testing.T) {
 			"owners.yaml:1: warning: /src/ never counts: * by the later owners.yaml:3 takes all that it fits [shadowed]",
 			"owners.yaml:2: warning: *.go never counts: * by the later owners.yaml:3 takes all that it fits [shadowed]",
 		}},
+		{"of one owner it is no harm", []catalog.Record{
+			{Kind: catalog.Path, Pattern: "/src", Owner: "x", Source: catalog.Source{Format: "gitlab-codeowners"}}, {Kind: catalog.Path, Pattern: "/src/", Owner: "x", Source: catalog.Source{Format: "gitlab-codeowners"}},
+		}, "", nil},
 		{"GitLab's without a slash begin anywhere", []catalog.Record{code("gitlab-codeowners", "src/pay/"), code("gitlab-codeowners", "!/src/x"), code("gitlab-codeowners", "/src/")}, "", nil},
 		{
 			"Sentry's are not folders",

@@ -79,6 +79,10 @@ func (c *checker) shadowedPaths(lines []*catalog.Record, format string) {
 				later = folders[""]
 			}
 		}
+		// Of one owner it is no harm, and often meant: to GitLab /src is the file, and /src/ the folder.
+		if later != nil && later.Pattern != r.Pattern && later.Owner == r.Owner && slices.Equal(later.Owners, r.Owners) {
+			continue
+		}
 		if later != nil {
 			c.found(Shadowed, r, []string{r.Pattern}, "%s never counts: %s by the later %s takes all that it fits", r.Pattern, later.Pattern, later.Source).Other = &later.Source
 			continue
