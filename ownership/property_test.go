@@ -324,15 +324,23 @@ func (n *naiveScan) service() Answer {
 	if found := named(true); found.Rule != "" {
 		return found
 	}
-	// What is not known is taken to fit, where all that could be meant have one owner.
+	// What is not known is taken to fit, where all that could be meant have one owner. Of what is said of the same, one counts.
 	q := n.q
-	owners := make(map[string]bool)
+	type scope struct{ namespace, environment string }
+	saying, keys := make(map[scope]*catalog.Record), make(map[scope][]int64)
 	for i := range n.records {
 		c := &n.records[i]
 		known := (q.Namespace == "" && n.attr("k8s.namespace.name") == "" || n.inNamespace(c)) && (q.Environment == "" || c.Environment == "" || matches(c.Environment, q.Environment))
 		if isService(c.Kind) && c.Owner != "" && slices.Contains(namesOf(c), q.Service) && known && holdsAt(c, q.AtNs) {
-			owners[n.team(c.Owner)] = true
+			at := scope{c.Namespace, c.Environment}
+			if k := n.key(c, []string{q.Service}, false); saying[at] == nil || slices.Compare(k, keys[at]) > 0 {
+				saying[at], keys[at] = c, k
+			}
 		}
+	}
+	owners := make(map[string]bool)
+	for _, c := range saying {
+		owners[n.team(c.Owner)] = true
 	}
 	if len(owners) == 1 && q.Service != "" {
 		for owner := range owners {

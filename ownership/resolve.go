@@ -282,7 +282,7 @@ func (r *Registry) service(a *asked) (found *entry, note string) {
 		if !a.mayBeAbout(e) {
 			continue
 		}
-		if found != nil && found.ownerAt(a.atNs) != e.ownerAt(a.atNs) {
+		if found != nil && found.ownerAt(a.atNs) != e.ownerAt(a.atNs) && !a.isCovered(e, a.thing.services[:i]) {
 			found, note = nil, "several services of this name have different owners, and the namespace or the environment is not known"
 			break
 		}
@@ -304,6 +304,11 @@ func (a *asked) isAbout(e *entry) bool {
 func (a *asked) mayBeAbout(e *entry) bool {
 	return e.fromNs <= a.atNs && a.atNs < e.untilNs && (e.namespace == "" || a.Namespace == "" && a.inKubernetes() == "" || a.inNamespace(e.namespace)) &&
 		(e.environment == "" || a.Environment == "" || fits(e.environment, a.Environment))
+}
+
+// isCovered says whether an entry before speaks of the same, and so in its place.
+func (a *asked) isCovered(e *entry, before []entry) bool {
+	return slices.ContainsFunc(before, func(b entry) bool { return b.subject == e.subject && a.mayBeAbout(&b) })
 }
 
 func (a *asked) inNamespace(pattern string) bool {

@@ -36,8 +36,11 @@ func (a *assessment) record(u *unit, owner string) catalog.Record {
 	}
 	r.Name, r.Namespace, r.Environment = u.subject.Name, u.subject.Namespace, u.subject.Environment
 	if c := u.answer.Record; c != nil && (isThing(c) || c.Kind == catalog.Operation) {
-		r.Environment = cmp.Or(r.Environment, c.Environment)
-		if strings.Trim(c.Namespace, "*") == "" { // else it stands for one that it was not seen in
+		// A namespace or an environment that it was not seen in is left out.
+		if u.question.Environment != "" || strings.Trim(c.Environment, "*") == "" {
+			r.Environment = cmp.Or(r.Environment, c.Environment)
+		}
+		if strings.Trim(c.Namespace, "*") == "" {
 			r.Namespace = cmp.Or(r.Namespace, c.Namespace)
 		}
 	}
