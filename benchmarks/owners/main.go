@@ -33,7 +33,6 @@ func main() {
 	var compiled []time.Duration
 	var registry *ownership.Registry
 	for range *rounds {
-		registry = nil
 		runtime.GC()
 		start := cpu()
 		registry = ownership.Compile(records, settings)
@@ -88,17 +87,13 @@ func cpu() time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-var answered int
-
 // measure answers the questions, and says how many in a second.
 func measure(r *ownership.Registry, list []ownership.Question, rounds int) float64 {
 	var times []time.Duration
 	for range rounds {
 		start := cpu()
 		for i := range list {
-			if a := r.Resolve(&list[i]); a.Rule != ownership.ByNobody {
-				answered++
-			}
+			r.Resolve(&list[i])
 		}
 		times = append(times, cpu()-start)
 	}
