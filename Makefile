@@ -19,7 +19,7 @@ export CGO_ENABLED := 0
 .DEFAULT_GOAL := help
 PEER := $(TOOLS)/peer-0.161.0
 
-.PHONY: help build engine demo test lint fmt generate checkgenerate fuzz testdeps bench-engine bench-accuracy bench-confidence bench-ingest bench-reads bench-analyzer bench-live crash-test
+.PHONY: help build engine demo test lint fmt generate checkgenerate fuzz testdeps bench-engine bench-owners bench-accuracy bench-confidence bench-ingest bench-reads bench-analyzer bench-live crash-test
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ $(LINT):
 
 bench-engine: ## measure the judgement in memory, on one core
 	cd benchmarks && go run ./engine
+
+bench-owners: ## measure who-owns-what: 10,000 services and 50,000 rules, beside a scan over them (ARGS="-services N -rules N")
+	cd benchmarks && go run ./owners $(ARGS)
 
 bench-accuracy: build ## score the judgement on recorded faults (DATASETS=folder)
 	cd benchmarks && go run ./accuracy -datasets $(abspath $(DATASETS)) -bin $(BIN)/whosehop
@@ -98,5 +101,16 @@ fuzz: ## fuzz every decoder for FUZZTIME each
 	go test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) ./collector/spool
 	go test -run '^$$' -fuzz FuzzSelect -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./storage/native
 	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./analyzer/tracefile
-	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./ownership
+	go test -run '^$$' -fuzz FuzzFits -fuzztime $(FUZZTIME) ./ownership
+	go test -run '^$$' -fuzz FuzzParsePolicy -fuzztime $(FUZZTIME) ./ownership/lint
+	go test -run '^$$' -fuzz 'FuzzOwn$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzDocumentsOfAnyFormat$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzBackstage$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzDatadog$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzOpsLevel$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzCortex$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzKubernetes$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzCodeOwners$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzSentry$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzPaths$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
 	go test -run '^$$' -fuzz FuzzJudge -fuzztime $(FUZZTIME) ./analyzer/blame

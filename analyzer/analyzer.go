@@ -22,6 +22,7 @@ import (
 
 	"github.com/whosehop/whosehop/analyzer/blame"
 	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
@@ -101,14 +102,16 @@ type ShardStore interface {
 	SetHistoryTo(ctx context.Context, job string, at time.Time) error
 }
 
-// Owner names the team of a service; attr looks its resource attributes up.
-type Owner func(service, namespace string, attr func(string) (string, bool)) string
+// Owners says who owns what is asked about, as *ownership.Registry does. What it answers may change while it is asked.
+type Owners interface {
+	Resolve(q *ownership.Question) ownership.Answer
+}
 
 // Analyzer is safe for concurrent use.
 type Analyzer struct {
 	cfg     Config
 	store   Store
-	owner   Owner
+	owners  Owners
 	log     *slog.Logger
 	metrics *metrics
 	known   *known
@@ -125,12 +128,12 @@ type Analyzer struct {
 }
 
 // New checks the configuration and starts nothing. Without a cluster the storage has one shard: itself.
-func New(cfg Config, store Store, shards []ShardStore, owner Owner, log *slog.Logger, reg prometheus.Registerer) (*Analyzer, error) {
+func New(cfg Config, store Store, shards []ShardStore, owners Owners, log *slog.Logger, reg prometheus.Registerer) (*Analyzer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	a := &Analyzer{
-		cfg: cfg, store: store, owner: owner, log: log, metrics: newMetrics(reg), known: newKnown(len(shards)), name: fmt.Sprintf("%016x", rand.Uint64()),
+		cfg: cfg, store: store, owners: owners, log: log, metrics: newMetrics(reg), known: newKnown(len(shards)), name: fmt.Sprintf("%016x", rand.Uint64()),
 		fresh: make(chan struct{}, cfg.Workers), past: make(chan struct{}, 1),
 	}
 	for i, store := range shards {
@@ -212,7 +215,7 @@ func (a *Analyzer) JudgeNow(ctx context.Context, id spans.TraceID) ([]verdict.Ve
 	if len(groups) == 0 {
 		return nil, nil
 	}
-	return blame.Judge(trace.Build(block, groups[0].Rows, a.cfg.SpansMax), blame.Config{Owner: a.owner, Normal: a.known.now(), SLO: a.cfg.SLO}), nil
+	return blame.Judge(trace.Build(block, groups[0].Rows, a.cfg.SpansMax), blame.Config{Owners: a.owners, Normal: a.known.now(), SLO: a.cfg.SLO}), nil
 }
 
 // Ready says why no verdicts are written at the moment, nil when they are, on some shard at least.

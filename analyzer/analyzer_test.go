@@ -17,6 +17,7 @@ import (
 	"github.com/whosehop/whosehop/analyzer"
 	"github.com/whosehop/whosehop/internal/clickhousetest"
 	"github.com/whosehop/whosehop/internal/tracescript"
+	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/spans"
 )
@@ -53,7 +54,15 @@ func insert(t *testing.T, db *storage.DB, b *spans.Block, token string) {
 	}
 }
 
-func nobody(string, string, func(string) (string, bool)) string { return "team-x" }
+// nobody owns everything.
+type nobody struct{}
+
+func (nobody) Resolve(q *ownership.Question) ownership.Answer {
+	if q.Callee != "" {
+		return ownership.Answer{Owner: ownership.Unowned, Rule: ownership.ByNobody}
+	}
+	return ownership.Answer{Owner: "team-x", Rule: ownership.ByService}
+}
 
 // aStore is a storage that is its only shard.
 type aStore interface {
@@ -63,7 +72,7 @@ type aStore interface {
 
 func newAnalyzer(t *testing.T, cfg analyzer.Config, store aStore) *analyzer.Analyzer {
 	t.Helper()
-	a, err := analyzer.New(cfg, store, []analyzer.ShardStore{store}, nobody, slog.New(slog.NewTextHandler(t.Output(), nil)), prometheus.NewRegistry())
+	a, err := analyzer.New(cfg, store, []analyzer.ShardStore{store}, nobody{}, slog.New(slog.NewTextHandler(t.Output(), nil)), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

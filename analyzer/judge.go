@@ -201,7 +201,7 @@ func (s *shard) judgeBlock(block *spans.Block, batch []tracked, spansMax int, yi
 	builder := trace.NewBuilder(block)
 	groups := trace.Group(block)
 	s.known.witness(s.index, arrivals(groups, batch, of), func(rows []uint32) *trace.Forest { return builder.Build(rows, learnSpans) })
-	judger := blame.NewJudger(blame.Config{Owner: s.owner, Normal: s.known.now(), SLO: s.cfg.SLO, OnlyTrouble: true})
+	judger := blame.NewJudger(blame.Config{Owners: s.owners, Normal: s.known.now(), SLO: s.cfg.SLO, OnlyTrouble: true})
 	// Traces whose spans lie beside each other, one after the other: what is near is in the processor's cache.
 	slices.SortFunc(groups, func(x, y trace.Rows) int { return cmp.Compare(x.Rows[0], y.Rows[0]) })
 	for _, g := range groups {

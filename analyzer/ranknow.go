@@ -23,8 +23,8 @@ const (
 // RankNow says what is breaking the requests that began in [from, to), compared with as long a time
 // before. entry keeps those that came in there; empty means all.
 func (a *Analyzer) RankNow(ctx context.Context, from, to time.Time, entry string, limit int) ([]verdict.Suspect, error) {
-	ranker := rank.Ranker{Owner: a.owner}
-	cfg := blame.Config{Owner: a.owner, Normal: a.known.now()}
+	ranker := rank.Ranker{Owners: a.owners}
+	cfg := blame.Config{Owners: a.owners, Normal: a.known.now()}
 	if err := a.sample(ctx, from.Add(from.Sub(to)), from, entry, func(f *trace.Forest) { ranker.Normal(f, blame.Judge(f, cfg)) }); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/catalog"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
@@ -34,6 +36,9 @@ type Reader interface {
 	ListVerdicts(ctx context.Context, f storage.VerdictFilter) ([]storage.VerdictRow, error)
 	Attribution(ctx context.Context, from, to time.Time, step time.Duration, owner string) ([]storage.AttributionRow, error)
 	Top(ctx context.Context, from, to time.Time, by string, limit int) ([]storage.TopRow, error)
+	SeenServices(ctx context.Context, from, to time.Time, attributes []string) ([]storage.SeenService, error)
+	Calls(ctx context.Context, from time.Time) ([]storage.Call, error)
+	Harm(ctx context.Context, from, to time.Time) ([]storage.Harm, error)
 	Ping(ctx context.Context) error
 	// Missing names the shards that do not answer.
 	Missing(ctx context.Context) []string
@@ -48,12 +53,33 @@ type Judge interface {
 
 // Service answers questions. It is safe for concurrent use.
 type Service struct {
-	reader Reader
-	judge  Judge
+	reader   Reader
+	judge    Judge
+	owners   *ownership.Current
+	stored   Owners
+	applying chan struct{}
+	seen     keptTraffic
 }
 
-// New makes a service.
-func New(reader Reader, judge Judge) *Service { return &Service{reader: reader, judge: judge} }
+// New makes a service. Owners are those in force, stored is what they are applied to.
+func New(reader Reader, judge Judge, owners *ownership.Current, stored Owners) *Service {
+	return &Service{reader: reader, judge: judge, owners: owners, stored: stored, applying: make(chan struct{}, 1)}
+}
+
+// ResolveOwner says who owns something, by the registry in force. With why it tells which rules were tried.
+func (s *Service) ResolveOwner(_ context.Context, i ownership.Inquiry, why bool) (*ownership.Resolution, error) {
+	answer, err := s.owners.Registry().Inquire(i)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if !why {
+		answer.Trail = nil
+	}
+	return answer, nil
+}
+
+// Team is what the registry knows of an owner now; nil is nothing.
+func (s *Service) Team(name string) *catalog.Record { return s.owners.Registry().Team(name, 0) }
 
 // Ready says whether questions can be answered.
 func (s *Service) Ready(ctx context.Context) error { return s.reader.Ping(ctx) }

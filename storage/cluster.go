@@ -195,7 +195,7 @@ func (db *DB) Missing(ctx context.Context) []string {
 	for i, s := range db.cluster.shards {
 		group.Go(func() {
 			if s.Ping(ctx) != nil {
-				names[i] = fmt.Sprintf("shard %d (%s)", i+1, strings.Join(s.options.Addr, ", "))
+				names[i] = s.shardName(i)
 			}
 		})
 	}

@@ -211,6 +211,13 @@ func (e *Error) Unwrap() error { return e.Err }
 // or overloaded. Anything else will fail again.
 func (e *Error) Retryable() bool { return e.retryable }
 
+// Denied says whether ClickHouse does not let its user do this; the error then says which right is missing.
+func (e *Error) Denied() bool {
+	const accessDenied, readOnly = 497, 164
+	var exception *clickhouse.Exception
+	return errors.As(e.Err, &exception) && (exception.Code == accessDenied || exception.Code == readOnly)
+}
+
 func wrap(op string, err error) error {
 	if err == nil {
 		return nil

@@ -166,9 +166,10 @@ func (s Site) String() string {
 // Share is the part of the blame that one site carries.
 type Share struct {
 	Site Site `json:"site"`
-	// Accountable is the service whose owner must act, empty where the facts do not decide.
+	// Accountable is the service whose owner must act, empty where the facts do not decide, and of an edge that has an owner
+	// of its own.
 	Accountable string `json:"accountable"`
-	// Owner is the team that owns Accountable, or one of OwnerUnowned, OwnerUser, OwnerUnknown.
+	// Owner is the team that owns Accountable, or the edge, or one of OwnerUnowned, OwnerUser, OwnerUnknown.
 	Owner string `json:"owner"`
 	// Weight is this share of the blame, 0 to 1; the weights of a verdict sum to 1.
 	Weight float64 `json:"weight"`

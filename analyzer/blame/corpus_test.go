@@ -19,6 +19,8 @@ import (
 	"github.com/whosehop/whosehop/analyzer/baseline"
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/internal/tracescript"
+	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/catalog"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
 )
@@ -83,7 +85,14 @@ const historyTraces = 12
 // as the command line and the analyzer have it.
 func (c *corpusCase) config(t testing.TB) Config {
 	t.Helper()
-	cfg := Config{Owner: func(service, _ string, _ func(string) (string, bool)) string { return "team-" + service }}
+	cfg := Config{Owners: teamOf{}}
+	if f := c.file("owners"); f != nil {
+		records, problems := catalog.Own("owners.yaml", f.Data)
+		if len(problems) > 0 {
+			t.Fatalf("%s: owners: %v", c.path, problems)
+		}
+		cfg.Owners = ownership.Compile(records, ownership.Config{})
+	}
 	if f := c.file("slo"); f != nil {
 		cfg.SLO = make(map[string]int64)
 		for line := range strings.Lines(string(f.Data)) {
@@ -404,4 +413,14 @@ func TestDepthAndWidth(t *testing.T) {
 
 func id4(i int) spans.SpanID {
 	return spans.SpanID{1, 4: byte(i >> 24), 5: byte(i >> 16), 6: byte(i >> 8), 7: byte(i)}
+}
+
+// teamOf has a team for each service, and nothing to say of edges.
+type teamOf struct{}
+
+func (teamOf) Resolve(q *ownership.Question) ownership.Answer {
+	if q.Callee != "" {
+		return ownership.Answer{Owner: ownership.Unowned, Rule: ownership.ByNobody}
+	}
+	return ownership.Answer{Owner: "team-" + q.Service, Rule: ownership.ByService}
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
 )
@@ -49,7 +50,7 @@ func (t *trial) hops(entry int32, findings []finding) []verdict.Hop {
 		at := t.namedNode(h.first)
 		role, why := t.role(h, s, findings)
 		out := verdict.Hop{
-			Service: t.own(t.f.Services[s].Name), Operation: t.own(t.f.Nodes[at].Name), Role: role, Why: why, Owner: t.serviceOwner(s),
+			Service: t.own(t.f.Services[s].Name), Operation: t.own(t.f.Nodes[at].Name), Role: role, Why: why, Owner: t.serviceOwner(s, ownership.Question{Operation: t.f.Nodes[at].Name}),
 			OffsetNs: n.StartNs - start, DurationNs: n.DurationNs(), SpanIDs: t.spanIDs([]int32{at}, 1),
 		}
 		if h.caller != trace.None {

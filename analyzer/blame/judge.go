@@ -9,14 +9,15 @@ import (
 
 	"github.com/whosehop/whosehop/analyzer/baseline"
 	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
 )
 
 // Config is what a judgement may know beyond the trace itself.
 type Config struct {
-	// Owner names the team of a service; attr looks its resource attributes up. Nil: nobody is known.
-	Owner func(service, namespace string, attr func(string) (string, bool)) string
+	// Owners says who owns a hop. Nil: nobody is known.
+	Owners Owners
 	// Normal is what healthy traces look like. Nil: nothing is known.
 	Normal *baseline.Baseline
 	// SLO is how long entries and consumers may take, in nanoseconds: by "service operation", or else by operation.
@@ -25,6 +26,11 @@ type Config struct {
 	OnlyTrouble bool
 	// Explain adds to every verdict which rules were tried, and why they did or did not fit.
 	Explain bool
+}
+
+// Owners says who owns what is asked about, as *ownership.Registry does.
+type Owners interface {
+	Resolve(q *ownership.Question) ownership.Answer
 }
 
 // Judge gives one verdict for every entry of the forest, in the order of their starts. The same
@@ -80,6 +86,10 @@ type trial struct {
 	children      []int32
 	overSLO       int32 // the first operation that latency found to be slower than its SLO, or None
 	entryName     []byte
+	// question is the one to the registry, about asked if that is a service of the trace; attr reads its resource.
+	question ownership.Question
+	asked    *trace.Service
+	attr     func(string) (string, bool)
 }
 
 // start makes the trial one of the forest.
@@ -429,13 +439,14 @@ func (t *trial) shares(findings []finding, completeness float64) []verdict.Share
 	rest := 1.0
 	for i := range findings {
 		f := &findings[i]
+		owner := t.ownerOf(f)
 		weight := round(f.weight / total)
 		if i == len(findings)-1 {
 			weight = round(rest) // so that they sum to one
 		}
 		rest -= weight
 		s := verdict.Share{
-			Site: f.site, Accountable: f.accountable, Owner: t.ownerOf(f), Weight: weight, ExcessNs: f.excessNs,
+			Site: f.site, Accountable: f.accountable, Owner: owner, Weight: weight, ExcessNs: f.excessNs,
 			// A torn trace may lack the span that would say otherwise.
 			Confidence: round(calibrated(f.confidence * (0.7 + 0.3*completeness))),
 			Rule:       f.rule, Class: f.class, ErrorType: f.errorType, Evidence: f.evidence, RunnerUp: f.runnerUp,
@@ -472,33 +483,4 @@ func (t *trial) spanIDs(nodes []int32, most int) []string {
 	}
 	t.lists = t.lists[:from+len(ids)]
 	return ids[:len(ids):len(ids)]
-}
-
-func (t *trial) ownerOf(f *finding) string {
-	switch {
-	case f.site.Kind == verdict.SiteUser:
-		return verdict.OwnerUser
-	case f.site.Kind == verdict.SiteUnknown:
-		return verdict.OwnerUnknown
-	case f.accountable == "":
-		return verdict.OwnerUnowned
-	case f.service != trace.None:
-		return t.serviceOwner(f.service)
-	}
-	return t.owner(f.accountable, "", func(string) (string, bool) { return "", false })
-}
-
-func (t *trial) serviceOwner(s int32) string {
-	if t.cfg.Owner == nil {
-		return verdict.OwnerUnowned
-	}
-	service := &t.f.Services[s]
-	return t.owner(service.Name, service.Namespace, func(key string) (string, bool) { return t.f.ResourceAttr(service, key) })
-}
-
-func (t *trial) owner(service, namespace string, attr func(string) (string, bool)) string {
-	if t.cfg.Owner == nil {
-		return verdict.OwnerUnowned
-	}
-	return t.own(t.cfg.Owner(service, namespace, attr))
 }

@@ -10,15 +10,21 @@ import (
 	"slices"
 
 	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
 )
 
+// Owners says who owns what is asked about, as *ownership.Registry does.
+type Owners interface {
+	Resolve(q *ownership.Question) ownership.Answer
+}
+
 // Ranker gathers what normal traces and those of a window show. The order in which they are added does
 // not matter. Not safe for concurrent use.
 type Ranker struct {
-	// Owner names the team of a service. Nil: nobody is known.
-	Owner func(service, namespace string, attr func(string) (string, bool)) string
+	// Owners says who owns a service. Nil: nobody is known.
+	Owners Owners
 
 	ids   map[component]int32
 	comps []component
@@ -154,7 +160,7 @@ func isOperation(f *trace.Forest, i int32) bool {
 
 func (r *Ranker) owner(f *trace.Forest, i int32) {
 	s := f.ServiceOf(i)
-	if r.Owner == nil {
+	if r.Owners == nil {
 		return
 	}
 	if _, known := r.owners[s.Name]; known {
@@ -163,7 +169,15 @@ func (r *Ranker) owner(f *trace.Forest, i int32) {
 	if r.owners == nil {
 		r.owners = make(map[string]string)
 	}
-	r.owners[own(s.Name)] = own(r.Owner(s.Name, s.Namespace, func(key string) (string, bool) { return f.ResourceAttr(s, key) }))
+	q := ownership.Question{
+		Service: s.Name, Namespace: s.Namespace, AtNs: f.Nodes[i].StartNs,
+		Attr: func(key string) (string, bool) { return f.ResourceAttr(s, key) },
+	}
+	if q.Environment, _ = q.Attr("deployment.environment.name"); q.Environment == "" {
+		q.Environment, _ = q.Attr("deployment.environment")
+	}
+	answer := r.Owners.Resolve(&q)
+	r.owners[own(s.Name)] = own(answer.Owner)
 }
 
 // legs adds the two ways of a call: what lies before its server side, and what after.
@@ -292,8 +306,9 @@ func (r *Ranker) ownerOf(service string, site verdict.Site) string {
 		return verdict.OwnerUnknown
 	case r.owners[service] != "":
 		return r.owners[service]
-	case r.Owner != nil:
-		return r.Owner(service, "", func(string) (string, bool) { return "", false })
+	case r.Owners != nil:
+		answer := r.Owners.Resolve(&ownership.Question{Service: service})
+		return answer.Owner
 	}
 	return verdict.OwnerUnowned
 }

@@ -91,6 +91,9 @@ var read = map[string]bool{
 	"error.type":                 true,
 	"response_flags":             true,
 	"envoy.response_flags":       true,
+	// Whose code it was.
+	"code.file.path": true,
+	"code.filepath":  true,
 }
 
 // Reads says whether a span attribute has any part in the judgement: the others need not be brought here.

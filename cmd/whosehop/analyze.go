@@ -15,6 +15,8 @@ import (
 
 	"github.com/whosehop/whosehop/analyzer"
 	"github.com/whosehop/whosehop/internal/telemetry"
+	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/stored"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/server"
 )
@@ -57,7 +59,7 @@ func (c *analyzeCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 	if err != nil {
 		return usageError{err}
 	}
-	owners, err := loadOwners(set.Ownership.File, set.Ownership.Attributes)
+	file, err := set.Ownership.read(set.Ownership.File)
 	if err != nil {
 		return err
 	}
@@ -78,7 +80,11 @@ func (c *analyzeCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 		return unlessEnded(ctx, err)
 	}
 	defer func() { _ = db.Close() }()
-	judge, err := analyzer.New(set.analyzerConfig(), db, shardsOf(db), owners.Owner, log, prometheus.NewRegistry())
+	owners, reg := new(ownership.Current), prometheus.NewRegistry()
+	if err := stored.New(db, set.Ownership.config(), owners, log, reg).Start(ctx, file); err != nil {
+		return unlessEnded(ctx, err)
+	}
+	judge, err := analyzer.New(set.analyzerConfig(), db, shardsOf(db), owners, log, reg)
 	if err != nil {
 		return usageError{err}
 	}

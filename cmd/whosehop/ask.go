@@ -135,15 +135,24 @@ func (c *blameCmd) fromServer(ctx context.Context) ([]verdict.Verdict, error) {
 
 // get asks the query server.
 func (f *serverFlags) get(ctx context.Context, path string, params url.Values) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	const patience = 30 * time.Second
+	return f.send(ctx, http.MethodGet, path, params, nil, patience)
+}
+
+// send sends the query server a request, with JSON in it unless that is nil, and gives its answer.
+func (f *serverFlags) send(ctx context.Context, method, path string, params url.Values, body []byte, patience time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	address := strings.TrimSuffix(f.Server, "/") + path
 	if len(params) > 0 {
 		address += "?" + params.Encode()
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--server: %w", err)}
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
 	}
 	if f.Token != "" {
 		request.Header.Set("Authorization", "Bearer "+f.Token)
@@ -153,18 +162,18 @@ func (f *serverFlags) get(ctx context.Context, path string, params url.Values) (
 		return nil, fmt.Errorf("no query server answers at %s; start one with `whosehop up` or name it with --server: %w", f.Server, err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 256<<20))
+	answer, err := io.ReadAll(io.LimitReader(response.Body, 256<<20))
 	if err != nil {
 		return nil, fmt.Errorf("read the answer of %s: %w", f.Server, err)
 	}
 	if response.StatusCode != http.StatusOK {
 		var problem struct{ Detail string }
-		if json.Unmarshal(body, &problem) != nil || problem.Detail == "" {
-			problem.Detail = strings.TrimSpace(string(body[:min(len(body), 200)]))
+		if json.Unmarshal(answer, &problem) != nil || problem.Detail == "" {
+			problem.Detail = strings.TrimSpace(string(answer[:min(len(answer), 200)]))
 		}
 		return nil, fmt.Errorf("%s says %d: %s", f.Server, response.StatusCode, problem.Detail)
 	}
-	return body, nil
+	return answer, nil
 }
 
 // fromFile judges the traces of a file, in the order of their ids.
@@ -173,7 +182,7 @@ func (c *blameCmd) fromFile(s *streams, set *Settings) ([]verdict.Verdict, error
 	if err != nil {
 		return nil, err
 	}
-	owners, err := loadOwners(cmp.Or(c.Owners, set.Ownership.File), set.Ownership.Attributes)
+	owners, err := set.Ownership.load(cmp.Or(c.Owners, set.Ownership.File), s.err)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +200,7 @@ func (c *blameCmd) fromFile(s *streams, set *Settings) ([]verdict.Verdict, error
 			normal.Witness(trace.Build(&block, g.Rows, set.Analyze.SpansMax))
 		}
 	}
-	cfg := blame.Config{Owner: owners.Owner, Normal: normal, SLO: set.Analyze.SLO, Explain: c.Explain}
+	cfg := blame.Config{Owners: owners, Normal: normal, SLO: set.Analyze.SLO, Explain: c.Explain}
 	var verdicts []verdict.Verdict
 	for _, g := range groups {
 		if only != nil && !only[g.ID] {
@@ -363,20 +372,25 @@ func (completeCmd) Help() string { return "Example:\n  source <(whosehop complet
 
 // Run writes a script that knows the commands and flags of this very program.
 func (c *completeCmd) Run(s *streams, app *kong.Application) error {
-	var commands, flags []string
-	for _, node := range app.Children {
-		if !node.Hidden {
-			commands = append(commands, node.Name)
-		}
+	var commands, below, flags []string
+	add := func(node *kong.Node) {
 		for _, f := range node.Flags {
 			flags = append(flags, "--"+f.Name)
+		}
+	}
+	for _, node := range app.Children {
+		commands = append(commands, node.Name)
+		add(node)
+		for _, child := range node.Children {
+			below = append(below, child.Name)
+			add(child)
 		}
 	}
 	for _, f := range app.Flags {
 		flags = append(flags, "--"+f.Name)
 	}
 	slices.Sort(flags)
-	words := strings.Join(commands, " ") + " " + strings.Join(slices.Compact(flags), " ")
+	words := strings.Join(slices.Concat(commands, below, slices.Compact(flags)), " ")
 	var err error
 	switch c.Shell {
 	case "bash":

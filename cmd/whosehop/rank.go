@@ -91,7 +91,7 @@ func (c *rankCmd) fromFile(s *streams, set *Settings) ([]verdict.Suspect, error)
 			return nil, usageError{fmt.Errorf("--window: %w", err)}
 		}
 	}
-	owners, err := loadOwners(cmp.Or(c.Owners, set.Ownership.File), set.Ownership.Attributes)
+	owners, err := set.Ownership.load(cmp.Or(c.Owners, set.Ownership.File), s.err)
 	if err != nil {
 		return nil, err
 	}
@@ -136,8 +136,8 @@ func (c *rankCmd) fromFile(s *streams, set *Settings) ([]verdict.Suspect, error)
 	for _, f := range window {
 		normal.Witness(f)
 	}
-	cfg := blame.Config{Owner: owners.Owner, Normal: normal}
-	ranker := rank.Ranker{Owner: owners.Owner}
+	cfg := blame.Config{Owners: owners, Normal: normal}
+	ranker := rank.Ranker{Owners: owners}
 	for _, f := range before {
 		ranker.Normal(f, blame.Judge(f, cfg))
 	}

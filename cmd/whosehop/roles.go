@@ -29,6 +29,8 @@ import (
 	"github.com/whosehop/whosehop/collector"
 	"github.com/whosehop/whosehop/internal/telemetry"
 	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/catalog"
+	"github.com/whosehop/whosehop/ownership/stored"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/query/grpcapi"
 	"github.com/whosehop/whosehop/query/rest"
@@ -107,7 +109,7 @@ func serve(ctx context.Context, s *streams, set *Settings, r roles) error {
 	if set.Storage.DSN == "" && !all {
 		return usageError{errors.New("storage.dsn: a single role needs a ClickHouse that the others reach too; name it with --storage-dsn")}
 	}
-	owners, err := loadOwners(set.Ownership.File, set.Ownership.Attributes)
+	file, err := set.Ownership.read(set.Ownership.File)
 	if err != nil {
 		return err
 	}
@@ -116,7 +118,7 @@ func serve(ctx context.Context, s *streams, set *Settings, r roles) error {
 			log.Warn("a port leaves this machine unencrypted: tokens and spans can be read on the way", "key", p.key, "address", p.address)
 		}
 	}
-	return start(ctx, s, set, r, owners, log)
+	return start(ctx, s, set, r, file, log)
 }
 
 // unlessEnded is what went wrong at the start, or nil when the user ended the program meanwhile: then
@@ -128,8 +130,8 @@ func unlessEnded(ctx context.Context, err error) error {
 	return err
 }
 
-// start brings up the storage and what stands on it, and runs it until ctx ends.
-func start(ctx context.Context, s *streams, set *Settings, r roles, owners *ownership.Registry, log *slog.Logger) error {
+// start brings up the storage and what stands on it, and runs it until ctx ends. File is what ownership.file says.
+func start(ctx context.Context, s *streams, set *Settings, r roles, file []catalog.Record, log *slog.Logger) error {
 	if r == (roles{analyze: true}) {
 		limitMemory(set.Analyze.MemoryBytesMax, analyzerBeside)
 	}
@@ -158,7 +160,14 @@ func start(ctx context.Context, s *streams, set *Settings, r roles, owners *owne
 		return unlessEnded(ctx, err)
 	}
 	defer func() { _ = db.Close() }()
-	w := &wiring{set: set, log: log, db: db, sink: db, owners: owners, reg: telemetry.NewRegistry()}
+	w := &wiring{set: set, log: log, db: db, sink: db, reg: telemetry.NewRegistry()}
+	if r.analyze || r.serve {
+		w.owners = new(ownership.Current)
+		w.stored = stored.New(db, set.Ownership.config(), w.owners, log, w.reg)
+		if err := w.stored.Start(ctx, file); err != nil {
+			return unlessEnded(ctx, err)
+		}
+	}
 	return w.run(ctx, s, r)
 }
 
@@ -265,20 +274,14 @@ func collectFirst(ctx context.Context, s *streams, set *Settings, log *slog.Logg
 	return group.Wait()
 }
 
-func loadOwners(file string, attributes []string) (*ownership.Registry, error) {
-	if file == "" {
-		return ownership.New(attributes), nil
-	}
-	return ownership.Load(file, attributes)
-}
-
 // wiring is what the roles share.
 type wiring struct {
 	set    *Settings
 	log    *slog.Logger
 	db     *storage.DB // nil for a collector alone
 	sink   collector.Sink
-	owners *ownership.Registry
+	owners *ownership.Current // nil for a collector alone, as is the next
+	stored *stored.Registry
 	reg    *prometheus.Registry
 }
 
@@ -302,10 +305,11 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 	var judge *analyzer.Analyzer
 	if r.analyze || r.serve {
 		var err error
-		if judge, err = analyzer.New(w.set.analyzerConfig(), w.db, shardsOf(w.db), w.owners.Owner, w.log, w.reg); err != nil {
+		if judge, err = analyzer.New(w.set.analyzerConfig(), w.db, shardsOf(w.db), w.owners, w.log, w.reg); err != nil {
 			return err
 		}
 		ready = append(ready, w.db.Ping)
+		runs, states = append(runs, w.stored.Run), append(states, w.stored.State)
 	}
 	if r.analyze {
 		runs, ready, states = append(runs, judge.Run), append(ready, judge.Ready), append(states, judge.State)
@@ -314,7 +318,7 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 		if !r.analyze {
 			runs = append(runs, judge.Follow)
 		}
-		service := query.New(w.db, judge)
+		service := query.New(w.db, judge, w.owners, w.stored)
 		ready = append(ready, service.Ready)
 		more, at, err := w.listenQuery(ctx, service, allReady(ready), states)
 		if err != nil {
@@ -380,7 +384,7 @@ func (w *wiring) listenQuery(ctx context.Context, service *query.Service, ready 
 	}
 	runs, where = append(runs, run), append(where, "web, REST  "+scheme+at+"/")
 
-	options := []grpc.ServerOption{grpc.MaxRecvMsgSize(1 << 20), grpc.ConnectionTimeout(10 * time.Second), grpc.UnaryInterceptor(boundAndAuthorize(q.Token))}
+	options := []grpc.ServerOption{grpc.MaxRecvMsgSize(1 << 20), grpc.ConnectionTimeout(10 * time.Second), grpc.UnaryInterceptor(boundAndAuthorize(q.Token)), grpc.StreamInterceptor(boundAndAuthorizeStream(q.Token))}
 	if secure != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(secure)))
 	}
@@ -459,15 +463,49 @@ func requireToken(next http.Handler, token string) http.Handler {
 func boundAndAuthorize(token string) grpc.UnaryServerInterceptor {
 	const questionTimeout = 25 * time.Second
 	return func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		if token != "" {
-			md, _ := metadata.FromIncomingContext(ctx)
-			given := strings.Join(md.Get("authorization"), "")
-			if subtle.ConstantTimeCompare([]byte(given), []byte("Bearer "+token)) != 1 {
-				return nil, status.Error(codes.Unauthenticated, "send the token as `authorization: Bearer TOKEN`")
-			}
+		if err := authorize(ctx, token); err != nil {
+			return nil, err
 		}
 		ctx, cancel := context.WithTimeout(ctx, questionTimeout)
 		defer cancel()
 		return next(ctx, request)
 	}
+}
+
+// boundAndAuthorizeStream is the same for streams: what is applied to the registry, and those who watch the health, who may
+// for as long as they like.
+func boundAndAuthorizeStream(token string) grpc.StreamServerInterceptor {
+	const applyTimeout = 50 * time.Second
+	return func(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+		ctx := stream.Context()
+		if err := authorize(ctx, token); err != nil {
+			return err
+		}
+		if info.FullMethod == healthpb.Health_Watch_FullMethodName {
+			return next(server, stream)
+		}
+		ctx, cancel := context.WithTimeout(ctx, applyTimeout)
+		defer cancel()
+		return next(server, &boundStream{stream, ctx})
+	}
+}
+
+// boundStream is a stream with a deadline.
+type boundStream struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // that is how gRPC hands a stream's on
+}
+
+func (s *boundStream) Context() context.Context { return s.ctx }
+
+func authorize(ctx context.Context, token string) error {
+	if token == "" {
+		return nil
+	}
+	md, _ := metadata.FromIncomingContext(ctx)
+	given := strings.Join(md.Get("authorization"), "")
+	if subtle.ConstantTimeCompare([]byte(given), []byte("Bearer "+token)) != 1 {
+		return status.Error(codes.Unauthenticated, "send the token as `authorization: Bearer TOKEN`")
+	}
+	return nil
 }

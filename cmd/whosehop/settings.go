@@ -86,8 +86,10 @@ type querySettings struct {
 }
 
 type ownershipSettings struct {
-	File       string   `help:"Services and their owners, YAML." type:"file" placeholder:"FILE"`
+	File       string   `help:"A file or a folder that says who owns what, applied to the registry at the start." type:"file" placeholder:"PATH"`
 	Attributes []string `help:"Resource attributes that name an owner, the first that is set." default:"service.owner.name,team,owner,service.namespace"`
+	Labels     []string `help:"Labels and annotations of Kubernetes manifests that name an owner, the first that is set; a8r.io/owner comes before them." default:"dt.owner,owner,team"`
+	Precedence []string `help:"Formats of catalogs: where two say differently who owns something, the one that stands first here counts." default:"whosehop,backstage,datadog,opslevel,cortex,kubernetes,codeowners,gitlab-codeowners,sentry"`
 }
 
 type logSettings struct {

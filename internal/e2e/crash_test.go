@@ -73,20 +73,21 @@ func (s *sender) run(ctx context.Context) {
 	}
 }
 
-func failingTrace(n uint64) (body []byte, traceID string) {
+func failingTrace(n uint64) (body []byte, traceID string) { return failingTraceAt(n, time.Now()) }
+
+func failingTraceAt(n uint64, at time.Time) (body []byte, traceID string) {
 	d := ptrace.NewTraces()
 	rs := d.ResourceSpans().AppendEmpty()
 	rs.Resource().Attributes().PutStr("service.name", "victim")
 	list := rs.ScopeSpans().AppendEmpty().Spans()
 	id := pcommon.TraceID{0xc, 8: byte(n >> 56), 12: byte(n >> 24), 13: byte(n >> 16), 14: byte(n >> 8), 15: byte(n)}
-	now := time.Now()
 	for i := range 2 {
 		s := list.AppendEmpty()
 		s.SetTraceID(id)
 		s.SetSpanID(pcommon.SpanID{1, 7: byte(i + 1)})
 		s.SetKind(ptrace.SpanKindServer)
-		s.SetStartTimestamp(pcommon.NewTimestampFromTime(now))
-		s.SetEndTimestamp(pcommon.NewTimestampFromTime(now.Add(time.Millisecond)))
+		s.SetStartTimestamp(pcommon.NewTimestampFromTime(at))
+		s.SetEndTimestamp(pcommon.NewTimestampFromTime(at.Add(time.Millisecond)))
 		s.Status().SetCode(ptrace.StatusCodeError)
 		if i > 0 {
 			s.SetParentSpanID(pcommon.SpanID{1, 7: 1})

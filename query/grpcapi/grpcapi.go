@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/whosehop/whosehop/ownership"
 	whosehopv1 "github.com/whosehop/whosehop/proto/whosehop/v1"
 	"github.com/whosehop/whosehop/query"
 )
@@ -118,6 +119,45 @@ func (a *api) GetRank(ctx context.Context, r *whosehopv1.GetRankRequest) (*whose
 	return response, nil
 }
 
+// ResolveOwner implements whosehopv1.WhosehopServer.
+func (a *api) ResolveOwner(ctx context.Context, r *whosehopv1.ResolveOwnerRequest) (*whosehopv1.ResolveOwnerResponse, error) {
+	got, err := a.service.ResolveOwner(ctx, ownership.Inquiry{
+		Service: r.GetService(), Namespace: r.GetNamespace(), Environment: r.GetEnvironment(), Operation: r.GetOperation(),
+		Peer: r.GetPeer(), Edge: r.GetEdge(), CodePath: r.GetCodePath(), Attributes: r.GetAttributes(), At: instant(r.GetAt()),
+	}, r.GetWhy())
+	if err != nil {
+		return nil, a.status(err)
+	}
+	text, err := json.Marshal(got)
+	if err != nil {
+		return nil, a.status(fmt.Errorf("encode an owner: %w", err))
+	}
+	return &whosehopv1.ResolveOwnerResponse{Owner: got.Owner, Rule: string(got.Rule), ResolutionJson: string(text)}, nil
+}
+
+// GetCoverage implements whosehopv1.WhosehopServer.
+func (a *api) GetCoverage(ctx context.Context, r *whosehopv1.GetCoverageRequest) (*whosehopv1.GetCoverageResponse, error) {
+	got, err := a.service.Coverage(ctx, query.CoverageRequest{
+		From: instant(r.GetFrom()), To: instant(r.GetTo()), Kind: r.GetKind(), ReviewDays: int(r.GetReviewDays()), Limit: int(r.GetLimit()),
+	})
+	if err != nil {
+		return nil, a.status(err)
+	}
+	totals, err := json.Marshal(&got.Totals)
+	if err != nil {
+		return nil, a.status(err)
+	}
+	response := &whosehopv1.GetCoverageResponse{TotalsJson: string(totals), Missing: got.Missing}
+	for i := range got.Findings {
+		text, err := json.Marshal(&got.Findings[i])
+		if err != nil {
+			return nil, a.status(err)
+		}
+		response.FindingJson = append(response.FindingJson, string(text))
+	}
+	return response, nil
+}
+
 func instant(t *timestamppb.Timestamp) time.Time {
 	if t == nil {
 		return time.Time{}
@@ -129,11 +169,17 @@ func instant(t *timestamppb.Timestamp) time.Time {
 func (a *api) status(err error) error {
 	var passing interface{ Retryable() bool }
 	switch {
+	case status.Code(err) != codes.Unknown: // the connection's own
+		return err
 	case errors.Is(err, query.ErrNotFound):
 		return status.Error(codes.NotFound, err.Error())
 	case errors.Is(err, query.ErrInvalid):
 		return status.Error(codes.InvalidArgument, err.Error())
-	case errors.Is(err, query.ErrMissing):
+	case errors.Is(err, query.ErrDenied):
+		return status.Error(codes.PermissionDenied, err.Error())
+	case errors.Is(err, query.ErrRaced):
+		return status.Error(codes.Aborted, err.Error())
+	case errors.Is(err, query.ErrMissing), errors.Is(err, query.ErrAway):
 		return status.Error(codes.Unavailable, err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return status.FromContextError(err).Err()

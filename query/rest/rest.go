@@ -10,8 +10,11 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/coverage"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/verdict"
@@ -33,6 +36,11 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	mux.HandleFunc("GET /api/v1/attribution", h.attribution)
 	mux.HandleFunc("GET /api/v1/top", h.top)
 	mux.HandleFunc("GET /api/v1/rank", h.rank)
+	mux.HandleFunc("PUT /api/v1/owners", h.putOwners)
+	mux.HandleFunc("GET /api/v1/owners", h.listOwners)
+	mux.HandleFunc("GET /api/v1/owners/handovers", h.handovers)
+	mux.HandleFunc("GET /api/v1/owners/resolve", h.resolveOwner)
+	mux.HandleFunc("GET /api/v1/owners/coverage", h.coverage)
 	mux.HandleFunc("GET /api/v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(openAPI)
@@ -110,6 +118,12 @@ type (
 	}
 	rankAnswer struct {
 		Suspects []verdict.Suspect `json:"suspects"`
+		missing
+	}
+	coverageAnswer struct {
+		From time.Time `json:"from"`
+		To   time.Time `json:"to"`
+		coverage.Report
 		missing
 	}
 )
@@ -201,6 +215,29 @@ func (h *handler) rank(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+func (h *handler) resolveOwner(w http.ResponseWriter, r *http.Request) {
+	q := params{r: r, known: []string{"service", "namespace", "environment", "operation", "peer", "edge", "codePath", "attribute", "at", "why"}}
+	inquiry := ownership.Inquiry{
+		Service: q.text("service"), Namespace: q.text("namespace"), Environment: q.text("environment"), Operation: q.text("operation"),
+		Peer: q.text("peer"), Edge: q.text("edge"), CodePath: q.text("codePath"), Attributes: q.pairs("attribute"), At: q.time("at"),
+	}
+	why := q.yes("why")
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) { return h.service.ResolveOwner(ctx, inquiry, why) })
+}
+
+func (h *handler) coverage(w http.ResponseWriter, r *http.Request) {
+	q := params{r: r, known: []string{"from", "to", "since", "kind", "reviewDays", "limit"}}
+	request := query.CoverageRequest{Kind: q.text("kind"), ReviewDays: q.number("reviewDays"), Limit: q.number("limit")}
+	request.From, request.To = q.window()
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) {
+		got, err := h.service.Coverage(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		return coverageAnswer{From: got.From.UTC(), To: got.To.UTC(), Report: got.Report, missing: missing{got.Missing}}, nil
+	})
+}
+
 func (h *handler) answer(w http.ResponseWriter, r *http.Request, q *params, ask func(context.Context) (any, error)) {
 	if err := q.check(); err != nil {
 		h.fail(w, err)
@@ -236,6 +273,30 @@ func (p *params) number(name string) int {
 		p.wrong(name, text, "a number")
 	}
 	return n
+}
+
+// pairs reads all of a parameter that is given as KEY=VALUE.
+func (p *params) pairs(name string) map[string]string {
+	all := make(map[string]string)
+	for _, text := range p.r.URL.Query()[name] {
+		key, value, ok := strings.Cut(text, "=")
+		switch {
+		case text == "":
+		case !ok || key == "":
+			p.wrong(name, text, "KEY=VALUE")
+		default:
+			all[key] = value
+		}
+	}
+	return all
+}
+
+func (p *params) yes(name string) bool {
+	text := p.text(name)
+	if text != "" && text != "true" && text != "false" {
+		p.wrong(name, text, "true or false")
+	}
+	return text == "true"
 }
 
 func (p *params) duration(name string) time.Duration {
@@ -300,12 +361,19 @@ func (p *params) check() error {
 // fail is the one place that maps errors to HTTP.
 func (h *handler) fail(w http.ResponseWriter, err error) {
 	var passing interface{ Retryable() bool }
+	var large *http.MaxBytesError
 	switch {
+	case errors.As(err, &large):
+		writeProblem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d bytes; apply the records as several sets", large.Limit))
 	case errors.Is(err, query.ErrNotFound):
 		writeProblem(w, http.StatusNotFound, err.Error())
+	case errors.Is(err, query.ErrDenied):
+		writeProblem(w, http.StatusForbidden, err.Error())
+	case errors.Is(err, query.ErrRaced):
+		writeProblem(w, http.StatusConflict, err.Error())
 	case errors.Is(err, query.ErrInvalid):
 		writeProblem(w, http.StatusBadRequest, err.Error())
-	case errors.Is(err, query.ErrMissing):
+	case errors.Is(err, query.ErrMissing), errors.Is(err, query.ErrAway):
 		w.Header().Set("Retry-After", "2")
 		writeProblem(w, http.StatusServiceUnavailable, err.Error())
 	case errors.Is(err, context.Canceled):

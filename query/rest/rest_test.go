@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/catalog"
 	whosehopv1 "github.com/whosehop/whosehop/proto/whosehop/v1"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/query/grpcapi"
@@ -32,6 +34,10 @@ import (
 type fake struct {
 	err     error
 	missing []string
+	owners  []catalog.Record
+	wanted  ownership.Wanted // what was last applied
+	dryRun  bool
+	looks   int // how often services were looked for
 }
 
 func (f *fake) Missing(context.Context) []string { return f.missing }
@@ -83,9 +89,24 @@ func (f *fake) Top(context.Context, time.Time, time.Time, string, int) ([]storag
 	return []storage.TopRow{{Name: "o", Caused: 1.5, Exemplar: "t"}}, f.err
 }
 
-func serve(t *testing.T, f *fake) (*httptest.Server, whosehopv1.WhosehopClient) {
+func (f *fake) SeenServices(context.Context, time.Time, time.Time, []string) ([]storage.SeenService, error) {
+	f.looks++
+	return []storage.SeenService{{Name: "pay", Spans: 5, LastNs: 1e18}, {Name: "web", Spans: 7, LastNs: 1e18, Attributes: map[string]string{"team": "team-web"}}}, f.err
+}
+
+func (f *fake) Calls(context.Context, time.Time) ([]storage.Call, error) {
+	return []storage.Call{{Caller: "web", Callee: "pay", Calls: 3}}, f.err
+}
+
+func (f *fake) Harm(context.Context, time.Time, time.Time) ([]storage.Harm, error) {
+	return []storage.Harm{{Kind: "service", Service: "pay", Accountable: "pay", Failed: 1.5}, {Kind: "edge", Caller: "web", Callee: "x", Phase: "response", Failed: 0.5}}, f.err
+}
+
+func serve(t *testing.T, f *fake, records ...catalog.Record) (*httptest.Server, whosehopv1.WhosehopClient) {
 	t.Helper()
-	service := query.New(f, f)
+	owners := new(ownership.Current)
+	owners.Set(ownership.Compile(append(f.owners, records...), ownership.Config{Attributes: []string{"team"}}))
+	service := query.New(f, f, owners, f)
 	mux := http.NewServeMux()
 	rest.Register(mux, service, slog.New(slog.DiscardHandler))
 	server := httptest.NewServer(mux)
@@ -171,7 +192,7 @@ func TestPagesOfAListMeet(t *testing.T) {
 // TestWhatIsMissingIsSaid: a shard of the storage does not answer.
 func TestWhatIsMissingIsSaid(t *testing.T) {
 	server, client := serve(t, &fake{missing: []string{"shard 2 (ch-2:9000)"}})
-	for _, question := range []string{"verdicts", "attribution", "top", "rank"} {
+	for _, question := range []string{"verdicts", "attribution", "top", "rank", "owners/coverage"} {
 		if code, _, body := get(t, server.URL+"/api/v1/"+question); code != 200 || !strings.Contains(body, `"missing":["shard 2 (ch-2:9000)"]`) {
 			t.Errorf("%s: %d %s", question, code, body)
 		}
@@ -201,11 +222,65 @@ func TestRankIsTheSameBothWays(t *testing.T) {
 	}
 }
 
+func TestCoverageIsTheSameBothWays(t *testing.T) {
+	server, client := serve(t, &fake{})
+	_, _, body := get(t, server.URL+"/api/v1/owners/coverage?since=168h")
+	response, err := client.GetCoverage(t.Context(), &whosehopv1.GetCoverageRequest{})
+	if err != nil || !strings.Contains(body, `"findings":[`+strings.Join(response.GetFindingJson(), ",")+`],"totals":`+response.GetTotalsJson()+"}\n") {
+		t.Errorf("REST %s, gRPC %v %v", body, response, err)
+	}
+	var answer struct {
+		Findings []struct {
+			Kind       string
+			Share      float64
+			Suggestion struct{ Owner, YAML string }
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || len(answer.Findings) != 2 || answer.Findings[0].Kind != "no-owner" || answer.Findings[0].Share != 0.75 || answer.Findings[0].Suggestion.Owner != "team-web" ||
+		!strings.Contains(answer.Findings[0].Suggestion.YAML, "- name: pay\n    owner: team-web\n") {
+		t.Errorf("%v: %s", err, body)
+	}
+	// Of one kind, and no more than asked for; the totals are over all.
+	for path, want := range map[string]int{"kind=edge-no-owner": 1, "kind=no-runbook": 0, "limit=1": 1} {
+		_, _, body := get(t, server.URL+"/api/v1/owners/coverage?"+path)
+		if n := strings.Count(body, `"subject":`); n != want || !strings.Contains(body, `"no-owner":1`) {
+			t.Errorf("%s: %d, want %d: %s", path, n, want, body)
+		}
+	}
+	if _, err := client.GetCoverage(t.Context(), &whosehopv1.GetCoverageRequest{Kind: "x"}); status.Code(err) != codes.InvalidArgument {
+		t.Error(err)
+	}
+}
+
+// TestCoverageIsKeptForAWhile: what was seen is counted once for those who ask for the same soon after; not where something
+// is missing, and who owns it is that of now.
+func TestCoverageIsKeptForAWhile(t *testing.T) {
+	f := &fake{}
+	owners := new(ownership.Current)
+	service := query.New(f, f, owners, nil)
+	ask := func(r query.CoverageRequest, findings, looks int) {
+		t.Helper()
+		got, err := service.Coverage(t.Context(), r)
+		if err != nil || len(got.Findings) != findings || f.looks != looks || len(got.Missing) != len(f.missing) {
+			t.Errorf("%d findings, %d looks, missing %v, %v; want %d and %d", len(got.Findings), f.looks, got.Missing, err, findings, looks)
+		}
+	}
+	ask(query.CoverageRequest{}, 3, 1)
+	ask(query.CoverageRequest{Kind: "no-owner"}, 2, 1)
+	owners.Set(ownership.Compile([]catalog.Record{{Kind: catalog.Service, Name: "pay", Owner: "team-pay"}}, ownership.Config{}))
+	ask(query.CoverageRequest{Kind: "no-owner"}, 1, 1)
+	ask(query.CoverageRequest{Kind: "no-owner", From: time.Now().Add(-time.Hour)}, 1, 2)
+	f.missing = []string{"shard 2"}
+	ask(query.CoverageRequest{Kind: "no-owner", From: time.Now().Add(-2 * time.Hour)}, 1, 3)
+	ask(query.CoverageRequest{Kind: "no-owner", From: time.Now().Add(-2 * time.Hour)}, 1, 4)
+}
+
 func TestErrors(t *testing.T) {
 	server, client := serve(t, &fake{})
 	for path, want := range map[string]int{
 		"/api/v1/verdicts/" + unknown: 404, "/api/v1/verdicts/nonsense": 400, "/api/v1/verdicts?pageSize=x": 400, "/api/v1/verdicts?from=yesterday": 400,
 		"/api/v1/verdicts?since=1h&from=2026-01-01T00:00:00Z": 400, "/api/v1/verdicts?colour=red": 400, "/api/v1/attribution?step=1ms": 400, "/api/v1/top?by=x": 400, "/api/v1/nothing": 404,
+		"/api/v1/owners/coverage?kind=x": 400, "/api/v1/owners/coverage?reviewDays=-1": 400, "/api/v1/owners/coverage?limit=501": 400, "/api/v1/owners/coverage?since=9999h": 400,
 		"/api/v1/top?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z": 400,
 	} {
 		code, header, body := get(t, server.URL+path)
@@ -242,9 +317,47 @@ type away struct{}
 func (away) Error() string   { return "away" }
 func (away) Retryable() bool { return true }
 
+func TestResolveOwner(t *testing.T) {
+	server, client := serve(
+		t, &fake{},
+		catalog.Record{Kind: catalog.Service, Name: "payments", Owner: "team-payments", Source: catalog.Source{Format: "whosehop", File: "owners.yaml", Line: 2}},
+		catalog.Record{Kind: catalog.Service, Name: "payments", Environment: "staging", Owner: "team-qa"},
+	)
+	_, _, body := get(t, server.URL+"/api/v1/owners/resolve?service=payments&at=2026-11-20T00:00:00Z")
+	if want := `{"about":"payments","owner":"team-payments","rule":"service","why":"service payments, by owners.yaml:2","source":{"format":"whosehop","file":"owners.yaml","line":2},"charter":{},"at":"2026-11-20T00:00:00Z"}` + "\n"; body != want {
+		t.Errorf("got %s", body)
+	}
+	for question, want := range map[string]string{
+		"service=payments&attribute=deployment.environment%3Dstaging": `"owner":"team-qa"`,
+		"service=payments&environment=staging":                        `"owner":"team-qa"`,
+		"service=x&attribute=a%3Db&attribute=team%3Dt&why=true":       `"trail":[{"rule":"service","found":false,"note":"no record of this service"},{"rule":"attribute","found":true,"note":"team"}]`,
+		"edge=payments-%3Edb:pool":                                    `"side":"caller"`,
+		"peer=payments":                                               `"owner":"team-payments"`,
+		"codePath=a.go":                                               `"owner":"unowned"`,
+		"":                                                            "invalid question: nothing is asked for",
+		"edge=payments":                                               "is no edge like",
+		"service=a&attribute=b":                                       `attribute \"b\" is not KEY=VALUE`,
+		"service=a&why=perhaps":                                       `why \"perhaps\" is not true or false`,
+		"service=a&at=noon":                                           `at \"noon\" is not an RFC 3339 time`,
+		"service=a&colour=red":                                        `there is no parameter \"colour\"`,
+	} {
+		code, _, body := get(t, server.URL+"/api/v1/owners/resolve?"+question)
+		if !strings.Contains(body, want) || (code != 200) == strings.HasPrefix(want, `"`) {
+			t.Errorf("%s: %d %s", question, code, body)
+		}
+	}
+	response, err := client.ResolveOwner(t.Context(), &whosehopv1.ResolveOwnerRequest{Service: "payments", Attributes: map[string]string{"deployment.environment": "staging"}, Why: true})
+	if err != nil || response.GetOwner() != "team-qa" || response.GetRule() != "service" || !strings.Contains(response.GetResolutionJson(), `"trail":[`) {
+		t.Errorf("gRPC: %v, %v", response, err)
+	}
+	if _, err := client.ResolveOwner(t.Context(), &whosehopv1.ResolveOwnerRequest{}); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("gRPC: %v", err)
+	}
+}
+
 // TestOpenAPI holds every route against the document: each path answers, with the fields it promises.
 func TestOpenAPI(t *testing.T) {
-	server, _ := serve(t, &fake{})
+	server, _ := serve(t, &fake{owners: registry()})
 	_, _, text := get(t, server.URL+"/api/v1/openapi.json")
 	var doc struct {
 		OpenAPI    string
@@ -256,17 +369,22 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 6 {
+	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 10 {
 		t.Fatalf("%v, %d paths", err, len(doc.Paths))
 	}
+	// What a path does not answer without.
+	needs := map[string]string{"/api/v1/owners/resolve": "service=payments"}
 	for path := range doc.Paths {
-		code, _, body := get(t, server.URL+strings.ReplaceAll(path, "{traceId}", settled))
+		code, _, body := get(t, server.URL+strings.ReplaceAll(path, "{traceId}", settled)+"?"+needs[path])
 		if code != 200 {
 			t.Errorf("%s: %d %s", path, code, body)
 		}
 	}
 	for path, schema := range map[string]string{
 		"/api/v1/verdicts/" + settled: "Verdict", "/api/v1/verdicts?pageSize=1": "VerdictSummary", "/api/v1/attribution": "Attribution", "/api/v1/top": "Top", "/api/v1/rank": "Suspect",
+		"/api/v1/owners": "OwnerRecord", "/api/v1/owners/handovers": "Handover",
+		"/api/v1/owners/coverage": "Finding", "/api/v1/owners/coverage?limit=1": "CoverageTotals",
+		"/api/v1/owners/resolve?service=a": "Resolution",
 	} {
 		_, _, body := get(t, server.URL+path)
 		for _, field := range doc.Components.Schemas[schema].Required {
@@ -280,7 +398,7 @@ func TestOpenAPI(t *testing.T) {
 			if p.In != "query" {
 				continue
 			}
-			if code, _, body := get(t, server.URL+strings.ReplaceAll(path, "{traceId}", settled)+"?"+p.Name+"="); code != 200 {
+			if code, _, body := get(t, server.URL+strings.ReplaceAll(path, "{traceId}", settled)+"?"+needs[path]+"&"+p.Name+"="); code != 200 {
 				t.Errorf("%s does not take %s: %s", path, p.Name, body)
 			}
 		}

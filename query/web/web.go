@@ -4,6 +4,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/whosehop/whosehop/query"
@@ -32,11 +34,12 @@ type handler struct {
 // Register adds the pages to a mux.
 func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	h := &handler{service: service, log: log, pages: template.Must(template.New("").Funcs(template.FuncMap{
-		"ms": verdict.Took, "percent": percent, "number": number, "when": when,
+		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short,
 	}).ParseFS(files, "templates/*.html"))}
 	mux.Handle("GET /static/", http.FileServerFS(files))
 	mux.HandleFunc("GET /{$}", h.list)
 	mux.HandleFunc("GET /owners", h.owners)
+	mux.HandleFunc("GET /coverage", h.coverage)
 	mux.HandleFunc("GET /verdicts", h.find)
 	mux.HandleFunc("GET /verdicts/{traceId}", h.verdict)
 	mux.HandleFunc("GET /traces/{traceId}", h.trace)
@@ -99,6 +102,44 @@ func (h *handler) find(w http.ResponseWriter, r *http.Request) {
 type verdictPage struct {
 	Title    string
 	Verdicts []verdictView
+	Contacts map[string]*contact // by owner, nil where nothing is known
+}
+
+// contact is how an owner is reached.
+type contact struct {
+	Name string
+	Ways []way
+}
+
+// way is one of them: an address to follow, or what is to be found elsewhere.
+type way struct {
+	Name, Target string
+	Link         bool
+}
+
+// contact is nil where nothing is known.
+func (h *handler) contact(owner string) *contact {
+	team := h.service.Team(owner)
+	if team == nil {
+		return nil
+	}
+	c := &contact{Name: owner}
+	for _, w := range []way{
+		{Name: "on call", Target: team.OnCall},
+		{Name: "chat", Target: team.Chat},
+		{Name: "mail", Target: team.Email},
+		{Name: "runbook", Target: team.Runbook},
+		{Name: "dashboard", Target: team.Dashboard},
+	} {
+		if w.Target != "" {
+			w.Link = strings.HasPrefix(w.Target, "https://") || strings.HasPrefix(w.Target, "http://")
+			c.Ways = append(c.Ways, w)
+		}
+	}
+	if len(c.Ways) == 0 {
+		return nil
+	}
+	return c
 }
 
 type verdictView struct {
@@ -122,13 +163,16 @@ func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, err)
 		return
 	}
-	page := verdictPage{Title: verdicts[0].Summary}
+	page := verdictPage{Title: verdicts[0].Summary, Contacts: make(map[string]*contact)}
 	forest := newForest(spans)
 	for i := range verdicts {
 		v := &verdicts[i]
 		view := verdictView{V: v, Start: when(v.Entry.Start.UnixNs)}
 		view.Rows, view.More = forest.verdictRows(v)
 		page.Verdicts = append(page.Verdicts, view)
+		for _, s := range v.Shares {
+			page.Contacts[s.Owner] = h.contact(s.Owner)
+		}
 	}
 	h.render(w, http.StatusOK, "verdict", page)
 }
@@ -178,11 +222,8 @@ type listPage struct {
 }
 
 // since reads how far back a page looks.
-func since(r *http.Request) (string, time.Time, error) {
-	text := r.URL.Query().Get("since")
-	if text == "" {
-		text = "1h"
-	}
+func since(r *http.Request, otherwise string) (string, time.Time, error) {
+	text := cmp.Or(r.URL.Query().Get("since"), otherwise)
 	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 {
 		return text, time.Time{}, fmt.Errorf("%w: since %q is not a duration like 30m", query.ErrInvalid, text)
@@ -193,7 +234,7 @@ func since(r *http.Request) (string, time.Time, error) {
 func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	text, from, err := since(r)
+	text, from, err := since(r, "1h")
 	if err != nil {
 		h.fail(w, err)
 		return
@@ -225,7 +266,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 func (h *handler) owners(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	text, from, err := since(r)
+	text, from, err := since(r, "1h")
 	if err != nil {
 		h.fail(w, err)
 		return

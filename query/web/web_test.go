@@ -25,6 +25,8 @@ import (
 	"github.com/whosehop/whosehop/analyzer/blame"
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/internal/tracescript"
+	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/catalog"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/query/web"
 	"github.com/whosehop/whosehop/storage"
@@ -106,8 +108,7 @@ func (f *fake) JudgeNow(_ context.Context, id spans.TraceID) ([]verdict.Verdict,
 	if b == nil {
 		return nil, nil
 	}
-	cfg := blame.Config{Owner: func(service, _ string, _ func(string) (string, bool)) string { return "team-" + service }}
-	return blame.Judge(trace.Build(b, trace.Group(b)[0].Rows, 0), cfg), nil
+	return blame.Judge(trace.Build(b, trace.Group(b)[0].Rows, 0), blame.Config{Owners: teamOf{}}), nil
 }
 
 func (f *fake) ListVerdicts(_ context.Context, filter storage.VerdictFilter) ([]storage.VerdictRow, error) {
@@ -136,6 +137,35 @@ func (f *fake) Attribution(_ context.Context, from, to time.Time, step time.Dura
 func (f *fake) Top(context.Context, time.Time, time.Time, string, int) ([]storage.TopRow, error) {
 	return nil, nil
 }
+
+func (f *fake) SeenServices(context.Context, time.Time, time.Time, []string) ([]storage.SeenService, error) {
+	var list []storage.SeenService
+	for i, name := range []string{"checkout", "payments", "storefront", "inventory", "pricing", "recommendations-with-a-long-name-that-does-not-end", "<b>bold</b>"} {
+		s := storage.SeenService{Name: name, Spans: uint64(9_000_000 / (i + 1)), LastNs: time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC).UnixNano(), Attributes: map[string]string{"service.namespace": "shop"}}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+func (f *fake) Calls(context.Context, time.Time) ([]storage.Call, error) {
+	var list []storage.Call
+	for _, pair := range [][2]string{{"storefront", "checkout"}, {"checkout", "payments"}, {"storefront", "payments"}, {"checkout", "inventory"}, {"inventory", "postgresql stock"}, {"payments", "bank:443"}, {"storefront", "<b>bold</b>"}} {
+		list = append(list, storage.Call{Caller: pair[0], Callee: pair[1], Calls: 12_345})
+	}
+	return list, nil
+}
+
+func (f *fake) Harm(context.Context, time.Time, time.Time) ([]storage.Harm, error) {
+	return []storage.Harm{
+		{Kind: "service", Service: "payments", Accountable: "payments", Failed: 1234.5, ExcessNs: 7200e9},
+		{Kind: "edge", Caller: "checkout", Callee: "payments", Phase: "response", Failed: 321},
+		{Kind: "service", Service: "inventory", Accountable: "inventory", ExcessNs: 3600e9},
+		{Kind: "service", Service: "checkout", Accountable: "checkout", Failed: 99},
+		{Kind: "peer", Peer: "bank:443", Accountable: "bank:443", Failed: 17},
+		{Kind: "user", Failed: 40},
+	}, nil
+}
+
 func (f *fake) Ping(context.Context) error { return nil }
 
 func serve(t *testing.T) *httptest.Server {
@@ -143,10 +173,17 @@ func serve(t *testing.T) *httptest.Server {
 	return serveFake(t, newFake(t))
 }
 
-func serveFake(t *testing.T, f *fake) *httptest.Server {
+func serveFake(t *testing.T, f *fake, known ...catalog.Record) *httptest.Server {
 	t.Helper()
 	mux := http.NewServeMux()
-	web.Register(mux, query.New(f, f), slog.New(slog.DiscardHandler))
+	owners := new(ownership.Current)
+	owners.Set(ownership.Compile(append(known, []catalog.Record{
+		{Kind: catalog.Team, Name: "team-shop", Source: catalog.Source{File: "teams.yaml", Line: 3}, Charter: catalog.Charter{OnCall: "pagerduty:P1", Runbook: "https://wiki/shop"}},
+		{Kind: catalog.Service, Name: "storefront", Owner: "team-shop", Source: catalog.Source{File: "services/storefront/catalog-info.yaml", Line: 12}},
+		{Kind: catalog.Service, Name: "checkout", Owner: "team-shop", Source: catalog.Source{File: "services/checkout/catalog-info.yaml", Line: 12}},
+		{Kind: catalog.Service, Name: "inventory", Owner: "team-warehouse", Source: catalog.Source{File: "services/inventory/catalog-info.yaml", Line: 12}},
+	}...), ownership.Config{}))
+	web.Register(mux, query.New(f, f, owners, nil), slog.New(slog.DiscardHandler))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return server
@@ -220,7 +257,7 @@ func TestPagesInChromium(t *testing.T) {
 		width, height int64
 	}{{"wide", 1280, 900}, {"phone", 390, 844}} {
 		for _, scheme := range []string{"light", "dark"} {
-			for page, address := range map[string]string{"verdict": verdictURL, "list": server.URL + "/", "owners": server.URL + "/owners"} {
+			for page, address := range map[string]string{"verdict": verdictURL, "list": server.URL + "/", "owners": server.URL + "/owners", "coverage": server.URL + "/coverage"} {
 				name := page + "-" + size.name + "-" + scheme
 				var overflow int64
 				var heading, background string
@@ -287,6 +324,36 @@ func follow(selector string) chromedp.Action {
 	return chromedp.Evaluate(fmt.Sprintf("document.querySelector(%q).click()", selector), nil)
 }
 
+func TestCoveragePage(t *testing.T) {
+	server := serve(t)
+	ctx, wrongs := browser(t)
+	var first, share, yaml, kind, rest string
+	var found, ofKind int
+	err := chromedp.Run(ctx, log.Enable(), network.Enable(), chromedp.Navigate(server.URL+"/"), follow(`nav a[href="/coverage"]`), chromedp.WaitVisible("ol.list"),
+		chromedp.Text("ol.list li", &first), chromedp.Text(".owned li", &share), chromedp.Evaluate("document.querySelectorAll('ol.list > li').length", &found),
+		chromedp.Evaluate("document.querySelector('details').open = true", nil), chromedp.Text("details pre", &yaml),
+		chromedp.SetValue("select[name=kind]", "owner-gone"), follow(".filters button"), chromedp.WaitReady("select[name=kind] option[value=owner-gone][selected]"),
+		chromedp.Evaluate("location.search", &kind), chromedp.Evaluate("document.querySelectorAll('ol.list > li').length", &ofKind), chromedp.Text("ol.list", &rest),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"payments (shop)", "no-owner", "Nobody owns it", "1234.5 failed requests", "7200 s lost", "Likely", "team-shop", "both its callers, checkout and storefront, are team-shop's"} {
+		if !strings.Contains(first, part) {
+			t.Errorf("%q is not in %q", part, first)
+		}
+	}
+	if !strings.HasPrefix(share, "29 % of the services have an owner") || !strings.Contains(yaml, "- name: payments\n    namespace: shop\n    owner: team-shop\n") {
+		t.Errorf("%q, %q", share, yaml)
+	}
+	if found < 8 || kind != "?since=168h&kind=owner-gone" || ofKind != 1 || !strings.Contains(rest, "inventory") || !strings.Contains(rest, "services/inventory/catalog-info.yaml:12") {
+		t.Errorf("%d found; %s: %d, %q", found, kind, ofKind, rest)
+	}
+	for _, w := range wrongs() {
+		t.Error(w)
+	}
+}
+
 func TestTenThousandSpans(t *testing.T) {
 	server := serve(t)
 	ctx, wrongs := browser(t)
@@ -324,6 +391,9 @@ func TestErrorsAreClear(t *testing.T) {
 		"/nothing":                              {404, "no such page"},
 		"/?since=yesterday":                     {400, "duration"},
 		"/?symptom=pain":                        {400, "symptom"},
+		"/coverage?kind=pain":                   {400, "kind"},
+		"/coverage?since=yesterday":             {400, "duration"},
+		"/coverage":                             {200, "&lt;b&gt;bold"},
 		"/static/whosehop.css":                  {200, "color-scheme"},
 	} {
 		response, err := http.Get(server.URL + path)
@@ -339,11 +409,37 @@ func TestErrorsAreClear(t *testing.T) {
 }
 
 // TestWhatIsMissingIsSaid: a shard of the storage does not answer.
+// A verdict says how who must act is reached. What is no address of the web is never a link.
+func TestHowAnOwnerIsReached(t *testing.T) {
+	team := catalog.Record{Kind: catalog.Team, Name: "team-items-17"}
+	team.OnCall, team.Chat, team.Runbook = "https://pager.example/payments", "#payments", "javascript:alert(1)"
+	page := func(known ...catalog.Record) string {
+		server := serveFake(t, newFake(t), known...)
+		response, err := http.Get(fmt.Sprintf("%s/verdicts/%x", server.URL, hugeID[:]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return read(t, response)
+	}
+	got := page(team)
+	for _, want := range []string{`Reach <b>team-items-17</b>: <a href="https://pager.example/payments" rel="noreferrer">on call</a>`, "chat #payments", "runbook javascript:alert(1)"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if strings.Contains(got, `href="javascript`) {
+		t.Error("a runbook that is no address of the web is a link")
+	}
+	if strings.Contains(page(), "Reach <b>") {
+		t.Error("a way to reach who is not known")
+	}
+}
+
 func TestWhatIsMissingIsSaid(t *testing.T) {
 	f := newFake(t)
 	f.missing = []string{"shard 2 (<ch>)"}
 	server, whole := serveFake(t, f), serve(t)
-	for path, code := range map[string]int{"/": 200, "/owners": 200, "/verdicts/" + strings.Repeat("0a", 16): 503} {
+	for path, code := range map[string]int{"/": 200, "/owners": 200, "/coverage": 200, "/verdicts/" + strings.Repeat("0a", 16): 503} {
 		response, err := http.Get(server.URL + path)
 		if err != nil {
 			t.Fatal(err)
@@ -372,4 +468,14 @@ func read(t *testing.T, r *http.Response) string {
 			return b.String()
 		}
 	}
+}
+
+// teamOf has a team for each service, and nothing to say of edges.
+type teamOf struct{}
+
+func (teamOf) Resolve(q *ownership.Question) ownership.Answer {
+	if q.Callee != "" {
+		return ownership.Answer{Owner: ownership.Unowned, Rule: ownership.ByNobody}
+	}
+	return ownership.Answer{Owner: "team-" + q.Service, Rule: ownership.ByService}
 }

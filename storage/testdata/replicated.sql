@@ -175,3 +175,17 @@ CREATE TABLE IF NOT EXISTS analyzer_members_local (
 ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/analyzer_members', 'ch-2-1', At)
 ORDER BY Name
 TTL toDateTime(At) + INTERVAL 1 HOUR;
+CREATE TABLE IF NOT EXISTS owner_records_local (
+    Set LowCardinality(String),
+    Position UInt32,
+    Version UInt64,
+    Records UInt32,
+    Kind LowCardinality(String),
+    Name String,
+    Owner LowCardinality(String),
+    ValidFrom DateTime64(3, 'UTC'),
+    ValidUntil DateTime64(3, 'UTC'),
+    Record String CODEC(ZSTD(1))
+)
+ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/owner_records', 'ch-2-1', Version)
+ORDER BY (Set, Position);

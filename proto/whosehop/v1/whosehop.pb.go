@@ -952,6 +952,938 @@ func (x *GetRankResponse) GetMissing() []string {
 	return nil
 }
 
+// PutOwnersRequest is a part of the records; there may be many, of 1 MiB at most each.
+type PutOwnersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The set that is replaced, "default" if not given. This and dry_run are those of the first message.
+	Set string `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
+	// Only say what would become of the set.
+	DryRun bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// The JSON form of a record, which is a contract of its own.
+	RecordJson []string `protobuf:"bytes,3,rep,name=record_json,json=recordJson,proto3" json:"record_json,omitempty"`
+	// Files that could not be read: what they said before stays.
+	Keep          []string `protobuf:"bytes,4,rep,name=keep,proto3" json:"keep,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutOwnersRequest) Reset() {
+	*x = PutOwnersRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutOwnersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutOwnersRequest) ProtoMessage() {}
+
+func (x *PutOwnersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutOwnersRequest.ProtoReflect.Descriptor instead.
+func (*PutOwnersRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PutOwnersRequest) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *PutOwnersRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *PutOwnersRequest) GetRecordJson() []string {
+	if x != nil {
+		return x.RecordJson
+	}
+	return nil
+}
+
+func (x *PutOwnersRequest) GetKeep() []string {
+	if x != nil {
+		return x.Keep
+	}
+	return nil
+}
+
+// PutOwnersResponse is what becomes of the set.
+type PutOwnersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Set   string                 `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
+	// Records of the set, those that hold no more among them.
+	Records   int64 `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
+	Added     int64 `protobuf:"varint,3,opt,name=added,proto3" json:"added,omitempty"`
+	Ended     int64 `protobuf:"varint,4,opt,name=ended,proto3" json:"ended,omitempty"`
+	Changed   int64 `protobuf:"varint,5,opt,name=changed,proto3" json:"changed,omitempty"`
+	Unchanged int64 `protobuf:"varint,6,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	// The first thousand.
+	Changes       []*OwnersChange `protobuf:"bytes,7,rep,name=changes,proto3" json:"changes,omitempty"`
+	Handovers     []*Handover     `protobuf:"bytes,8,rep,name=handovers,proto3" json:"handovers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutOwnersResponse) Reset() {
+	*x = PutOwnersResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutOwnersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutOwnersResponse) ProtoMessage() {}
+
+func (x *PutOwnersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutOwnersResponse.ProtoReflect.Descriptor instead.
+func (*PutOwnersResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PutOwnersResponse) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *PutOwnersResponse) GetRecords() int64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *PutOwnersResponse) GetAdded() int64 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
+func (x *PutOwnersResponse) GetEnded() int64 {
+	if x != nil {
+		return x.Ended
+	}
+	return 0
+}
+
+func (x *PutOwnersResponse) GetChanged() int64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+func (x *PutOwnersResponse) GetUnchanged() int64 {
+	if x != nil {
+		return x.Unchanged
+	}
+	return 0
+}
+
+func (x *PutOwnersResponse) GetChanges() []*OwnersChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *PutOwnersResponse) GetHandovers() []*Handover {
+	if x != nil {
+		return x.Handovers
+	}
+	return nil
+}
+
+type OwnersChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// added, ended or changed.
+	What  string `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	About string `protobuf:"bytes,2,opt,name=about,proto3" json:"about,omitempty"`
+	// The owners, or the sides that are accountable.
+	Before string `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"`
+	After  string `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
+	// Where it is written, as file:line.
+	Source        string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnersChange) Reset() {
+	*x = OwnersChange{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnersChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnersChange) ProtoMessage() {}
+
+func (x *OwnersChange) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnersChange.ProtoReflect.Descriptor instead.
+func (*OwnersChange) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *OwnersChange) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *OwnersChange) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
+func (x *OwnersChange) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *OwnersChange) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *OwnersChange) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+type Handover struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	About  string                 `protobuf:"bytes,1,opt,name=about,proto3" json:"about,omitempty"`
+	At     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	Before string                 `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"`
+	After  string                 `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
+	// Where it is written, as file:line.
+	Source        string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Handover) Reset() {
+	*x = Handover{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Handover) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Handover) ProtoMessage() {}
+
+func (x *Handover) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Handover.ProtoReflect.Descriptor instead.
+func (*Handover) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Handover) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
+func (x *Handover) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Handover) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *Handover) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *Handover) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+type ListOwnersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Set   string                 `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
+	// service, datastore, queue, third-party, operation, edge, path, team, namespace, api or system.
+	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// A team, by any of its names.
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// A name or an alias of what the record is about; either side of an edge.
+	Name string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	// What holds no more as well.
+	Ended bool `protobuf:"varint,5,opt,name=ended,proto3" json:"ended,omitempty"`
+	// At most 500; 50 if not given.
+	PageSize int32 `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOwnersRequest) Reset() {
+	*x = ListOwnersRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOwnersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOwnersRequest) ProtoMessage() {}
+
+func (x *ListOwnersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOwnersRequest.ProtoReflect.Descriptor instead.
+func (*ListOwnersRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListOwnersRequest) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *ListOwnersRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ListOwnersRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ListOwnersRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ListOwnersRequest) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
+func (x *ListOwnersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListOwnersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListOwnersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The JSON form of a record.
+	RecordJson []string `protobuf:"bytes,1,rep,name=record_json,json=recordJson,proto3" json:"record_json,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOwnersResponse) Reset() {
+	*x = ListOwnersResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOwnersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOwnersResponse) ProtoMessage() {}
+
+func (x *ListOwnersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOwnersResponse.ProtoReflect.Descriptor instead.
+func (*ListOwnersResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListOwnersResponse) GetRecordJson() []string {
+	if x != nil {
+		return x.RecordJson
+	}
+	return nil
+}
+
+func (x *ListOwnersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type ListHandoversRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At from or later; ninety days ago if not given.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// At most 500.
+	Limit         int32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHandoversRequest) Reset() {
+	*x = ListHandoversRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHandoversRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHandoversRequest) ProtoMessage() {}
+
+func (x *ListHandoversRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHandoversRequest.ProtoReflect.Descriptor instead.
+func (*ListHandoversRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListHandoversRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *ListHandoversRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *ListHandoversRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ListHandoversResponse struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Handovers []*Handover            `protobuf:"bytes,1,rep,name=handovers,proto3" json:"handovers,omitempty"`
+	// How many there are, those beyond the limit too.
+	Total         int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHandoversResponse) Reset() {
+	*x = ListHandoversResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHandoversResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHandoversResponse) ProtoMessage() {}
+
+func (x *ListHandoversResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHandoversResponse.ProtoReflect.Descriptor instead.
+func (*ListHandoversResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListHandoversResponse) GetHandovers() []*Handover {
+	if x != nil {
+		return x.Handovers
+	}
+	return nil
+}
+
+func (x *ListHandoversResponse) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+// ResolveOwnerRequest asks for a service, a peer or an edge.
+type ResolveOwnerRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Service     string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Namespace   string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Environment string                 `protobuf:"bytes,3,opt,name=environment,proto3" json:"environment,omitempty"`
+	// The name of a span, of the service.
+	Operation string `protobuf:"bytes,4,opt,name=operation,proto3" json:"operation,omitempty"`
+	// Something that sends no spans: a datastore, a third party. With a service: as that service calls it.
+	Peer string `protobuf:"bytes,5,opt,name=peer,proto3" json:"peer,omitempty"`
+	// CALLER->CALLEE or CALLER->CALLEE:PHASE, by itself.
+	Edge string `protobuf:"bytes,6,opt,name=edge,proto3" json:"edge,omitempty"`
+	// A source file.
+	CodePath string `protobuf:"bytes,7,opt,name=code_path,json=codePath,proto3" json:"code_path,omitempty"`
+	// Those of the service's resource.
+	Attributes map[string]string `protobuf:"bytes,8,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Now if not given.
+	At *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=at,proto3" json:"at,omitempty"`
+	// Tell which rules were tried.
+	Why           bool `protobuf:"varint,10,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveOwnerRequest) Reset() {
+	*x = ResolveOwnerRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveOwnerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveOwnerRequest) ProtoMessage() {}
+
+func (x *ResolveOwnerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveOwnerRequest.ProtoReflect.Descriptor instead.
+func (*ResolveOwnerRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ResolveOwnerRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetEdge() string {
+	if x != nil {
+		return x.Edge
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetCodePath() string {
+	if x != nil {
+		return x.CodePath
+	}
+	return ""
+}
+
+func (x *ResolveOwnerRequest) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *ResolveOwnerRequest) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *ResolveOwnerRequest) GetWhy() bool {
+	if x != nil {
+		return x.Why
+	}
+	return false
+}
+
+type ResolveOwnerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A team, a person, or "unowned".
+	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Which rule named it: edge, operation, service, code path, attribute, namespace, catch-all or nobody.
+	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The JSON form of the answer, which is a contract of its own.
+	ResolutionJson string `protobuf:"bytes,3,opt,name=resolution_json,json=resolutionJson,proto3" json:"resolution_json,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ResolveOwnerResponse) Reset() {
+	*x = ResolveOwnerResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveOwnerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveOwnerResponse) ProtoMessage() {}
+
+func (x *ResolveOwnerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveOwnerResponse.ProtoReflect.Descriptor instead.
+func (*ResolveOwnerResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ResolveOwnerResponse) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ResolveOwnerResponse) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ResolveOwnerResponse) GetResolutionJson() string {
+	if x != nil {
+		return x.ResolutionJson
+	}
+	return ""
+}
+
+type GetCoverageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Seen at from or later; a week before to if not given.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Seen before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Only findings of this kind: no-owner, edge-no-owner, owner-gone, no-on-call, no-runbook, no-dashboard, no-reviewer
+	// or not-reviewed.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Who was not reviewed for more days is a caretaker, and not an owner; 180 if not given.
+	ReviewDays int32 `protobuf:"varint,4,opt,name=review_days,json=reviewDays,proto3" json:"review_days,omitempty"`
+	// At most 500; 50 if not given.
+	Limit         int32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCoverageRequest) Reset() {
+	*x = GetCoverageRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCoverageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCoverageRequest) ProtoMessage() {}
+
+func (x *GetCoverageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCoverageRequest.ProtoReflect.Descriptor instead.
+func (*GetCoverageRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetCoverageRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetCoverageRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetCoverageRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *GetCoverageRequest) GetReviewDays() int32 {
+	if x != nil {
+		return x.ReviewDays
+	}
+	return 0
+}
+
+func (x *GetCoverageRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type GetCoverageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The JSON form of a finding, as REST has it.
+	FindingJson []string `protobuf:"bytes,1,rep,name=finding_json,json=findingJson,proto3" json:"finding_json,omitempty"`
+	// The JSON form of the totals, over all that was seen.
+	TotalsJson string `protobuf:"bytes,2,opt,name=totals_json,json=totalsJson,proto3" json:"totals_json,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,3,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCoverageResponse) Reset() {
+	*x = GetCoverageResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCoverageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCoverageResponse) ProtoMessage() {}
+
+func (x *GetCoverageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCoverageResponse.ProtoReflect.Descriptor instead.
+func (*GetCoverageResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetCoverageResponse) GetFindingJson() []string {
+	if x != nil {
+		return x.FindingJson
+	}
+	return nil
+}
+
+func (x *GetCoverageResponse) GetTotalsJson() string {
+	if x != nil {
+		return x.TotalsJson
+	}
+	return ""
+}
+
+func (x *GetCoverageResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
 var File_whosehop_v1_whosehop_proto protoreflect.FileDescriptor
 
 const file_whosehop_v1_whosehop_proto_rawDesc = "" +
@@ -1024,14 +1956,100 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x05limit\x18\x04 \x01(\x05R\x05limit\"N\n" +
 	"\x0fGetRankResponse\x12!\n" +
 	"\fsuspect_json\x18\x01 \x03(\tR\vsuspectJson\x12\x18\n" +
-	"\amissing\x18\x02 \x03(\tR\amissing2\x92\x03\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"r\n" +
+	"\x10PutOwnersRequest\x12\x10\n" +
+	"\x03set\x18\x01 \x01(\tR\x03set\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12\x1f\n" +
+	"\vrecord_json\x18\x03 \x03(\tR\n" +
+	"recordJson\x12\x12\n" +
+	"\x04keep\x18\x04 \x03(\tR\x04keep\"\x8d\x02\n" +
+	"\x11PutOwnersResponse\x12\x10\n" +
+	"\x03set\x18\x01 \x01(\tR\x03set\x12\x18\n" +
+	"\arecords\x18\x02 \x01(\x03R\arecords\x12\x14\n" +
+	"\x05added\x18\x03 \x01(\x03R\x05added\x12\x14\n" +
+	"\x05ended\x18\x04 \x01(\x03R\x05ended\x12\x18\n" +
+	"\achanged\x18\x05 \x01(\x03R\achanged\x12\x1c\n" +
+	"\tunchanged\x18\x06 \x01(\x03R\tunchanged\x123\n" +
+	"\achanges\x18\a \x03(\v2\x19.whosehop.v1.OwnersChangeR\achanges\x123\n" +
+	"\thandovers\x18\b \x03(\v2\x15.whosehop.v1.HandoverR\thandovers\"~\n" +
+	"\fOwnersChange\x12\x12\n" +
+	"\x04what\x18\x01 \x01(\tR\x04what\x12\x14\n" +
+	"\x05about\x18\x02 \x01(\tR\x05about\x12\x16\n" +
+	"\x06before\x18\x03 \x01(\tR\x06before\x12\x14\n" +
+	"\x05after\x18\x04 \x01(\tR\x05after\x12\x16\n" +
+	"\x06source\x18\x05 \x01(\tR\x06source\"\x92\x01\n" +
+	"\bHandover\x12\x14\n" +
+	"\x05about\x18\x01 \x01(\tR\x05about\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x16\n" +
+	"\x06before\x18\x03 \x01(\tR\x06before\x12\x14\n" +
+	"\x05after\x18\x04 \x01(\tR\x05after\x12\x16\n" +
+	"\x06source\x18\x05 \x01(\tR\x06source\"\xb5\x01\n" +
+	"\x11ListOwnersRequest\x12\x10\n" +
+	"\x03set\x18\x01 \x01(\tR\x03set\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x14\n" +
+	"\x05ended\x18\x05 \x01(\bR\x05ended\x12\x1b\n" +
+	"\tpage_size\x18\x06 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\a \x01(\tR\tpageToken\"]\n" +
+	"\x12ListOwnersResponse\x12\x1f\n" +
+	"\vrecord_json\x18\x01 \x03(\tR\n" +
+	"recordJson\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x88\x01\n" +
+	"\x14ListHandoversRequest\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\x05R\x05limit\"b\n" +
+	"\x15ListHandoversResponse\x123\n" +
+	"\thandovers\x18\x01 \x03(\v2\x15.whosehop.v1.HandoverR\thandovers\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x03R\x05total\"\xa1\x03\n" +
+	"\x13ResolveOwnerRequest\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12 \n" +
+	"\venvironment\x18\x03 \x01(\tR\venvironment\x12\x1c\n" +
+	"\toperation\x18\x04 \x01(\tR\toperation\x12\x12\n" +
+	"\x04peer\x18\x05 \x01(\tR\x04peer\x12\x12\n" +
+	"\x04edge\x18\x06 \x01(\tR\x04edge\x12\x1b\n" +
+	"\tcode_path\x18\a \x01(\tR\bcodePath\x12P\n" +
+	"\n" +
+	"attributes\x18\b \x03(\v20.whosehop.v1.ResolveOwnerRequest.AttributesEntryR\n" +
+	"attributes\x12*\n" +
+	"\x02at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x10\n" +
+	"\x03why\x18\n" +
+	" \x01(\bR\x03why\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"i\n" +
+	"\x14ResolveOwnerResponse\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x12\n" +
+	"\x04rule\x18\x02 \x01(\tR\x04rule\x12'\n" +
+	"\x0fresolution_json\x18\x03 \x01(\tR\x0eresolutionJson\"\xbb\x01\n" +
+	"\x12GetCoverageRequest\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1f\n" +
+	"\vreview_days\x18\x04 \x01(\x05R\n" +
+	"reviewDays\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\x05R\x05limit\"s\n" +
+	"\x13GetCoverageResponse\x12!\n" +
+	"\ffinding_json\x18\x01 \x03(\tR\vfindingJson\x12\x1f\n" +
+	"\vtotals_json\x18\x02 \x01(\tR\n" +
+	"totalsJson\x12\x18\n" +
+	"\amissing\x18\x03 \x03(\tR\amissing2\xae\x06\n" +
 	"\bWhosehop\x12M\n" +
 	"\n" +
 	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12S\n" +
 	"\fListVerdicts\x12 .whosehop.v1.ListVerdictsRequest\x1a!.whosehop.v1.ListVerdictsResponse\x12Y\n" +
 	"\x0eGetAttribution\x12\".whosehop.v1.GetAttributionRequest\x1a#.whosehop.v1.GetAttributionResponse\x12A\n" +
 	"\x06GetTop\x12\x1a.whosehop.v1.GetTopRequest\x1a\x1b.whosehop.v1.GetTopResponse\x12D\n" +
-	"\aGetRank\x12\x1b.whosehop.v1.GetRankRequest\x1a\x1c.whosehop.v1.GetRankResponseB;Z9github.com/whosehop/whosehop/proto/whosehop/v1;whosehopv1b\x06proto3"
+	"\aGetRank\x12\x1b.whosehop.v1.GetRankRequest\x1a\x1c.whosehop.v1.GetRankResponse\x12L\n" +
+	"\tPutOwners\x12\x1d.whosehop.v1.PutOwnersRequest\x1a\x1e.whosehop.v1.PutOwnersResponse(\x01\x12M\n" +
+	"\n" +
+	"ListOwners\x12\x1e.whosehop.v1.ListOwnersRequest\x1a\x1f.whosehop.v1.ListOwnersResponse\x12V\n" +
+	"\rListHandovers\x12!.whosehop.v1.ListHandoversRequest\x1a\".whosehop.v1.ListHandoversResponse\x12S\n" +
+	"\fResolveOwner\x12 .whosehop.v1.ResolveOwnerRequest\x1a!.whosehop.v1.ResolveOwnerResponse\x12P\n" +
+	"\vGetCoverage\x12\x1f.whosehop.v1.GetCoverageRequest\x1a .whosehop.v1.GetCoverageResponseB;Z9github.com/whosehop/whosehop/proto/whosehop/v1;whosehopv1b\x06proto3"
 
 var (
 	file_whosehop_v1_whosehop_proto_rawDescOnce sync.Once
@@ -1045,7 +2063,7 @@ func file_whosehop_v1_whosehop_proto_rawDescGZIP() []byte {
 	return file_whosehop_v1_whosehop_proto_rawDescData
 }
 
-var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*GetVerdictRequest)(nil),      // 0: whosehop.v1.GetVerdictRequest
 	(*GetVerdictResponse)(nil),     // 1: whosehop.v1.GetVerdictResponse
@@ -1060,43 +2078,76 @@ var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*Top)(nil),                    // 10: whosehop.v1.Top
 	(*GetRankRequest)(nil),         // 11: whosehop.v1.GetRankRequest
 	(*GetRankResponse)(nil),        // 12: whosehop.v1.GetRankResponse
-	(*timestamppb.Timestamp)(nil),  // 13: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 14: google.protobuf.Duration
+	(*PutOwnersRequest)(nil),       // 13: whosehop.v1.PutOwnersRequest
+	(*PutOwnersResponse)(nil),      // 14: whosehop.v1.PutOwnersResponse
+	(*OwnersChange)(nil),           // 15: whosehop.v1.OwnersChange
+	(*Handover)(nil),               // 16: whosehop.v1.Handover
+	(*ListOwnersRequest)(nil),      // 17: whosehop.v1.ListOwnersRequest
+	(*ListOwnersResponse)(nil),     // 18: whosehop.v1.ListOwnersResponse
+	(*ListHandoversRequest)(nil),   // 19: whosehop.v1.ListHandoversRequest
+	(*ListHandoversResponse)(nil),  // 20: whosehop.v1.ListHandoversResponse
+	(*ResolveOwnerRequest)(nil),    // 21: whosehop.v1.ResolveOwnerRequest
+	(*ResolveOwnerResponse)(nil),   // 22: whosehop.v1.ResolveOwnerResponse
+	(*GetCoverageRequest)(nil),     // 23: whosehop.v1.GetCoverageRequest
+	(*GetCoverageResponse)(nil),    // 24: whosehop.v1.GetCoverageResponse
+	nil,                            // 25: whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	(*timestamppb.Timestamp)(nil),  // 26: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 27: google.protobuf.Duration
 }
 var file_whosehop_v1_whosehop_proto_depIdxs = []int32{
-	13, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
-	13, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
+	26, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
+	26, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
 	4,  // 2: whosehop.v1.ListVerdictsResponse.verdicts:type_name -> whosehop.v1.VerdictSummary
-	13, // 3: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
-	14, // 4: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
-	13, // 5: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
-	13, // 6: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
-	14, // 7: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
+	26, // 3: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
+	27, // 4: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
+	26, // 5: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
+	26, // 6: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
+	27, // 7: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
 	7,  // 8: whosehop.v1.GetAttributionResponse.attributions:type_name -> whosehop.v1.Attribution
-	13, // 9: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
-	14, // 10: whosehop.v1.Attribution.excess:type_name -> google.protobuf.Duration
-	13, // 11: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
-	13, // 12: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
+	26, // 9: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
+	27, // 10: whosehop.v1.Attribution.excess:type_name -> google.protobuf.Duration
+	26, // 11: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
+	26, // 12: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
 	10, // 13: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Top
-	14, // 14: whosehop.v1.Top.excess:type_name -> google.protobuf.Duration
-	13, // 15: whosehop.v1.Top.last_seen:type_name -> google.protobuf.Timestamp
-	13, // 16: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
-	13, // 17: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
-	0,  // 18: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
-	2,  // 19: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
-	5,  // 20: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
-	8,  // 21: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
-	11, // 22: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
-	1,  // 23: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
-	3,  // 24: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
-	6,  // 25: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
-	9,  // 26: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
-	12, // 27: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
-	23, // [23:28] is the sub-list for method output_type
-	18, // [18:23] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	27, // 14: whosehop.v1.Top.excess:type_name -> google.protobuf.Duration
+	26, // 15: whosehop.v1.Top.last_seen:type_name -> google.protobuf.Timestamp
+	26, // 16: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
+	26, // 17: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
+	15, // 18: whosehop.v1.PutOwnersResponse.changes:type_name -> whosehop.v1.OwnersChange
+	16, // 19: whosehop.v1.PutOwnersResponse.handovers:type_name -> whosehop.v1.Handover
+	26, // 20: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
+	26, // 21: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
+	26, // 22: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
+	16, // 23: whosehop.v1.ListHandoversResponse.handovers:type_name -> whosehop.v1.Handover
+	25, // 24: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	26, // 25: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
+	26, // 26: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
+	26, // 27: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
+	0,  // 28: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
+	2,  // 29: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
+	5,  // 30: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
+	8,  // 31: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
+	11, // 32: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
+	13, // 33: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
+	17, // 34: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
+	19, // 35: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
+	21, // 36: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
+	23, // 37: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
+	1,  // 38: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
+	3,  // 39: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
+	6,  // 40: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
+	9,  // 41: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
+	12, // 42: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
+	14, // 43: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
+	18, // 44: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
+	20, // 45: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
+	22, // 46: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
+	24, // 47: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
+	38, // [38:48] is the sub-list for method output_type
+	28, // [28:38] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_whosehop_v1_whosehop_proto_init() }
@@ -1110,7 +2161,7 @@ func file_whosehop_v1_whosehop_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_whosehop_v1_whosehop_proto_rawDesc), len(file_whosehop_v1_whosehop_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,11 @@ const (
 	Whosehop_GetAttribution_FullMethodName = "/whosehop.v1.Whosehop/GetAttribution"
 	Whosehop_GetTop_FullMethodName         = "/whosehop.v1.Whosehop/GetTop"
 	Whosehop_GetRank_FullMethodName        = "/whosehop.v1.Whosehop/GetRank"
+	Whosehop_PutOwners_FullMethodName      = "/whosehop.v1.Whosehop/PutOwners"
+	Whosehop_ListOwners_FullMethodName     = "/whosehop.v1.Whosehop/ListOwners"
+	Whosehop_ListHandovers_FullMethodName  = "/whosehop.v1.Whosehop/ListHandovers"
+	Whosehop_ResolveOwner_FullMethodName   = "/whosehop.v1.Whosehop/ResolveOwner"
+	Whosehop_GetCoverage_FullMethodName    = "/whosehop.v1.Whosehop/GetCoverage"
 )
 
 // WhosehopClient is the client API for Whosehop service.
@@ -44,6 +49,17 @@ type WhosehopClient interface {
 	GetTop(ctx context.Context, in *GetTopRequest, opts ...grpc.CallOption) (*GetTopResponse, error)
 	// GetRank says what is breaking requests, and whose it is.
 	GetRank(ctx context.Context, in *GetRankRequest, opts ...grpc.CallOption) (*GetRankResponse, error)
+	// PutOwners makes a set of the registry of owners what is sent. INVALID_ARGUMENT: something is wrong with the records, and
+	// none is applied. UNAVAILABLE: a part of the storage does not answer. ABORTED: somebody else was applying.
+	PutOwners(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutOwnersRequest, PutOwnersResponse], error)
+	// ListOwners lists records of the registry in force.
+	ListOwners(ctx context.Context, in *ListOwnersRequest, opts ...grpc.CallOption) (*ListOwnersResponse, error)
+	// ListHandovers lists what changed hands, the newest first.
+	ListHandovers(ctx context.Context, in *ListHandoversRequest, opts ...grpc.CallOption) (*ListHandoversResponse, error)
+	// ResolveOwner says who owns something, at a time, and why.
+	ResolveOwner(ctx context.Context, in *ResolveOwnerRequest, opts ...grpc.CallOption) (*ResolveOwnerResponse, error)
+	// GetCoverage says what runs without a real owner, what did most harm first.
+	GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error)
 }
 
 type whosehopClient struct {
@@ -104,6 +120,59 @@ func (c *whosehopClient) GetRank(ctx context.Context, in *GetRankRequest, opts .
 	return out, nil
 }
 
+func (c *whosehopClient) PutOwners(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutOwnersRequest, PutOwnersResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Whosehop_ServiceDesc.Streams[0], Whosehop_PutOwners_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PutOwnersRequest, PutOwnersResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Whosehop_PutOwnersClient = grpc.ClientStreamingClient[PutOwnersRequest, PutOwnersResponse]
+
+func (c *whosehopClient) ListOwners(ctx context.Context, in *ListOwnersRequest, opts ...grpc.CallOption) (*ListOwnersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListOwnersResponse)
+	err := c.cc.Invoke(ctx, Whosehop_ListOwners_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *whosehopClient) ListHandovers(ctx context.Context, in *ListHandoversRequest, opts ...grpc.CallOption) (*ListHandoversResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListHandoversResponse)
+	err := c.cc.Invoke(ctx, Whosehop_ListHandovers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *whosehopClient) ResolveOwner(ctx context.Context, in *ResolveOwnerRequest, opts ...grpc.CallOption) (*ResolveOwnerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResolveOwnerResponse)
+	err := c.cc.Invoke(ctx, Whosehop_ResolveOwner_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *whosehopClient) GetCoverage(ctx context.Context, in *GetCoverageRequest, opts ...grpc.CallOption) (*GetCoverageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetCoverageResponse)
+	err := c.cc.Invoke(ctx, Whosehop_GetCoverage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WhosehopServer is the server API for Whosehop service.
 // All implementations must embed UnimplementedWhosehopServer
 // for forward compatibility.
@@ -122,6 +191,17 @@ type WhosehopServer interface {
 	GetTop(context.Context, *GetTopRequest) (*GetTopResponse, error)
 	// GetRank says what is breaking requests, and whose it is.
 	GetRank(context.Context, *GetRankRequest) (*GetRankResponse, error)
+	// PutOwners makes a set of the registry of owners what is sent. INVALID_ARGUMENT: something is wrong with the records, and
+	// none is applied. UNAVAILABLE: a part of the storage does not answer. ABORTED: somebody else was applying.
+	PutOwners(grpc.ClientStreamingServer[PutOwnersRequest, PutOwnersResponse]) error
+	// ListOwners lists records of the registry in force.
+	ListOwners(context.Context, *ListOwnersRequest) (*ListOwnersResponse, error)
+	// ListHandovers lists what changed hands, the newest first.
+	ListHandovers(context.Context, *ListHandoversRequest) (*ListHandoversResponse, error)
+	// ResolveOwner says who owns something, at a time, and why.
+	ResolveOwner(context.Context, *ResolveOwnerRequest) (*ResolveOwnerResponse, error)
+	// GetCoverage says what runs without a real owner, what did most harm first.
+	GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error)
 	mustEmbedUnimplementedWhosehopServer()
 }
 
@@ -146,6 +226,21 @@ func (UnimplementedWhosehopServer) GetTop(context.Context, *GetTopRequest) (*Get
 }
 func (UnimplementedWhosehopServer) GetRank(context.Context, *GetRankRequest) (*GetRankResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRank not implemented")
+}
+func (UnimplementedWhosehopServer) PutOwners(grpc.ClientStreamingServer[PutOwnersRequest, PutOwnersResponse]) error {
+	return status.Error(codes.Unimplemented, "method PutOwners not implemented")
+}
+func (UnimplementedWhosehopServer) ListOwners(context.Context, *ListOwnersRequest) (*ListOwnersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListOwners not implemented")
+}
+func (UnimplementedWhosehopServer) ListHandovers(context.Context, *ListHandoversRequest) (*ListHandoversResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListHandovers not implemented")
+}
+func (UnimplementedWhosehopServer) ResolveOwner(context.Context, *ResolveOwnerRequest) (*ResolveOwnerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResolveOwner not implemented")
+}
+func (UnimplementedWhosehopServer) GetCoverage(context.Context, *GetCoverageRequest) (*GetCoverageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCoverage not implemented")
 }
 func (UnimplementedWhosehopServer) mustEmbedUnimplementedWhosehopServer() {}
 func (UnimplementedWhosehopServer) testEmbeddedByValue()                  {}
@@ -258,6 +353,85 @@ func _Whosehop_GetRank_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Whosehop_PutOwners_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(WhosehopServer).PutOwners(&grpc.GenericServerStream[PutOwnersRequest, PutOwnersResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Whosehop_PutOwnersServer = grpc.ClientStreamingServer[PutOwnersRequest, PutOwnersResponse]
+
+func _Whosehop_ListOwners_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListOwnersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).ListOwners(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_ListOwners_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).ListOwners(ctx, req.(*ListOwnersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Whosehop_ListHandovers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListHandoversRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).ListHandovers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_ListHandovers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).ListHandovers(ctx, req.(*ListHandoversRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Whosehop_ResolveOwner_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResolveOwnerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).ResolveOwner(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_ResolveOwner_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).ResolveOwner(ctx, req.(*ResolveOwnerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Whosehop_GetCoverage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCoverageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).GetCoverage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_GetCoverage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).GetCoverage(ctx, req.(*GetCoverageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Whosehop_ServiceDesc is the grpc.ServiceDesc for Whosehop service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -285,7 +459,29 @@ var Whosehop_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "GetRank",
 			Handler:    _Whosehop_GetRank_Handler,
 		},
+		{
+			MethodName: "ListOwners",
+			Handler:    _Whosehop_ListOwners_Handler,
+		},
+		{
+			MethodName: "ListHandovers",
+			Handler:    _Whosehop_ListHandovers_Handler,
+		},
+		{
+			MethodName: "ResolveOwner",
+			Handler:    _Whosehop_ResolveOwner_Handler,
+		},
+		{
+			MethodName: "GetCoverage",
+			Handler:    _Whosehop_GetCoverage_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "PutOwners",
+			Handler:       _Whosehop_PutOwners_Handler,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "whosehop/v1/whosehop.proto",
 }

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/catalog"
+)
+
+type ownersCmd struct {
+	Import    ownersImportCmd    `cmd:"" help:"Read catalogs of all formats, and print them in the registry's own."`
+	Lint      ownersLintCmd      `cmd:"" help:"Find what is wrong with catalogs, for CI."`
+	Apply     ownersApplyCmd     `cmd:"" help:"Make the registry of the server what files say."`
+	Resolve   ownersResolveCmd   `cmd:"" help:"Say who owns a service, a peer or an edge, and why."`
+	Coverage  ownersCoverageCmd  `cmd:"" help:"Say what runs without a real owner, and who might be one."`
+	Handovers ownersHandoversCmd `cmd:"" help:"List what changed hands."`
+}
+
+// config says how records become a registry.
+func (o *ownershipSettings) config() ownership.Config {
+	return ownership.Config{Precedence: o.Precedence, Attributes: o.Attributes}
+}
+
+// options say how files are read.
+func (o *ownershipSettings) options() catalog.Options { return catalog.Options{Labels: o.Labels} }
+
+// load makes a registry of a file or a folder; without a path it has nothing but what spans say. Of a folder, what is wrong
+// is told and the others count: real trees always have some.
+func (o *ownershipSettings) load(path string, tell io.Writer) (*ownership.Registry, error) {
+	if path == "" {
+		return ownership.Compile(nil, o.config()), nil
+	}
+	records, problems, err := catalog.Read([]string{path}, o.options())
+	if err != nil {
+		return nil, fmt.Errorf("read owners: %w", err)
+	}
+	if about, err := os.Stat(path); err != nil || !about.IsDir() || len(records) == 0 {
+		if err := allOf(problems); err != nil {
+			return nil, err
+		}
+	}
+	const most = 20
+	for i, p := range problems {
+		if i == most {
+			_, _ = fmt.Fprintf(tell, "%d more are wrong; whosehop owners lint lists them\n", len(problems)-most)
+			break
+		}
+		_, _ = fmt.Fprintln(tell, p)
+	}
+	return ownership.Compile(records, o.config()), nil
+}
+
+// allOf is what is wrong, as one error; nil if nothing is.
+func allOf(problems []catalog.Problem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	wrong := []error{errors.New("read owners:")}
+	for _, p := range problems {
+		wrong = append(wrong, errors.New(p.String()))
+	}
+	return errors.Join(wrong...)
+}
+
+// read reads files, all of them well; nil without a path.
+func (o *ownershipSettings) read(path string) ([]catalog.Record, error) {
+	if path == "" {
+		return nil, nil
+	}
+	records, problems, err := catalog.Read([]string{path}, o.options())
+	if err != nil {
+		return nil, fmt.Errorf("read owners: %w", err)
+	}
+	if err := allOf(problems); err != nil {
+		return nil, err
+	}
+	return append([]catalog.Record{}, records...), nil
+}
+
+// fromHere is a path as it is seen from the working directory, if it is below that: files are known by their paths, and a
+// repository is not always checked out in the same place.
+func fromHere(path string) string {
+	here, err := os.Getwd()
+	if err != nil || !filepath.IsAbs(path) {
+		return path
+	}
+	if relative, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(relative) {
+		return relative
+	}
+	return path
+}

@@ -1,0 +1,220 @@
+package storage_test
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"github.com/whosehop/whosehop/analyzer/baseline"
+	"github.com/whosehop/whosehop/internal/clickhousetest"
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// seenAt is when the newest span was stored that insertSeen inserts.
+var seenAt = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
+// insertSeen inserts spans of services into a table: so many, one a second, the last so long before seenAt.
+func insertSeen(t *testing.T, conn clickhouse.Conn, into, columns, attributes string) {
+	t.Helper()
+	for _, s := range []struct {
+		service, resource string
+		spans             int
+		before            time.Duration
+	}{
+		{"web", "map('service.namespace', 'shop', 'deployment.environment.name', 'prod', 'host.name', toString(number))", 300, 0},
+		{"web", "map('service.namespace', 'shop', 'deployment.environment.name', 'test')", 100, 0},
+		{"nightly", "map('team', 'o''hara \\\\', 'k8s.namespace.name', 'batch')", 50, 20 * time.Hour},
+		{"bare", "map()", 7, time.Minute},
+		{"", "map('team', 'nobody')", 9, 0},
+		{"long ago", "map('team', 'team-a')", 400, 8 * 24 * time.Hour},
+	} {
+		err := conn.Exec(t.Context(), fmt.Sprintf(`INSERT INTO %s (TraceId, SpanId, SpanName, ServiceName, ResourceAttributes, %s)
+			SELECT lower(hex(MD5(toString(number)))), toString(number), 'GET /', '%s', %s, %s FROM numbers(%d)
+			SETTINGS distributed_foreground_insert = 1`, into, columns, s.service, fmt.Sprintf(attributes, s.resource),
+			fmt.Sprintf("toDateTime64('%s', 9) - number AS At, At", seenAt.Add(-s.before).Format(time.DateTime)), s.spans))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// seenServices holds what is found of insertSeen against what is there.
+func seenServices(t *testing.T, db *storage.DB) {
+	t.Helper()
+	from, to := seenAt.Add(-7*24*time.Hour), seenAt.Add(time.Hour)
+	list, err := db.SeenServices(t.Context(), from, to, []string{"deployment.environment.name", "k8s.namespace.name", "service.namespace", "team"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []storage.SeenService{
+		{Name: "web", Attributes: map[string]string{"service.namespace": "shop", "deployment.environment.name": "prod"}, Spans: 300, LastNs: seenAt.UnixNano()},
+		{Name: "web", Attributes: map[string]string{"service.namespace": "shop", "deployment.environment.name": "test"}, Spans: 100, LastNs: seenAt.UnixNano()},
+		{Name: "nightly", Attributes: map[string]string{"team": `o'hara \`, "k8s.namespace.name": "batch"}, Spans: 50, LastNs: seenAt.Add(-20 * time.Hour).UnixNano()},
+		{Name: "bare", Attributes: map[string]string{}, Spans: 7, LastNs: seenAt.Add(-time.Minute).UnixNano()},
+	} {
+		if len(list) != 4 {
+			t.Fatalf("%+v", list)
+		}
+		if got := list[i]; got.Name != want.Name || got.Spans != want.Spans || got.LastNs != want.LastNs || !maps.Equal(got.Attributes, want.Attributes) {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+	if list, err := db.SeenServices(t.Context(), to, to.Add(time.Hour), []string{"team"}); err != nil || len(list) != 0 {
+		t.Errorf("in a time without spans: %+v, %v", list, err)
+	}
+}
+
+func TestSeenServices(t *testing.T) {
+	dsn := clickhousetest.DSN(t)
+	db := clickhousetest.Open(t, dsn)
+	insertSeen(t, rawConn(t, dsn), "otel_traces", "Timestamp, IngestTime", "%s")
+	seenServices(t, db)
+}
+
+func TestSeenServicesOfAllShards(t *testing.T) {
+	dsn, network := clickhousetest.Cluster(t)
+	db, err := storage.OpenCluster(t.Context(), dsn, clickhousetest.ClusterName, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	if err := db.Migrate(t.Context(), storage.Retention{}); err != nil { // these spans are old
+		t.Fatal(err)
+	}
+	insertSeen(t, rawConn(t, dsn), "otel_traces", "Timestamp, IngestTime", "%s")
+	seenServices(t, db)
+	network[1].Vanish()
+	list, err := db.SeenServices(t.Context(), seenAt.Add(-7*24*time.Hour), seenAt.Add(time.Hour), []string{"team"})
+	if err != nil || len(list) == 0 || list[0].Spans >= 400 || list[0].Spans < 100 {
+		t.Errorf("while a shard is away: %+v, %v", list, err)
+	}
+}
+
+func TestSeenServicesInForeignTables(t *testing.T) {
+	type layout struct{ columns, attributes string }
+	layouts := map[string]layout{"JSON": {strings.ReplaceAll(foreignTables["v0.161"].columns, "Map(LowCardinality(String), String)", "JSON"), "toJSONString(%s)::JSON"}}
+	for name, table := range foreignTables {
+		layouts[name] = layout{table.columns, "%s"}
+	}
+	for name, table := range layouts {
+		t.Run(name, func(t *testing.T) {
+			dsn := clickhousetest.DSN(t)
+			db := clickhousetest.Open(t, dsn)
+			conn := rawConn(t, dsn)
+			if err := conn.Exec(t.Context(), "CREATE TABLE theirs ("+table.columns+", Spare DateTime64(9)) ENGINE = MergeTree PARTITION BY toDate(Timestamp) ORDER BY (ServiceName, SpanName, toDateTime(Timestamp))"); err != nil {
+				t.Fatal(err)
+			}
+			insertSeen(t, conn, "theirs", "Timestamp, Spare", table.attributes)
+			if err := db.UseTraces(t.Context(), currentDatabase(t, conn)+".theirs"); err != nil {
+				t.Fatal(err)
+			}
+			seenServices(t, db)
+		})
+	}
+}
+
+// TestCalls: the numbers of the baseline's kinds are those of package baseline.
+func TestCalls(t *testing.T) {
+	db := clickhousetest.DB(t)
+	at := time.Now()
+	minute := at.Unix() / 60
+	var cells []storage.BaselineCell
+	add := func(kind baseline.CellKind, minute int64, counts map[int32]int64, key ...string) {
+		c := storage.BaselineCell{Kind: uint8(kind), Minute: minute, Counts: counts}
+		copy(c.Key[:], key)
+		cells = append(cells, c)
+	}
+	add(baseline.CellCallCounts, 0, map[int32]int64{0: 5, 1: 5}, "web", "pay.local", "POST", "pay")
+	add(baseline.CellCallCounts, 0, map[int32]int64{0: 5}, "web", "bank", "POST", "")
+	add(baseline.CellQueue, 0, map[int32]int64{3: 9}, "web", "mailer", "send")
+	add(baseline.CellSeen, 0, nil, "web")
+	add(baseline.CellRoute, minute, map[int32]int64{0: 3, 6: 30}, "web", "pay")
+	add(baseline.CellRoute, minute-1, map[int32]int64{0: 1, 6: 10}, "web", "pay")
+	add(baseline.CellRoute, minute, map[int32]int64{0: 1, 6: 7}, "pay", "postgresql pay")
+	add(baseline.CellClock, minute, nil, "web", "pay")
+	if err := db.WriteBaseline(t.Context(), cells, at, "one"); err != nil {
+		t.Fatal(err)
+	}
+	list, err := db.Calls(t.Context(), at.Add(-time.Hour))
+	want := []storage.Call{{Caller: "web", Callee: "pay", Calls: 40}, {Caller: "pay", Callee: "postgresql pay", Calls: 7}, {Caller: "web", Callee: "mailer"}}
+	if err != nil || !slices.Equal(list, want) {
+		t.Errorf("%+v, %v; want %+v", list, err, want)
+	}
+	if list, err := db.Calls(t.Context(), at.Add(2*time.Hour)); err != nil || len(list) != 0 {
+		t.Errorf("learnt later: %+v, %v", list, err)
+	}
+}
+
+func TestHarm(t *testing.T) { harmIsSummedUp(t, clickhousetest.DB(t)) }
+
+// TestHarmOfManySites: what is too much to list is not lost.
+func TestHarmOfManySites(t *testing.T) {
+	dsn := clickhousetest.DSN(t)
+	db := clickhousetest.Open(t, dsn)
+	const sites, listed = 50_100, 50_000
+	err := rawConn(t, dsn).Exec(t.Context(), fmt.Sprintf(`INSERT INTO verdicts (TraceId, Version, FirstIngest, Entries.Service, Entries.Operation, Entries.SpanId, Entries.Start, Entries.DurationNs, Entries.Symptom, Entries.Summary, Entries.Body,
+			Shares.Entry, Shares.Kind, Shares.Service, Shares.Operation, Shares.Caller, Shares.Callee, Shares.Phase, Shares.Peer, Shares.Accountable, Shares.Owner, Shares.Rule, Shares.Class, Shares.ErrorType, Shares.Weight, Shares.ExcessNs, Shares.Confidence)
+		WITH range(%d) AS n, arrayMap(i -> '', n) AS none
+		SELECT '01', 1, now64(3), ['web'], ['GET /'], ['1'], [now64(9)], [5], ['error'], [''], [''],
+			arrayMap(i -> 1, n), arrayMap(i -> 'service', n), arrayMap(i -> toString(i), n), none, none, none, none, none, none, none, none, none, none, arrayMap(i -> if(i < 100, 1, 2), n), arrayMap(i -> 3, n), arrayMap(i -> 1, n)`, sites))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := db.Harm(t.Context(), time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	if err != nil || len(list) != listed+1 {
+		t.Fatalf("%d sites, %v", len(list), err)
+	}
+	failed, excessNs := 0.0, int64(0)
+	for _, h := range list {
+		failed, excessNs = failed+h.Failed, excessNs+h.ExcessNs
+		if h.Kind == "unknown" && (h.Failed != 100 || h.ExcessNs != 300) {
+			t.Errorf("%+v are not those that did least", h)
+		}
+	}
+	if failed != 2*listed+100 || excessNs != 3*sites {
+		t.Errorf("%v failed, %d ns", failed, excessNs)
+	}
+}
+
+func TestHarmOfAllShards(t *testing.T) {
+	db, _, _ := openCluster(t)
+	harmIsSummedUp(t, db)
+}
+
+func harmIsSummedUp(t *testing.T, db *storage.DB) {
+	t.Helper()
+	start := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
+	all := []storage.JudgedTrace{judged(1, 1, start, "team-a"), judged(2, 1, start, "team-a"), judged(3, 1, start.Add(-8*24*time.Hour), "team-a"), judged(1, 2, start, "team-b")}
+	slow := judged(4, 1, start, "team-a")
+	slow.Verdicts[0].Symptom = verdict.SymptomLatency
+	slow.Verdicts[0].Shares = []verdict.Share{
+		{Site: verdict.Site{Kind: verdict.SiteService, Service: "payments"}, Accountable: "payments", Weight: 0.5, ExcessNs: 300},
+		{Site: verdict.Site{Kind: verdict.SitePeer, Peer: "bank:443"}, Accountable: "bank:443", Weight: 0.5, ExcessNs: 200},
+	}
+	for _, j := range append(all, slow) {
+		shard := db.Locals()[db.Shards().Of(j.TraceID)]
+		if err := shard.WriteJudged(t.Context(), slices.Values([]*storage.JudgedTrace{&j})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := db.Harm(t.Context(), start.Add(-7*24*time.Hour), start.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []storage.Harm{
+		{Kind: "service", Service: "payments", Accountable: "payments", Failed: 1.5, ExcessNs: 300},
+		{Kind: "edge", Caller: "payments", Callee: "db", Phase: "pool", Accountable: "payments", Failed: 0.5},
+		{Kind: "peer", Peer: "bank:443", Accountable: "bank:443", ExcessNs: 200},
+	} {
+		if len(list) != 3 || !slices.Contains(list, want) {
+			t.Errorf("%+v, want %+v", list, want)
+		}
+	}
+}
