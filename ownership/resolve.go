@@ -297,13 +297,13 @@ func (r *Registry) service(a *asked) (found *entry, note string) {
 // isAbout says whether an entry that fits by its names speaks of what is asked about.
 func (a *asked) isAbout(e *entry) bool {
 	return e.anywhere || e.fromNs <= a.atNs && a.atNs < e.untilNs && (e.namespace == "" || a.inNamespace(e.namespace)) &&
-		(e.environment == "" || fits(e.environment, a.Environment)) && ofPhase(e.phase, a.Phase)
+		(e.environment == "" || fits(e.environment, shortened(a.Environment))) && ofPhase(e.phase, a.Phase)
 }
 
 // mayBeAbout is isAbout where what is not known of the question counts as fitting.
 func (a *asked) mayBeAbout(e *entry) bool {
 	return e.fromNs <= a.atNs && a.atNs < e.untilNs && (e.namespace == "" || a.Namespace == "" && a.inKubernetes() == "" || a.inNamespace(e.namespace)) &&
-		(e.environment == "" || a.Environment == "" || fits(e.environment, a.Environment))
+		(e.environment == "" || a.Environment == "" || fits(e.environment, shortened(a.Environment)))
 }
 
 // isCovered says whether an entry before speaks of the same, and so in its place.
@@ -352,7 +352,7 @@ func (r *Registry) ofCode(a *asked) *catalog.Record {
 // repository is where the code of the service is, as its span says or a record of it, or nothing.
 func (r *Registry) repository(a *asked) string {
 	if a.Attr != nil {
-		if url, ok := a.Attr("vcs.repository.url.full"); ok && url != "" {
+		if url, ok := a.Attr("vcs.repository.url.full"); ok && url != "" && len(url) <= nameBytesMax {
 			return url
 		}
 	}

@@ -117,5 +117,5 @@ func (t *trial) ask(q ownership.Question, of *trace.Service) ownership.Answer {
 	return t.cfg.Owners.Resolve(&t.question)
 }
 
-// begun is when the trace began, in Unix nanoseconds.
-func (t *trial) begun() int64 { return t.f.Nodes[t.f.Entries[0]].StartNs }
+// begun is when the trace began, in Unix nanoseconds; 0 would be now.
+func (t *trial) begun() int64 { return max(1, t.f.Nodes[t.f.Entries[0]].StartNs) }

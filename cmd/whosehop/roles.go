@@ -498,6 +498,18 @@ type boundStream struct {
 
 func (s *boundStream) Context() context.Context { return s.ctx }
 
+// RecvMsg ends with the deadline: the stream itself waits for as long as whoever sends keeps it open.
+func (s *boundStream) RecvMsg(m any) error {
+	got := make(chan error, 1)
+	go func() { got <- s.ServerStream.RecvMsg(m) }() // ends with the stream, when the handler returns
+	select {
+	case err := <-got:
+		return err
+	case <-s.ctx.Done():
+		return status.FromContextError(s.ctx.Err()).Err()
+	}
+}
+
 func authorize(ctx context.Context, token string) error {
 	if token == "" {
 		return nil

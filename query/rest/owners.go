@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,7 +20,7 @@ import (
 type (
 	// OwnersWanted is what a set is to have.
 	OwnersWanted struct {
-		Records []catalog.Record `json:"records"`
+		Records OwnersList `json:"records"`
 		// Keep are files that could not be read: what they said before stays.
 		Keep []string `json:"keep,omitempty"`
 	}
@@ -61,6 +62,32 @@ type (
 		NextPageToken string           `json:"nextPageToken,omitempty"`
 	}
 )
+
+// OwnersList is records, no more than a set can have: a record takes much more memory than it has to take of a body.
+type OwnersList []catalog.Record
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *OwnersList) UnmarshalJSON(text []byte) error {
+	in := json.NewDecoder(bytes.NewReader(text))
+	in.DisallowUnknownFields()
+	if first, err := in.Token(); err != nil || first != json.Delim('[') {
+		*l = nil
+		return err
+	}
+	*l = OwnersList{}
+	for in.More() {
+		if len(*l) == ownership.RecordsMost {
+			return fmt.Errorf("more than %d records: apply them as several sets", ownership.RecordsMost)
+		}
+		var c catalog.Record
+		if err := in.Decode(&c); err != nil {
+			return fmt.Errorf("record %d: %w", len(*l)+1, err)
+		}
+		*l = append(*l, c)
+	}
+	_, err := in.Token()
+	return err
+}
 
 const (
 	// applyTimeout bounds an apply, which takes longer than a question.
