@@ -139,7 +139,7 @@ func (r *Registry) Run(ctx context.Context) error {
 // applyFile tries again to apply ownership.file.
 func (r *Registry) applyFile(ctx context.Context) {
 	r.work.Lock()
-	file := r.file
+	file := slices.Clone(r.file)
 	r.work.Unlock()
 	if file == nil {
 		return
@@ -236,7 +236,7 @@ func (r *Registry) all() (all []catalog.Record) {
 func (r *Registry) enforce() {
 	all := r.all()
 	if r.file != nil {
-		applied := ownership.Merge(all, ownership.Wanted{Set: DefaultSet, Records: r.file}, time.Now())
+		applied := ownership.Merge(all, ownership.Wanted{Set: DefaultSet, Records: slices.Clone(r.file)}, time.Now())
 		all = slices.DeleteFunc(slices.Clone(all), func(c catalog.Record) bool { return c.Set == DefaultSet })
 		all = append(all, applied.Records...)
 	}
@@ -311,10 +311,12 @@ func (r *Registry) Apply(ctx context.Context, w ownership.Wanted, dryRun bool) (
 		if len(stored.Missing) > 0 {
 			return nil, fmt.Errorf("%w; nothing is applied; missing: %s", ErrAway, strings.Join(stored.Missing, ", "))
 		}
-		if !applied.Differs && !stored.Behind[w.Set] {
+		newest := stored.Newest[w.Set]
+		// What is stored may be older than what is known here: a backup was restored, or a replica was lost.
+		if !applied.Differs && !stored.Behind[w.Set] && newest == r.sets[w.Set].version {
 			return applied, nil
 		}
-		done, err := r.write(ctx, w.Set, applied.Records)
+		done, err := r.write(ctx, w.Set, newest, applied.Records)
 		if done || err != nil {
 			return applied, err
 		}
@@ -322,9 +324,8 @@ func (r *Registry) Apply(ctx context.Context, w ownership.Wanted, dryRun bool) (
 	return nil, ErrRaced
 }
 
-// write stores a set, unless another has done so since it was read.
-func (r *Registry) write(ctx context.Context, name string, records []catalog.Record) (done bool, err error) {
-	before := r.sets[name].version
+// write stores a set, unless another has done so since the newest version was this one.
+func (r *Registry) write(ctx context.Context, name string, before uint64, records []catalog.Record) (done bool, err error) {
 	rows := make([]storage.OwnerRecord, len(records))
 	for i := range records {
 		c := &records[i]
@@ -346,7 +347,7 @@ func (r *Registry) write(ctx context.Context, name string, records []catalog.Rec
 	if now.Newest[name] != before {
 		return false, nil
 	}
-	version := nextVersion(before)
+	version := nextVersion(max(before, r.sets[name].version))
 	if err := r.store.WriteOwners(ctx, name, version, rows); err != nil {
 		var failed *storage.Error
 		if errors.As(err, &failed) && failed.Retryable() {

@@ -264,6 +264,25 @@ func TestTheLaterOfTwoCounts(t *testing.T) {
 	}
 }
 
+// TestStorageOlderThanARole: a backup without the newest version was put in place. What is applied next is stored, even if it is
+// what a role knows.
+func TestStorageOlderThanARole(t *testing.T) {
+	for _, owner := range []string{"team-a", "team-b"} {
+		store := &racer{Store: clickhousetest.DB(t)}
+		r := started(t, store, nil)
+		apply(t, r, "default", service("payments", "team-a"))
+		store.Store = clickhousetest.DB(t)
+		r.look(t)
+		if got := r.owner("payments"); got != "team-a" {
+			t.Errorf("%s counts, which is older than what was known", got)
+		}
+		apply(t, r, "default", service("payments", owner))
+		if got := started(t, store.Store, nil).owner("payments"); got != owner {
+			t.Errorf("stored is %s, applied was %s", got, owner)
+		}
+	}
+}
+
 // TestShardsAway: roles go on with the registry that they have, what is applied waits until all shards are there, and a shard
 // that was away has it all after the next apply.
 func TestShardsAway(t *testing.T) {
