@@ -130,8 +130,8 @@ func (db *DB) readOwners(ctx context.Context, set string, version uint64) (recor
 	return records, nil
 }
 
-// WriteOwners stores a version of a set on every shard, on each all of it or nothing. It names the shards that did not take it;
-// the same again does no harm.
+// WriteOwners stores a version of a set on every shard, on each all of it or nothing. It names the shards that did not take it: a
+// later version brings them up to date.
 func (db *DB) WriteOwners(ctx context.Context, set string, version uint64, records []OwnerRecord) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
