@@ -481,19 +481,14 @@ func (r *reading) codeOwners() error {
 			continue
 		}
 		slices.SortFunc(files, func(a, b string) int { return cmp.Compare(codeOwnersRank(a), codeOwnersRank(b)) })
-		for i, file := range files {
-			if i > 0 {
-				r.wrong(file, 0, "not read: %s is that of the repository", files[0])
-				continue
-			}
-			data, err := readFile(filepath.FromSlash(file))
-			if err != nil {
-				r.wrong(file, 0, "not read: %v", plainError(err))
-				continue
-			}
-			if err := r.looking(file, data, false); err != nil {
-				return err
-			}
+		file := files[0] // the others are legal, and say nothing
+		data, err := readFile(filepath.FromSlash(file))
+		if err != nil {
+			r.wrong(file, 0, "not read: %v", plainError(err))
+			continue
+		}
+		if err := r.looking(file, data, false); err != nil {
+			return err
 		}
 	}
 	clear(r.repositories)

@@ -164,7 +164,6 @@ repos/b/pay.sentry:1 sentry path path:src/* pay
 all.yaml:28: not YAML: did not find expected node content
 api/service.datadog.yaml:1: the service has no name
 catalog-info.yaml:1: not YAML: did not find expected node content
-repos/a/CODEOWNERS: not read: repos/a/.github/CODEOWNERS is that of the repository
 shop.owners.yaml:1: "sevices" is not known: teams, services, datastores, queues, third-parties, apis, systems, operations, edges, namespaces and paths are
 `)
 	// The same by other names, once.
@@ -180,6 +179,31 @@ repos/b/pay.sentry:1 sentry path path:src/* pay
 	if err != nil || len(records) != 1 || records[0].Repository != "https://git.example/shop/a" {
 		t.Errorf("got %+v, %v", records, err)
 	}
+}
+
+// Of a repository's CODEOWNERS one counts, and the others are no mistake.
+func TestReadOneCodeOwners(t *testing.T) {
+	lay(t, `
+-- a/.github/CODEOWNERS --
+* @a
+-- a/CODEOWNERS --
+* @b
+-- a/docs/CODEOWNERS --
+* @c
+-- b/CODEOWNERS --
+* @b
+-- b/docs/CODEOWNERS --
+* @c
+-- c/.gitlab/CODEOWNERS --
+* @d
+-- c/docs/CODEOWNERS --
+* @c
+`)
+	expectRead(t, readAll(t, "."), `
+a/.github/CODEOWNERS:1 codeowners path * a
+b/CODEOWNERS:1 codeowners path * b
+c/docs/CODEOWNERS:1 codeowners path * c
+`)
 }
 
 // What is named is read whatever its name is, or it is said why not.
