@@ -15,7 +15,7 @@ import (
 type Inquiry struct {
 	Service, Namespace, Environment, Operation string
 	// Peer is something that sends no spans: a datastore, a third party. Beside a service, it is asked for as that service
-	// calls it.
+	// calls it; alone, namespace, environment and attributes are its own.
 	Peer string
 	// Edge is CALLER->CALLEE, and may have a phase behind a colon.
 	Edge string
@@ -122,7 +122,7 @@ func (r *Registry) Inquire(i Inquiry) (*Resolution, error) {
 // question is about a service, or something like it.
 func (i *Inquiry) question(name string) *Question {
 	q := &Question{Service: name, AtNs: i.At.UnixNano()}
-	if name == i.Peer && name != i.Service {
+	if i.Service != "" && name == i.Peer && name != i.Service {
 		return q // the rest is about the service that calls it
 	}
 	attribute := func(keys ...string) string {
