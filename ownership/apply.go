@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"path"
 	"reflect"
 	"slices"
 	"time"
@@ -15,7 +16,7 @@ import (
 type Wanted struct {
 	Set     string
 	Records []catalog.Record
-	// Keep are files that could not be read: what they said before stays as it is.
+	// Keep are files, and folders with all below them, that could not be read: what they said before stays as it is.
 	Keep []string
 }
 
@@ -183,10 +184,10 @@ func (m *merger) wanted(stored []catalog.Record, w Wanted) []*catalog.Record {
 	all := slices.Clip(w.Records)
 	keep := make(map[string]bool, len(w.Keep))
 	for _, file := range w.Keep {
-		keep[file] = true
+		keep[path.Clean(file)] = true
 	}
 	for i := range stored {
-		if c := &stored[i]; c.Set == w.Set && keep[c.ReadFrom()] && !m.over(c) {
+		if c := &stored[i]; c.Set == w.Set && keeps(keep, c.ReadFrom()) && !m.over(c) {
 			all = append(all, *c)
 		}
 	}
@@ -198,6 +199,19 @@ func (m *merger) wanted(stored []catalog.Record, w Wanted) []*catalog.Record {
 	}
 	slices.SortFunc(sorted, inOrder)
 	return slices.CompactFunc(sorted, func(a, b *catalog.Record) bool { return inOrder(a, b) == 0 })
+}
+
+// keeps says whether a file is one of some paths, or below one of them.
+func keeps(paths map[string]bool, file string) bool {
+	if len(paths) == 0 || file == "" {
+		return false
+	}
+	for name := path.Clean(file); !paths[name]; name = path.Dir(name) {
+		if name == path.Dir(name) {
+			return false
+		}
+	}
+	return true
 }
 
 // inOrder orders records, those of a file by their lines, so that only those that say the same are alike.

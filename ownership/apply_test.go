@@ -152,6 +152,15 @@ func TestMergeKeepsBrokenFiles(t *testing.T) {
 	}
 }
 
+func TestMergeKeepsBrokenFolders(t *testing.T) {
+	w := wanted(nil)
+	w.Keep = []string{"teams/pay/", "./x"}
+	got := ownership.Merge(said("a@teams/pay/owners.yaml, b@teams/pay/eu/owners.yaml, c@teams/payments.yaml, d@teams/owners.yaml, e@x, f@y/x"), w, today)
+	if words := inWords(got.Records); words != "b@teams/pay/eu/owners.yaml, a@teams/pay/owners.yaml, e@x, d ..20@teams/owners.yaml, c ..20@teams/payments.yaml, f ..20@y/x" {
+		t.Error(words)
+	}
+}
+
 // TestMergeReplacesInPlace: what is said beside the owner is no hand-over, and a line that moves is no news.
 func TestMergeReplacesInPlace(t *testing.T) {
 	stored, next := said("a 3.."), said("a")

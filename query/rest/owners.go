@@ -20,7 +20,7 @@ type (
 	// OwnersWanted is what a set is to have.
 	OwnersWanted struct {
 		Records []catalog.Record `json:"records"`
-		// Keep are files that could not be read: what they said before stays.
+		// Keep are files, and folders with all below them, that could not be read: what they said before stays.
 		Keep []string `json:"keep,omitempty"`
 	}
 	// OwnersApplied is what becomes of a set. Of long lists the first are there.
