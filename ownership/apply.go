@@ -7,6 +7,7 @@ import (
 	"path"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/whosehop/whosehop/ownership/catalog"
@@ -18,6 +19,8 @@ type Wanted struct {
 	Records []catalog.Record
 	// Keep are files, and folders with all below them, that could not be read: what they said before stays as it is.
 	Keep []string
+	// Config is that of the registry in force.
+	Config Config
 }
 
 // Applied is what becomes of a set of the registry when files are applied to it.
@@ -63,10 +66,16 @@ const (
 //
 // What is the same stays. What has another owner ends now, and begins now with the other one; what differs in anything else is
 // replaced, and holds since when it held. What is in no file any more ends now. When a file says from when or until when
-// something holds, that is so, and what was remembered of the same thing gives way. What nobody has spoken of before holds
-// for all of the past too, or the traces of yesterday would have no owner.
+// something holds, that is so, and what was remembered of the same thing gives way. What was nobody's before holds
+// for all of the past too, or the traces of yesterday would have no owner; what a record that says less gave to another owner
+// begins now, or the traces of yesterday would have another one.
 func Merge(stored []catalog.Record, w Wanted, now time.Time) *Applied {
 	m := merger{now: instant(now), applied: &Applied{Set: w.Set}, groups: make(map[thing]*group)}
+	m.before = sync.OnceValue(func() *Registry { return Compile(stored, w.Config) })
+	m.after = sync.OnceValue(func() *Registry {
+		after := slices.DeleteFunc(slices.Clone(stored), func(c catalog.Record) bool { return c.Set == w.Set })
+		return Compile(append(after, m.applied.Records...), w.Config)
+	})
 	wanted := m.wanted(stored, w)
 	for i := range stored {
 		c := &stored[i]
@@ -96,7 +105,7 @@ func Merge(stored []catalog.Record, w Wanted, now time.Time) *Applied {
 		} else {
 			m.thing(g)
 		}
-		if len(m.applied.Changes) > before && t.Kind != catalog.Path && (len(g.stored) > 0 || len(g.after) > 1 || !g.after[0].Until.IsZero()) {
+		if len(m.applied.Changes) > before && t.Kind != catalog.Path && (len(g.stored) > 0 || len(g.after) > 1 || !g.after[0].Until.IsZero() || g.covered) {
 			m.moved = append(m.moved, g)
 		}
 	}
@@ -149,6 +158,7 @@ type group struct {
 	stored, wanted []*catalog.Record
 	after          []outcome
 	elsewhere      bool // another set speaks of it
+	covered        bool // a record that says less speaks of it
 }
 
 // outcome is a record of the set as it will be; it is remembered if no file says it.
@@ -162,6 +172,8 @@ type merger struct {
 	applied *Applied
 	groups  map[thing]*group
 	moved   []*group // of which something changed, and which can have changed hands
+	// The registry of all sets, as it was and as it will be.
+	before, after func() *Registry
 }
 
 // group is that of a record. One that is not of the set matters only where the set speaks of the same thing, and there is a
@@ -253,8 +265,13 @@ func (m *merger) thing(g *group) {
 	for i, w := range g.wanted {
 		c, before := w, pairs[i]
 		if before == nil {
-			if w.From.IsZero() && !m.over(w) && (len(g.stored) > 0 || g.elsewhere) {
+			switch {
+			case !w.From.IsZero() || m.over(w):
+			case len(g.stored) > 0 || g.elsewhere:
 				c = since(w, m.now)
+			default:
+				c = since(w, m.covered(w))
+				g.covered = g.covered || c != w
 			}
 			begun = append(begun, w)
 			if dated(w) {
@@ -298,6 +315,33 @@ func (m *merger) thing(g *group) {
 		}
 		return inOrder(a.Record, b.Record)
 	})
+}
+
+// covered is since when something holds that is said for the first time, if what was said before answers for it already: since
+// now if with another owner, and else since when that holds.
+func (m *merger) covered(c *catalog.Record) (from time.Time) {
+	if c.Owner == "" && c.Accountable == "" {
+		return from
+	}
+	before, nowNs := m.before(), m.now.UnixNano()
+	for s := range before.subjects(c) {
+		if s.about == everything {
+			continue
+		}
+		a := before.Resolve(s.question(nowNs))
+		begins := time.Time{}
+		switch {
+		case a.Record == nil || a.Owner == Unowned:
+		case a.Owner != before.team(c.Owner, nowNs) || a.Side != c.Accountable:
+			begins = m.now
+		default:
+			begins = a.Record.From
+		}
+		if begins.After(from) {
+			from = begins
+		}
+	}
+	return from
 }
 
 // since is a record with another beginning.
@@ -620,8 +664,8 @@ func (m *merger) handovers(stored []catalog.Record) (news []Handover) {
 			after = append(after, *g.after[i].Record)
 		}
 	}
-	all := func(records []catalog.Record) []Handover {
-		return Compile(records, Config{}).Handovers(time.Time{}, time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))
+	all := func(records []catalog.Record, around func() *Registry) []Handover {
+		return Compile(records, Config{}).handovers(time.Time{}, time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), around)
 	}
 	type change struct {
 		about, before, after string
@@ -629,11 +673,11 @@ func (m *merger) handovers(stored []catalog.Record) (news []Handover) {
 	}
 	keyOf := func(h *Handover) change { return change{h.About, h.Before, h.After, h.At.UnixMilli()} }
 	known := make(map[change]bool)
-	old := all(before)
+	old := all(before, m.before)
 	for i := range old {
 		known[keyOf(&old[i])] = true
 	}
-	for _, h := range all(after) {
+	for _, h := range all(after, m.after) {
 		if !known[keyOf(&h)] {
 			news = append(news, h)
 		}

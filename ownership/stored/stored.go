@@ -236,7 +236,7 @@ func (r *Registry) all() (all []catalog.Record) {
 func (r *Registry) enforce() {
 	all := r.all()
 	if r.file != nil {
-		applied := ownership.Merge(all, ownership.Wanted{Set: DefaultSet, Records: r.file}, time.Now())
+		applied := ownership.Merge(all, ownership.Wanted{Set: DefaultSet, Records: r.file, Config: r.cfg}, time.Now())
 		all = slices.DeleteFunc(slices.Clone(all), func(c catalog.Record) bool { return c.Set == DefaultSet })
 		all = append(all, applied.Records...)
 	}
@@ -290,6 +290,7 @@ func (r *Registry) Apply(ctx context.Context, w ownership.Wanted, dryRun bool) (
 	if wrong := w.Check(); len(wrong) > 0 {
 		return nil, fmt.Errorf("%w: %s", ErrInvalid, strings.Join(wrong, "; "))
 	}
+	w.Config = r.cfg
 	r.work.Lock()
 	defer r.work.Unlock()
 	const attempts = 3
