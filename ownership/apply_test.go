@@ -466,6 +466,10 @@ func TestCheck(t *testing.T) {
 		{"accountable", "s", with(func(r *catalog.Record) { r.Accountable = "caller" }), "accountable"},
 		{"a long name", "s", with(func(r *catalog.Record) { r.Name = strings.Repeat("x", 1<<20) }), "more than 4096 bytes"},
 		{"backwards", "s", with(func(r *catalog.Record) { r.From, r.Until = day(3), day(2) }), "ends before"},
+		{"a large record", "s", with(func(r *catalog.Record) { r.Runbook = strings.Repeat("x", 500<<10) }), ""},
+		{"a record that is too large", "s", with(func(r *catalog.Record) {
+			r.Runbook, r.Source = strings.Repeat("x", 600<<10), catalog.Source{File: "owners.yaml", Line: 7}
+		}), "owners.yaml:7: service payments has 614"},
 		{"long ago", "s", with(func(r *catalog.Record) { r.From = time.Date(1234, 1, 1, 0, 0, 0, 0, time.UTC) }), "1971"},
 	} {
 		w := ownership.Wanted{Set: c.set, Records: []catalog.Record{c.r}}

@@ -335,9 +335,6 @@ func (r *Registry) write(ctx context.Context, name string, records []catalog.Rec
 		if err != nil {
 			return false, fmt.Errorf("%w: %s: %w", ErrInvalid, c.Source, err)
 		}
-		if len(text) > ownership.RecordBytesMost {
-			return false, fmt.Errorf("%w: %s: a record of %d bytes, %d are the most", ErrInvalid, c.Source, len(text), ownership.RecordBytesMost)
-		}
 		rows[i] = storage.OwnerRecord{Kind: string(c.Kind), Name: c.Name, Owner: c.Owner, From: c.From, Until: c.Until, Record: string(text)}
 	}
 	now, err := r.store.OwnerSets(ctx)

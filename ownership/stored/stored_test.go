@@ -168,7 +168,7 @@ func TestADryRunChangesNothing(t *testing.T) {
 func TestWhatCannotBeApplied(t *testing.T) {
 	r := started(t, clickhousetest.DB(t), nil)
 	long := service("payments", "a")
-	for range 50 {
+	for range 300 {
 		long.Links = append(long.Links, catalog.Link{Name: "x", Target: strings.Repeat("x", 2000)})
 	}
 	for _, w := range []ownership.Wanted{
@@ -177,9 +177,17 @@ func TestWhatCannotBeApplied(t *testing.T) {
 		if _, err := r.Apply(t.Context(), w, false); !errors.Is(err, stored.ErrInvalid) || len(err.Error()) > 500 {
 			t.Errorf("%s: %v", w.Set, err)
 		}
+		if _, err := r.Apply(t.Context(), w, true); !errors.Is(err, stored.ErrInvalid) {
+			t.Errorf("a dry run of %s: %v", w.Set, err)
+		}
 	}
 	if n := len(r.current.Registry().Records()); n != 0 {
 		t.Errorf("%d records", n)
+	}
+	long.Links = long.Links[:250]
+	apply(t, r, "s", long)
+	if got := r.current.Registry().Records(); len(got) != 1 || len(got[0].Links) != 250 {
+		t.Errorf("%d records", len(got))
 	}
 }
 
