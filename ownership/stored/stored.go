@@ -52,7 +52,7 @@ type Registry struct {
 	// work is held while something is read or applied, and guards what follows.
 	work     sync.Mutex
 	sets     map[string]set
-	file     []catalog.Record // what ownership.file says, while it is not applied
+	file     *ownership.Wanted // what ownership.file says, while it is not applied
 	enforced bool
 
 	// shown guards what people are shown of it.
@@ -98,16 +98,18 @@ func New(store Store, cfg ownership.Config, current *ownership.Current, log *slo
 
 // Start applies what ownership.file says, unless that is nil, and puts into force what is stored. While a part of the storage
 // is away, the file counts here and is not stored.
-func (r *Registry) Start(ctx context.Context, file []catalog.Record) error {
+func (r *Registry) Start(ctx context.Context, file *ownership.Wanted) error {
 	if file == nil {
 		return r.Look(ctx)
 	}
-	_, err := r.Apply(ctx, ownership.Wanted{Set: DefaultSet, Records: file}, false)
+	wanted := *file
+	wanted.Set, wanted.Config = DefaultSet, r.cfg
+	_, err := r.Apply(ctx, wanted, false)
 	switch {
 	case errors.Is(err, ErrAway), errors.Is(err, ErrRaced):
 		r.log.Warn("ownership.file counts here, and is stored when all of the storage answers", "error", err)
 		r.work.Lock()
-		r.file, r.enforced = file, false
+		r.file, r.enforced = &wanted, false
 		r.work.Unlock()
 	case err != nil:
 		return fmt.Errorf("apply ownership.file: %w", err)
@@ -144,7 +146,7 @@ func (r *Registry) applyFile(ctx context.Context) {
 	if file == nil {
 		return
 	}
-	if _, err := r.Apply(ctx, ownership.Wanted{Set: DefaultSet, Records: file}, false); err != nil {
+	if _, err := r.Apply(ctx, *file, false); err != nil {
 		return
 	}
 	r.log.Info("ownership.file is stored")
@@ -236,7 +238,7 @@ func (r *Registry) all() (all []catalog.Record) {
 func (r *Registry) enforce() {
 	all := r.all()
 	if r.file != nil {
-		applied := ownership.Merge(all, ownership.Wanted{Set: DefaultSet, Records: r.file, Config: r.cfg}, time.Now())
+		applied := ownership.Merge(all, *r.file, time.Now())
 		all = slices.DeleteFunc(slices.Clone(all), func(c catalog.Record) bool { return c.Set == DefaultSet })
 		all = append(all, applied.Records...)
 	}

@@ -40,7 +40,11 @@ func newRole(store stored.Store) *role {
 func started(t *testing.T, store stored.Store, file []catalog.Record) *role {
 	t.Helper()
 	r := newRole(store)
-	if err := r.Start(t.Context(), file); err != nil {
+	var wanted *ownership.Wanted
+	if file != nil {
+		wanted = &ownership.Wanted{Records: file}
+	}
+	if err := r.Start(t.Context(), wanted); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -188,6 +192,21 @@ func TestWhatCannotBeApplied(t *testing.T) {
 	apply(t, r, "s", long)
 	if got := r.current.Registry().Records(); len(got) != 1 || len(got[0].Links) != 250 {
 		t.Errorf("%d records", len(got))
+	}
+}
+
+// TestAFolderThatIsBrokenInPart: what its broken files said before stays.
+func TestAFolderThatIsBrokenInPart(t *testing.T) {
+	db := clickhousetest.DB(t)
+	cart := service("cart", "team-b")
+	cart.Source.File = "cart.yaml"
+	started(t, db, []catalog.Record{service("payments", "team-a"), cart})
+	r := newRole(db)
+	if err := r.Start(t.Context(), &ownership.Wanted{Records: []catalog.Record{service("payments", "team-c")}, Keep: []string{"cart.yaml"}}); err != nil {
+		t.Fatal(err)
+	}
+	if r.owner("payments") != "team-c" || r.owner("cart") != "team-b" {
+		t.Errorf("payments %s, cart %s", r.owner("payments"), r.owner("cart"))
 	}
 }
 
