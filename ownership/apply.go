@@ -34,6 +34,8 @@ type Applied struct {
 	Changes []Change
 	// Handovers are those that were not known before, the newest first.
 	Handovers []Handover
+	// Conflicts are those that records of the set are part of now or later, of all sets, the first conflictsMost.
+	Conflicts []Conflict
 	// Differs says whether the records are others than before.
 	Differs bool
 }
@@ -111,6 +113,7 @@ func Merge(stored []catalog.Record, w Wanted, now time.Time) *Applied {
 	}
 	m.gather(things)
 	m.applied.Handovers = m.handovers(stored)
+	m.applied.Conflicts = m.conflicts(w.Set)
 	m.applied.Differs = m.differs(stored, w.Set)
 	return m.applied
 }
@@ -683,6 +686,21 @@ func (m *merger) handovers(stored []catalog.Record) (news []Handover) {
 		}
 	}
 	return news
+}
+
+// conflictsMost is how many conflicts are told.
+const conflictsMost = 100
+
+// conflicts are those of the set with itself and with others.
+func (m *merger) conflicts(set string) (list []Conflict) {
+	for _, c := range m.after().Conflicts() {
+		if (c.Winner.Set == set || c.Loser.Set == set) && !m.over(c.Winner) && !m.over(c.Loser) {
+			if list = append(list, c); len(list) == conflictsMost {
+				break
+			}
+		}
+	}
+	return list
 }
 
 // differs says whether the set is not as it was.

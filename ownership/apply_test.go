@@ -141,6 +141,33 @@ func TestMergeHeedsOtherSets(t *testing.T) {
 	}
 }
 
+// TestMergeTellsConflicts: whoever takes something over from another set is told, and of its own contradictions.
+func TestMergeTellsConflicts(t *testing.T) {
+	elsewhere, ended := said("a@shop.yaml, x ..3@shop.yaml, y@other.yaml"), said("z 2..3")
+	for i := range elsewhere {
+		elsewhere[i].Set = "shop"
+	}
+	elsewhere[2].Name, ended[0].Name = "cart", "cart"
+	stored := append(elsewhere, ended...)
+	if got := ownership.Merge(stored, wanted(nil), today).Conflicts; len(got) != 0 {
+		t.Errorf("what has ended: %v", got)
+	}
+	got := ownership.Merge(stored, wanted(said("b@new.yaml")), today).Conflicts
+	if len(got) != 1 || got[0].String() != "service payments: b by new.yaml:1, a by shop.yaml:1; the first counts" {
+		t.Errorf("%v", got)
+	}
+	var many []catalog.Record
+	for i := range 300 {
+		for _, r := range said("a@1, b@2") {
+			r.Name = fmt.Sprint("s", i)
+			many = append(many, r)
+		}
+	}
+	if got := ownership.Merge(stored, wanted(many), today).Conflicts; len(got) != 100 {
+		t.Errorf("%d conflicts", len(got))
+	}
+}
+
 func TestMergeKeepsBrokenFiles(t *testing.T) {
 	w := wanted(said("c@2"))
 	w.Keep = []string{"1", "imported"}

@@ -107,6 +107,12 @@ func printApplied(out io.Writer, a *rest.OwnersApplied) error {
 			fmt.Fprintf(&text, "  %s\n", inWords(&h))
 		}
 	}
+	if len(a.Conflicts) > 0 {
+		fmt.Fprintln(&text, "conflicts:")
+		for _, c := range a.Conflicts {
+			fmt.Fprintf(&text, "  %s\n", c)
+		}
+	}
 	done := "applied"
 	if a.DryRun {
 		done = "not applied, a dry run"
