@@ -12,8 +12,8 @@ import (
 
 // The bounds of what is applied. What one thing has records of is compared each with each.
 const (
-	RecordsMost     = 200_000 // of a set
-	RecordBytesMost = 64 << 10
+	RecordsMost     = 200_000   // of a set
+	RecordBytesMost = 512 << 10 // as JSON: a message of gRPC has 1 MiB
 	SetsMost        = 1000
 	aboutMost       = 200 // records of one thing that are not the lines of a file
 	textBytesMost   = 4096
@@ -92,8 +92,8 @@ func check(c *catalog.Record) string {
 	if c.Accountable != "" && (c.Kind != catalog.Edge || c.Accountable != Caller && c.Accountable != Callee) {
 		return fmt.Sprintf("has %q accountable: that is caller or callee, of an edge", short(c.Accountable))
 	}
-	for _, text := range []string{c.Name, c.Namespace, c.Environment, c.Operation, c.Caller, c.Callee, c.Phase, c.Pattern, c.Owner, c.Source.File, c.Source.Format} {
-		if len(text) > textBytesMost || !utf8.ValidString(text) {
+	for _, name := range []string{c.Name, c.Namespace, c.Environment, c.Operation, c.Caller, c.Callee, c.Phase, c.Pattern, c.Owner, c.Source.File, c.Source.Format} {
+		if len(name) > textBytesMost || !utf8.ValidString(name) {
 			return fmt.Sprintf("has a name of more than %d bytes, or one that is not UTF-8", textBytesMost)
 		}
 	}
@@ -108,6 +108,9 @@ func check(c *catalog.Record) string {
 	}
 	if slices.Contains(c.Aliases, "") {
 		return "has an empty alias"
+	}
+	if n := len(text(c)); n > RecordBytesMost {
+		return fmt.Sprintf("has %d bytes as JSON, %d are the most", n, RecordBytesMost)
 	}
 	return ""
 }

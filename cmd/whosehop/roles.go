@@ -29,7 +29,6 @@ import (
 	"github.com/whosehop/whosehop/collector"
 	"github.com/whosehop/whosehop/internal/telemetry"
 	"github.com/whosehop/whosehop/ownership"
-	"github.com/whosehop/whosehop/ownership/catalog"
 	"github.com/whosehop/whosehop/ownership/stored"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/query/grpcapi"
@@ -109,7 +108,7 @@ func serve(ctx context.Context, s *streams, set *Settings, r roles) error {
 	if set.Storage.DSN == "" && !all {
 		return usageError{errors.New("storage.dsn: a single role needs a ClickHouse that the others reach too; name it with --storage-dsn")}
 	}
-	file, err := set.Ownership.read(set.Ownership.File)
+	file, err := set.Ownership.read(set.Ownership.File, log)
 	if err != nil {
 		return err
 	}
@@ -131,7 +130,7 @@ func unlessEnded(ctx context.Context, err error) error {
 }
 
 // start brings up the storage and what stands on it, and runs it until ctx ends. File is what ownership.file says.
-func start(ctx context.Context, s *streams, set *Settings, r roles, file []catalog.Record, log *slog.Logger) error {
+func start(ctx context.Context, s *streams, set *Settings, r roles, file *ownership.Wanted, log *slog.Logger) error {
 	if r == (roles{analyze: true}) {
 		limitMemory(set.Analyze.MemoryBytesMax, analyzerBeside)
 	}

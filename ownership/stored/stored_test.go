@@ -40,7 +40,11 @@ func newRole(store stored.Store) *role {
 func started(t *testing.T, store stored.Store, file []catalog.Record) *role {
 	t.Helper()
 	r := newRole(store)
-	if err := r.Start(t.Context(), file); err != nil {
+	var wanted *ownership.Wanted
+	if file != nil {
+		wanted = &ownership.Wanted{Records: file}
+	}
+	if err := r.Start(t.Context(), wanted); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -169,7 +173,7 @@ func TestADryRunChangesNothing(t *testing.T) {
 func TestWhatCannotBeApplied(t *testing.T) {
 	r := started(t, clickhousetest.DB(t), nil)
 	long := service("payments", "a")
-	for range 50 {
+	for range 300 {
 		long.Links = append(long.Links, catalog.Link{Name: "x", Target: strings.Repeat("x", 2000)})
 	}
 	for _, w := range []ownership.Wanted{
@@ -178,9 +182,32 @@ func TestWhatCannotBeApplied(t *testing.T) {
 		if _, err := r.Apply(t.Context(), w, false); !errors.Is(err, stored.ErrInvalid) || len(err.Error()) > 500 {
 			t.Errorf("%s: %v", w.Set, err)
 		}
+		if _, err := r.Apply(t.Context(), w, true); !errors.Is(err, stored.ErrInvalid) {
+			t.Errorf("a dry run of %s: %v", w.Set, err)
+		}
 	}
 	if n := len(r.current.Registry().Records()); n != 0 {
 		t.Errorf("%d records", n)
+	}
+	long.Links = long.Links[:250]
+	apply(t, r, "s", long)
+	if got := r.current.Registry().Records(); len(got) != 1 || len(got[0].Links) != 250 {
+		t.Errorf("%d records", len(got))
+	}
+}
+
+// TestAFolderThatIsBrokenInPart: what its broken files said before stays.
+func TestAFolderThatIsBrokenInPart(t *testing.T) {
+	db := clickhousetest.DB(t)
+	cart := service("cart", "team-b")
+	cart.Source.File = "cart.yaml"
+	started(t, db, []catalog.Record{service("payments", "team-a"), cart})
+	r := newRole(db)
+	if err := r.Start(t.Context(), &ownership.Wanted{Records: []catalog.Record{service("payments", "team-c")}, Keep: []string{"cart.yaml"}}); err != nil {
+		t.Fatal(err)
+	}
+	if r.owner("payments") != "team-c" || r.owner("cart") != "team-b" {
+		t.Errorf("payments %s, cart %s", r.owner("payments"), r.owner("cart"))
 	}
 }
 

@@ -21,7 +21,7 @@ type (
 	// OwnersWanted is what a set is to have.
 	OwnersWanted struct {
 		Records OwnersList `json:"records"`
-		// Keep are files that could not be read: what they said before stays.
+		// Keep are files, and folders with all below them, that could not be read: what they said before stays.
 		Keep []string `json:"keep,omitempty"`
 	}
 	// OwnersApplied is what becomes of a set. Of long lists the first are there.
@@ -35,6 +35,8 @@ type (
 		Unchanged int            `json:"unchanged"`
 		Changes   []OwnersChange `json:"changes"`
 		Handovers []Handover     `json:"handovers"`
+		// Conflicts are those that records of the set are part of.
+		Conflicts []string `json:"conflicts"`
 	}
 	// OwnersChange is what becomes of a record.
 	OwnersChange struct {
@@ -140,6 +142,10 @@ func newOwnersApplied(dryRun bool, a *ownership.Applied) *OwnersApplied {
 	answer := &OwnersApplied{
 		Set: a.Set, DryRun: dryRun, Records: len(a.Records), Added: a.Added, Ended: a.Ended, Changed: a.Changed, Unchanged: a.Unchanged,
 		Changes: []OwnersChange{}, Handovers: newHandovers(a.Handovers[:min(len(a.Handovers), listedMost)]),
+		Conflicts: []string{},
+	}
+	for _, c := range a.Conflicts {
+		answer.Conflicts = append(answer.Conflicts, c.String())
 	}
 	for _, c := range a.Changes[:min(len(a.Changes), listedMost)] {
 		answer.Changes = append(answer.Changes, OwnersChange{What: c.What, About: c.About, Before: c.Before, After: c.After, Source: c.Source})
