@@ -65,6 +65,10 @@ func short(s string) string {
 
 // check says what is wrong with a record, or nothing.
 func check(c *catalog.Record) string {
+	const aliasesMost = 1000 // each is a name that the thing is looked up by
+	if len(c.Aliases) > aliasesMost {
+		return fmt.Sprintf("has %d aliases: %d are the most", len(c.Aliases), aliasesMost)
+	}
 	missing := ""
 	switch c.Kind {
 	case catalog.Service, catalog.Datastore, catalog.Queue, catalog.ThirdParty, catalog.Team, catalog.Namespace, catalog.API, catalog.System:

@@ -92,6 +92,9 @@ func (o *ownershipSettings) read(path string, log *slog.Logger) (*ownership.Want
 		}
 		log.Warn("a file of ownership.file is not applied: what it said before stays", "at", catalog.Source{File: p.File, Line: p.Line}.String(), "reason", p.Reason)
 	}
+	if len(records) == 0 && len(problems) == 0 {
+		return nil, fmt.Errorf("ownership.file: nothing in %s says who owns what, and applied it would end all that is stored", path)
+	}
 	records, broken := unbroken(records, problems)
 	return &ownership.Wanted{Records: records, Keep: broken}, nil
 }

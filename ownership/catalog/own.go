@@ -204,10 +204,12 @@ func (f *ownReader) edge(n *yaml.Node, r *Record) (reason string) {
 // phases are those that an edge can be about: the registry's five, and those of verdicts that have other names.
 var phases = []string{"network", "queue", "pool", "budget", "contract", "connect", "request", "response", "backoff"}
 
-// ParseEdge takes caller->callee:phase apart, of which the phase can be missing.
+// ParseEdge takes caller->callee:phase apart, of which the phase can be missing: a number after the last colon is a port.
 func ParseEdge(edge string) (caller, callee, phase string) {
 	caller, callee, _ = strings.Cut(edge, "->")
-	callee, phase = cutLast(callee, ':')
+	if at := strings.LastIndexByte(callee, ':'); at >= 0 && (at+1 == len(callee) || strings.Trim(callee[at+1:], "0123456789") != "") {
+		callee, phase = callee[:at], callee[at+1:]
+	}
 	return strings.TrimSpace(caller), strings.TrimSpace(callee), strings.TrimSpace(phase)
 }
 

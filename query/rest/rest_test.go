@@ -410,8 +410,8 @@ func TestOwnersListIsBounded(t *testing.T) {
 	var list rest.OwnersList
 	for text, want := range map[string]string{
 		"[" + strings.Repeat("{},", ownership.RecordsMost) + "{}]": "more than 200000 records",
-		`[{"kind":"service"},{"kinds":"service"}]`:                   "record 2: ",
-		`[{"kind":"service"}`:                                        "unexpected",
+		`[{"kind":"service"},{"kinds":"service"}]`:                 "record 2: ",
+		`[{"kind":"service"}`:                                      "unexpected",
 	} {
 		if err := json.Unmarshal([]byte(text), &list); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40s: %v, want %s", text, err, want)
