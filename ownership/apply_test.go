@@ -491,6 +491,18 @@ func TestCheck(t *testing.T) {
 		{"no pattern", "s", with(func(r *catalog.Record) { r.Kind = catalog.Path }), "no pattern"},
 		{"no operation", "s", with(func(r *catalog.Record) { r.Kind = catalog.Operation }), "no operation"},
 		{"accountable", "s", with(func(r *catalog.Record) { r.Accountable = "caller" }), "accountable"},
+		{"a blank operation", "s", with(func(r *catalog.Record) { r.Kind, r.Operation = catalog.Operation, " " }), "no operation"},
+		{"an operation of nobody", "s", with(func(r *catalog.Record) { r.Kind, r.Operation, r.Owner = catalog.Operation, "GET /", "" }), "no owner"},
+		{"an edge", "s", with(func(r *catalog.Record) { r.Kind, r.Caller, r.Callee, r.Phase = catalog.Edge, "a", "b", "pool" }), ""},
+		{"a side", "s", with(func(r *catalog.Record) {
+			r.Kind, r.Caller, r.Callee, r.Owner, r.Accountable = catalog.Edge, "a", "b", "", "caller"
+		}), ""},
+		{"an edge of nobody", "s", with(func(r *catalog.Record) { r.Kind, r.Caller, r.Callee, r.Owner = catalog.Edge, "a", "b", "" }), "no owner"},
+		{"an owner and a side", "s", with(func(r *catalog.Record) {
+			r.Kind, r.Caller, r.Callee, r.Accountable = catalog.Edge, "a", "b", "caller"
+		}), "give one of them"},
+		{"a phase that is none", "s", with(func(r *catalog.Record) { r.Kind, r.Caller, r.Callee, r.Phase = catalog.Edge, "a", "b", "lunch" }), `the phase "lunch"`},
+		{"a phase of a service", "s", with(func(r *catalog.Record) { r.Phase = "pool" }), "of an edge"},
 		{"a long name", "s", with(func(r *catalog.Record) { r.Name = strings.Repeat("x", 1<<20) }), "more than 4096 bytes"},
 		{"backwards", "s", with(func(r *catalog.Record) { r.From, r.Until = day(3), day(2) }), "ends before"},
 		{"a large record", "s", with(func(r *catalog.Record) { r.Runbook = strings.Repeat("x", 500<<10) }), ""},

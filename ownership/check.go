@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -63,6 +64,9 @@ func short(s string) string {
 	return s[:most] + "…"
 }
 
+// edgePhases are those that files can give an edge.
+var edgePhases = []string{"network", "queue", "pool", "budget", "contract", "connect", "request", "response", "backoff"}
+
 // check says what is wrong with a record, or nothing.
 func check(c *catalog.Record) string {
 	const aliasesMost = 1000 // each is a name that the thing is looked up by
@@ -76,7 +80,7 @@ func check(c *catalog.Record) string {
 			missing = "name"
 		}
 	case catalog.Operation:
-		if c.Operation == "" {
+		if strings.TrimSpace(c.Operation) == "" {
 			missing = "operation"
 		}
 	case catalog.Edge:
@@ -95,6 +99,14 @@ func check(c *catalog.Record) string {
 	}
 	if c.Accountable != "" && (c.Kind != catalog.Edge || c.Accountable != Caller && c.Accountable != Callee) {
 		return fmt.Sprintf("has %q accountable: that is caller or callee, of an edge", short(c.Accountable))
+	}
+	switch {
+	case c.Phase != "" && (c.Kind != catalog.Edge || !slices.Contains(edgePhases, c.Phase)):
+		return fmt.Sprintf("has the phase %q: of an edge, %s are known", short(c.Phase), strings.Join(edgePhases, ", "))
+	case c.Accountable != "" && c.Owner != "":
+		return "has an owner and an accountable side: give one of them"
+	case c.Accountable == "" && c.Owner == "" && (c.Kind == catalog.Edge || c.Kind == catalog.Operation):
+		return "has no owner"
 	}
 	for _, name := range []string{c.Name, c.Namespace, c.Environment, c.Operation, c.Caller, c.Callee, c.Phase, c.Pattern, c.Owner, c.Source.File, c.Source.Format} {
 		if len(name) > textBytesMost || !utf8.ValidString(name) {

@@ -40,6 +40,9 @@ Examples:
 const applyPatience = time.Minute
 
 func (c *ownersApplyCmd) Run(ctx context.Context, s *streams, set *Settings) error {
+	if c.Set == "" {
+		return usageError{errors.New("--set: it has no name; leave it out for the set default")}
+	}
 	paths := make([]string, len(c.Paths)) // by which files are known, wherever a repository is checked out
 	for i, path := range c.Paths {
 		paths[i] = fromHere(path)

@@ -125,6 +125,9 @@ func TestApplyRefusesWhatIsBroken(t *testing.T) {
 	if code != 1 || asked != "" || !strings.Contains(errOut, "nothing in") {
 		t.Errorf("an empty file must not end all: code %d, asked %q, %s", code, asked, errOut)
 	}
+	if code, _, errOut, asked, _ = applyTo(t, rest.OwnersApplied{}, good, "--set", ""); code != 2 || asked != "" || !strings.Contains(errOut, "--set") {
+		t.Errorf("a set without a name: code %d, asked %q, %s", code, asked, errOut)
+	}
 	if code, _, errOut, _, _ = applyTo(t, rest.OwnersApplied{}, filepath.Join(dir, "none.yaml")); code != 1 || !strings.Contains(errOut, "none.yaml") {
 		t.Errorf("code %d, %s", code, errOut)
 	}
