@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"path"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/whosehop/whosehop/ownership/catalog"
@@ -15,8 +17,10 @@ import (
 type Wanted struct {
 	Set     string
 	Records []catalog.Record
-	// Keep are files that could not be read: what they said before stays as it is.
+	// Keep are files, and folders with all below them, that could not be read: what they said before stays as it is.
 	Keep []string
+	// Config is that of the registry in force.
+	Config Config
 }
 
 // Applied is what becomes of a set of the registry when files are applied to it.
@@ -30,6 +34,8 @@ type Applied struct {
 	Changes []Change
 	// Handovers are those that were not known before, the newest first.
 	Handovers []Handover
+	// Conflicts are those that records of the set are part of now or later, of all sets, the first conflictsMost.
+	Conflicts []Conflict
 	// Differs says whether the records are others than before.
 	Differs bool
 }
@@ -62,10 +68,16 @@ const (
 //
 // What is the same stays. What has another owner ends now, and begins now with the other one; what differs in anything else is
 // replaced, and holds since when it held. What is in no file any more ends now. When a file says from when or until when
-// something holds, that is so, and what was remembered of the same thing gives way. What nobody has spoken of before holds
-// for all of the past too, or the traces of yesterday would have no owner.
+// something holds, that is so, and what was remembered of the same thing gives way. What was nobody's before holds
+// for all of the past too, or the traces of yesterday would have no owner; what a record that says less gave to another owner
+// begins now, or the traces of yesterday would have another one.
 func Merge(stored []catalog.Record, w Wanted, now time.Time) *Applied {
 	m := merger{now: instant(now), applied: &Applied{Set: w.Set}, groups: make(map[thing]*group)}
+	m.before = sync.OnceValue(func() *Registry { return Compile(stored, w.Config) })
+	m.after = sync.OnceValue(func() *Registry {
+		after := slices.DeleteFunc(slices.Clone(stored), func(c catalog.Record) bool { return c.Set == w.Set })
+		return Compile(append(after, m.applied.Records...), w.Config)
+	})
 	wanted := m.wanted(stored, w)
 	for i := range stored {
 		c := &stored[i]
@@ -95,12 +107,13 @@ func Merge(stored []catalog.Record, w Wanted, now time.Time) *Applied {
 		} else {
 			m.thing(g)
 		}
-		if len(m.applied.Changes) > before && t.Kind != catalog.Path && (len(g.stored) > 0 || len(g.after) > 1 || !g.after[0].Until.IsZero()) {
+		if len(m.applied.Changes) > before && t.Kind != catalog.Path && (len(g.stored) > 0 || len(g.after) > 1 || !g.after[0].Until.IsZero() || g.covered) {
 			m.moved = append(m.moved, g)
 		}
 	}
 	m.gather(things)
 	m.applied.Handovers = m.handovers(stored)
+	m.applied.Conflicts = m.conflicts(w.Set)
 	m.applied.Differs = m.differs(stored, w.Set)
 	return m.applied
 }
@@ -148,6 +161,7 @@ type group struct {
 	stored, wanted []*catalog.Record
 	after          []outcome
 	elsewhere      bool // another set speaks of it
+	covered        bool // a record that says less speaks of it
 }
 
 // outcome is a record of the set as it will be; it is remembered if no file says it.
@@ -161,6 +175,8 @@ type merger struct {
 	applied *Applied
 	groups  map[thing]*group
 	moved   []*group // of which something changed, and which can have changed hands
+	// The registry of all sets, as it was and as it will be.
+	before, after func() *Registry
 }
 
 // group is that of a record. One that is not of the set matters only where the set speaks of the same thing, and there is a
@@ -183,10 +199,10 @@ func (m *merger) wanted(stored []catalog.Record, w Wanted) []*catalog.Record {
 	all := slices.Clip(w.Records)
 	keep := make(map[string]bool, len(w.Keep))
 	for _, file := range w.Keep {
-		keep[file] = true
+		keep[path.Clean(file)] = true
 	}
 	for i := range stored {
-		if c := &stored[i]; c.Set == w.Set && keep[c.ReadFrom()] && !m.over(c) {
+		if c := &stored[i]; c.Set == w.Set && keeps(keep, c.ReadFrom()) && !m.over(c) {
 			all = append(all, *c)
 		}
 	}
@@ -198,6 +214,19 @@ func (m *merger) wanted(stored []catalog.Record, w Wanted) []*catalog.Record {
 	}
 	slices.SortFunc(sorted, inOrder)
 	return slices.CompactFunc(sorted, func(a, b *catalog.Record) bool { return inOrder(a, b) == 0 })
+}
+
+// keeps says whether a file is one of some paths, or below one of them.
+func keeps(paths map[string]bool, file string) bool {
+	if len(paths) == 0 || file == "" {
+		return false
+	}
+	for name := path.Clean(file); !paths[name]; name = path.Dir(name) {
+		if name == path.Dir(name) {
+			return false
+		}
+	}
+	return true
 }
 
 // inOrder orders records, those of a file by their lines, so that only those that say the same are alike.
@@ -239,8 +268,13 @@ func (m *merger) thing(g *group) {
 	for i, w := range g.wanted {
 		c, before := w, pairs[i]
 		if before == nil {
-			if w.From.IsZero() && !m.over(w) && (len(g.stored) > 0 || g.elsewhere) {
+			switch {
+			case !w.From.IsZero() || m.over(w):
+			case len(g.stored) > 0 || g.elsewhere:
 				c = since(w, m.now)
+			default:
+				c = since(w, m.covered(w))
+				g.covered = g.covered || c != w
 			}
 			begun = append(begun, w)
 			if dated(w) {
@@ -284,6 +318,33 @@ func (m *merger) thing(g *group) {
 		}
 		return inOrder(a.Record, b.Record)
 	})
+}
+
+// covered is since when something holds that is said for the first time, if what was said before answers for it already: since
+// now if with another owner, and else since when that holds.
+func (m *merger) covered(c *catalog.Record) (from time.Time) {
+	if c.Owner == "" && c.Accountable == "" {
+		return from
+	}
+	before, nowNs := m.before(), m.now.UnixNano()
+	for s := range before.subjects(c) {
+		if s.about == everything {
+			continue
+		}
+		a := before.Resolve(s.question(nowNs))
+		begins := time.Time{}
+		switch {
+		case a.Record == nil || a.Owner == Unowned:
+		case a.Owner != before.team(c.Owner, nowNs) || a.Side != c.Accountable:
+			begins = m.now
+		default:
+			begins = a.Record.From
+		}
+		if begins.After(from) {
+			from = begins
+		}
+	}
+	return from
 }
 
 // since is a record with another beginning.
@@ -606,8 +667,8 @@ func (m *merger) handovers(stored []catalog.Record) (news []Handover) {
 			after = append(after, *g.after[i].Record)
 		}
 	}
-	all := func(records []catalog.Record) []Handover {
-		return Compile(records, Config{}).Handovers(time.Time{}, time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))
+	all := func(records []catalog.Record, around func() *Registry) []Handover {
+		return Compile(records, Config{}).handovers(time.Time{}, time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), around)
 	}
 	type change struct {
 		about, before, after string
@@ -615,16 +676,31 @@ func (m *merger) handovers(stored []catalog.Record) (news []Handover) {
 	}
 	keyOf := func(h *Handover) change { return change{h.About, h.Before, h.After, h.At.UnixMilli()} }
 	known := make(map[change]bool)
-	old := all(before)
+	old := all(before, m.before)
 	for i := range old {
 		known[keyOf(&old[i])] = true
 	}
-	for _, h := range all(after) {
+	for _, h := range all(after, m.after) {
 		if !known[keyOf(&h)] {
 			news = append(news, h)
 		}
 	}
 	return news
+}
+
+// conflictsMost is how many conflicts are told.
+const conflictsMost = 100
+
+// conflicts are those of the set with itself and with others.
+func (m *merger) conflicts(set string) (list []Conflict) {
+	for _, c := range m.after().Conflicts() {
+		if (c.Winner.Set == set || c.Loser.Set == set) && !m.over(c.Winner) && !m.over(c.Loser) {
+			if list = append(list, c); len(list) == conflictsMost {
+				break
+			}
+		}
+	}
+	return list
 }
 
 // differs says whether the set is not as it was.

@@ -141,6 +141,33 @@ func TestMergeHeedsOtherSets(t *testing.T) {
 	}
 }
 
+// TestMergeTellsConflicts: whoever takes something over from another set is told, and of its own contradictions.
+func TestMergeTellsConflicts(t *testing.T) {
+	elsewhere, ended := said("a@shop.yaml, x ..3@shop.yaml, y@other.yaml"), said("z 2..3")
+	for i := range elsewhere {
+		elsewhere[i].Set = "shop"
+	}
+	elsewhere[2].Name, ended[0].Name = "cart", "cart"
+	stored := append(elsewhere, ended...)
+	if got := ownership.Merge(stored, wanted(nil), today).Conflicts; len(got) != 0 {
+		t.Errorf("what has ended: %v", got)
+	}
+	got := ownership.Merge(stored, wanted(said("b@new.yaml")), today).Conflicts
+	if len(got) != 1 || got[0].String() != "service payments: b by new.yaml:1, a by shop.yaml:1; the first counts" {
+		t.Errorf("%v", got)
+	}
+	var many []catalog.Record
+	for i := range 300 {
+		for _, r := range said("a@1, b@2") {
+			r.Name = fmt.Sprint("s", i)
+			many = append(many, r)
+		}
+	}
+	if got := ownership.Merge(stored, wanted(many), today).Conflicts; len(got) != 100 {
+		t.Errorf("%d conflicts", len(got))
+	}
+}
+
 func TestMergeKeepsBrokenFiles(t *testing.T) {
 	w := wanted(said("c@2"))
 	w.Keep = []string{"1", "imported"}
@@ -149,6 +176,87 @@ func TestMergeKeepsBrokenFiles(t *testing.T) {
 	got := ownership.Merge(stored, w, today)
 	if words := inWords(got.Records); words != "a@1, d@3, b ..20@2, c 20..@2" {
 		t.Error(words)
+	}
+}
+
+func TestMergeKeepsBrokenFolders(t *testing.T) {
+	w := wanted(nil)
+	w.Keep = []string{"teams/pay/", "./x"}
+	got := ownership.Merge(said("a@teams/pay/owners.yaml, b@teams/pay/eu/owners.yaml, c@teams/payments.yaml, d@teams/owners.yaml, e@x, f@y/x"), w, today)
+	if words := inWords(got.Records); words != "b@teams/pay/eu/owners.yaml, a@teams/pay/owners.yaml, e@x, d ..20@teams/owners.yaml, c ..20@teams/payments.yaml, f ..20@y/x" {
+		t.Error(words)
+	}
+}
+
+// TestMergeKeepsWhatSaidLess: a record that says more than those before takes nothing of the past from them.
+func TestMergeKeepsWhatSaidLess(t *testing.T) {
+	service := catalog.Record{Kind: catalog.Service, Name: "pay*", Owner: "a"}
+	named := func(name, owner string) catalog.Record {
+		return catalog.Record{Kind: catalog.Service, Name: name, Owner: owner}
+	}
+	inShop := func(c catalog.Record) catalog.Record {
+		c.Namespace = "shop"
+		return c
+	}
+	edge := func(caller, callee, phase, owner, side string) catalog.Record {
+		return catalog.Record{Kind: catalog.Edge, Caller: caller, Callee: callee, Phase: phase, Owner: owner, Accountable: side}
+	}
+	operation := catalog.Record{Kind: catalog.Operation, Name: "payments", Operation: "POST /pay/*", Owner: "b"}
+	alias := named("ledger", "b")
+	alias.Aliases = []string{"paymentsx"}
+	since := service
+	since.From = day(3)
+	for _, c := range []struct {
+		what         string
+		stored, next catalog.Record
+		q            ownership.Question
+		from         int
+		handover     string
+	}{
+		{"a pattern", service, named("paymentsx", "b"), ownership.Question{Service: "paymentsx"}, 20, "a b"},
+		{"a pattern that says more", service, named("payments-*", "b"), ownership.Question{Service: "payments-eu"}, 20, "a b"},
+		{"an alias", service, alias, ownership.Question{Service: "paymentsx"}, 20, ""},
+		{"the same owner", service, named("paymentsx", "a"), ownership.Question{Service: "paymentsx"}, 0, ""},
+		{"the same owner for some time", since, named("paymentsx", "a"), ownership.Question{Service: "paymentsx"}, 3, ""},
+		{"nobody", service, named("cart", "b"), ownership.Question{Service: "payments"}, 0, ""},
+		{"a record that says less", named("paymentsx", "a"), named("pay*", "b"), ownership.Question{Service: "paymentsx"}, 0, ""},
+		{"for all", named("*", "a"), named("cart", "b"), ownership.Question{Service: "cart"}, 20, "a b"},
+		{"a namespace", catalog.Record{Kind: catalog.Namespace, Name: "shop", Owner: "a"}, inShop(named("cart", "b")), ownership.Question{Service: "cart", Namespace: "shop"}, 20, "a b"},
+		{"any namespace", named("cart", "a"), inShop(named("cart", "b")), ownership.Question{Service: "cart", Namespace: "shop"}, 20, "a b"},
+		{"a namespace of all", named("*", "a"), catalog.Record{Kind: catalog.Namespace, Name: "shop", Owner: "b"}, ownership.Question{Service: "cart", Namespace: "shop"}, 20, "a b"},
+		{"an operation", named("payments", "a"), operation, ownership.Question{Service: "payments", Operation: "POST /pay/card"}, 20, "a b"},
+		{"an edge", edge("*", "cart", "", "a", ""), edge("shop", "cart", "pool", "b", ""), ownership.Question{Service: "shop", Callee: "cart", Phase: "pool"}, 20, "a b"},
+		{"a phase", edge("shop", "cart", "network", "", "caller"), edge("shop", "cart", "connect", "", "callee"), ownership.Question{Service: "shop", Callee: "cart", Phase: "connect"}, 20, "caller callee"},
+	} {
+		stored := ownership.Merge(nil, wanted([]catalog.Record{c.stored}), day(1)).Records
+		got := ownership.Merge(stored, wanted([]catalog.Record{c.stored, c.next}), today)
+		i := slices.IndexFunc(got.Records, func(r catalog.Record) bool { return ownership.Subject(&r) == ownership.Subject(&c.next) })
+		if !got.Records[i].From.Equal(day(c.from)) {
+			t.Errorf("%s: it begins %v", c.what, got.Records[i].From)
+		}
+		before, after := ownership.Compile(stored, ownership.Config{}), ownership.Compile(got.Records, ownership.Config{})
+		for _, at := range []time.Time{day(2), day(19)} {
+			c.q.AtNs = at.UnixNano()
+			if was, is := before.Resolve(&c.q), after.Resolve(&c.q); was.Owner != is.Owner || was.Side != is.Side {
+				t.Errorf("%s: %s%s had it, and now it is said that %s%s had", c.what, was.Owner, was.Side, is.Owner, is.Side)
+			}
+		}
+		for _, list := range [][]ownership.Handover{got.Handovers, after.Handovers(day(4), day(28))} {
+			var all []string
+			for _, h := range list {
+				all = append(all, h.Before+" "+h.After)
+			}
+			if words := strings.Join(all, "; "); words != c.handover {
+				t.Errorf("%s: hand-overs %q, want %q", c.what, words, c.handover)
+			}
+		}
+		gone := ownership.Merge(got.Records, wanted([]catalog.Record{c.stored}), day(24))
+		if n := len(gone.Handovers); c.handover != "" && (n != 1 || gone.Handovers[0].Before+gone.Handovers[0].After == "" || gone.Handovers[0].After == ownership.Unowned) {
+			t.Errorf("%s: taken away again: %+v", c.what, gone.Handovers)
+		}
+		if again := ownership.Merge(got.Records, wanted([]catalog.Record{c.stored, c.next}), day(22)); again.Differs || len(again.Handovers) > 0 {
+			t.Errorf("%s: the same again: %+v", c.what, again.Changes)
+		}
 	}
 }
 
@@ -319,6 +427,36 @@ func TestMergeProperties(t *testing.T) {
 	}
 }
 
+// TestMergeLeavesThePast applies random undated records that say more and less: as soon as all is somebody's, what was
+// answered for the past stays so.
+func TestMergeLeavesThePast(t *testing.T) {
+	for seed := range uint64(300) {
+		random := rand.New(rand.NewPCG(seed, 7))
+		all := catalog.Record{Kind: catalog.Service, Name: "*", Owner: "all"}
+		stored := ownership.Merge(nil, wanted([]catalog.Record{all}), day(1)).Records
+		names := []string{"pay*", "payments*", "payments", "paymentsx", "cart"}
+		for n := range 5 {
+			files, now := []catalog.Record{all}, day(4+4*n)
+			for _, name := range names {
+				if random.IntN(2) == 0 {
+					files = append(files, catalog.Record{Kind: catalog.Service, Name: name, Owner: string(rune('a' + random.IntN(3)))})
+				}
+			}
+			applied := ownership.Merge(stored, wanted(files), now)
+			before, after := ownership.Compile(stored, ownership.Config{}), ownership.Compile(applied.Records, ownership.Config{})
+			for _, name := range []string{"pay", "payments", "paymentsx", "payments-eu", "cart", "other"} {
+				for at := day(1); at.Before(now); at = at.Add(12 * time.Hour) {
+					q := ownership.Question{Service: name, AtNs: at.UnixNano()}
+					if was, is := before.Resolve(&q).Owner, after.Resolve(&q).Owner; was != is {
+						t.Fatalf("seed %d, apply %d: %s was of %s at %s, and now it is said that it was of %s: %v to %v", seed, n, name, was, at, is, stored, files)
+					}
+				}
+			}
+			stored = applied.Records
+		}
+	}
+}
+
 // holders are all that records say owned a service at a time: several where files do not agree.
 func holders(records []catalog.Record, name string, at time.Time) string {
 	var all []string
@@ -353,8 +491,24 @@ func TestCheck(t *testing.T) {
 		{"no pattern", "s", with(func(r *catalog.Record) { r.Kind = catalog.Path }), "no pattern"},
 		{"no operation", "s", with(func(r *catalog.Record) { r.Kind = catalog.Operation }), "no operation"},
 		{"accountable", "s", with(func(r *catalog.Record) { r.Accountable = "caller" }), "accountable"},
+		{"a blank operation", "s", with(func(r *catalog.Record) { r.Kind, r.Operation = catalog.Operation, " " }), "no operation"},
+		{"an operation of nobody", "s", with(func(r *catalog.Record) { r.Kind, r.Operation, r.Owner = catalog.Operation, "GET /", "" }), "no owner"},
+		{"an edge", "s", with(func(r *catalog.Record) { r.Kind, r.Caller, r.Callee, r.Phase = catalog.Edge, "a", "b", "pool" }), ""},
+		{"a side", "s", with(func(r *catalog.Record) {
+			r.Kind, r.Caller, r.Callee, r.Owner, r.Accountable = catalog.Edge, "a", "b", "", "caller"
+		}), ""},
+		{"an edge of nobody", "s", with(func(r *catalog.Record) { r.Kind, r.Caller, r.Callee, r.Owner = catalog.Edge, "a", "b", "" }), "no owner"},
+		{"an owner and a side", "s", with(func(r *catalog.Record) {
+			r.Kind, r.Caller, r.Callee, r.Accountable = catalog.Edge, "a", "b", "caller"
+		}), "give one of them"},
+		{"a phase that is none", "s", with(func(r *catalog.Record) { r.Kind, r.Caller, r.Callee, r.Phase = catalog.Edge, "a", "b", "lunch" }), `the phase "lunch"`},
+		{"a phase of a service", "s", with(func(r *catalog.Record) { r.Phase = "pool" }), "of an edge"},
 		{"a long name", "s", with(func(r *catalog.Record) { r.Name = strings.Repeat("x", 1<<20) }), "more than 4096 bytes"},
 		{"backwards", "s", with(func(r *catalog.Record) { r.From, r.Until = day(3), day(2) }), "ends before"},
+		{"a large record", "s", with(func(r *catalog.Record) { r.Runbook = strings.Repeat("x", 500<<10) }), ""},
+		{"a record that is too large", "s", with(func(r *catalog.Record) {
+			r.Runbook, r.Source = strings.Repeat("x", 600<<10), catalog.Source{File: "owners.yaml", Line: 7}
+		}), "owners.yaml:7: service payments has 614"},
 		{"long ago", "s", with(func(r *catalog.Record) { r.From = time.Date(1234, 1, 1, 0, 0, 0, 0, time.UTC) }), "1971"},
 	} {
 		w := ownership.Wanted{Set: c.set, Records: []catalog.Record{c.r}}

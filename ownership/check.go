@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -12,8 +13,8 @@ import (
 
 // The bounds of what is applied. What one thing has records of is compared each with each.
 const (
-	RecordsMost     = 200_000 // of a set
-	RecordBytesMost = 64 << 10
+	RecordsMost     = 200_000   // of a set
+	RecordBytesMost = 512 << 10 // as JSON: a message of gRPC has 1 MiB
 	SetsMost        = 1000
 	aboutMost       = 200 // records of one thing that are not the lines of a file
 	textBytesMost   = 4096
@@ -63,8 +64,15 @@ func short(s string) string {
 	return s[:most] + "…"
 }
 
+// edgePhases are those that files can give an edge.
+var edgePhases = []string{"network", "queue", "pool", "budget", "contract", "connect", "request", "response", "backoff"}
+
 // check says what is wrong with a record, or nothing.
 func check(c *catalog.Record) string {
+	const aliasesMost = 1000 // each is a name that the thing is looked up by
+	if len(c.Aliases) > aliasesMost {
+		return fmt.Sprintf("has %d aliases: %d are the most", len(c.Aliases), aliasesMost)
+	}
 	missing := ""
 	switch c.Kind {
 	case catalog.Service, catalog.Datastore, catalog.Queue, catalog.ThirdParty, catalog.Team, catalog.Namespace, catalog.API, catalog.System:
@@ -72,7 +80,7 @@ func check(c *catalog.Record) string {
 			missing = "name"
 		}
 	case catalog.Operation:
-		if c.Operation == "" {
+		if strings.TrimSpace(c.Operation) == "" {
 			missing = "operation"
 		}
 	case catalog.Edge:
@@ -92,8 +100,16 @@ func check(c *catalog.Record) string {
 	if c.Accountable != "" && (c.Kind != catalog.Edge || c.Accountable != Caller && c.Accountable != Callee) {
 		return fmt.Sprintf("has %q accountable: that is caller or callee, of an edge", short(c.Accountable))
 	}
-	for _, text := range []string{c.Name, c.Namespace, c.Environment, c.Operation, c.Caller, c.Callee, c.Phase, c.Pattern, c.Owner, c.Source.File, c.Source.Format} {
-		if len(text) > textBytesMost || !utf8.ValidString(text) {
+	switch {
+	case c.Phase != "" && (c.Kind != catalog.Edge || !slices.Contains(edgePhases, c.Phase)):
+		return fmt.Sprintf("has the phase %q: of an edge, %s are known", short(c.Phase), strings.Join(edgePhases, ", "))
+	case c.Accountable != "" && c.Owner != "":
+		return "has an owner and an accountable side: give one of them"
+	case c.Accountable == "" && c.Owner == "" && (c.Kind == catalog.Edge || c.Kind == catalog.Operation):
+		return "has no owner"
+	}
+	for _, name := range []string{c.Name, c.Namespace, c.Environment, c.Operation, c.Caller, c.Callee, c.Phase, c.Pattern, c.Owner, c.Source.File, c.Source.Format} {
+		if len(name) > textBytesMost || !utf8.ValidString(name) {
 			return fmt.Sprintf("has a name of more than %d bytes, or one that is not UTF-8", textBytesMost)
 		}
 	}
@@ -108,6 +124,9 @@ func check(c *catalog.Record) string {
 	}
 	if slices.Contains(c.Aliases, "") {
 		return "has an empty alias"
+	}
+	if n := len(text(c)); n > RecordBytesMost {
+		return fmt.Sprintf("has %d bytes as JSON, %d are the most", n, RecordBytesMost)
 	}
 	return ""
 }

@@ -15,7 +15,7 @@ import (
 type Inquiry struct {
 	Service, Namespace, Environment, Operation string
 	// Peer is something that sends no spans: a datastore, a third party. Beside a service, it is asked for as that service
-	// calls it.
+	// calls it; alone, namespace, environment and attributes are its own.
 	Peer string
 	// Edge is CALLER->CALLEE, and may have a phase behind a colon.
 	Edge string
@@ -61,13 +61,9 @@ var phases = []string{"network", "connect", "request", "response", "queue", "poo
 // SplitEdge reads CALLER->CALLEE, and the phase if there is one behind a colon. A callee may be host:port; one with another
 // colon needs one behind it as well.
 func SplitEdge(text string) (caller, callee, phase string, err error) {
-	caller, callee, ok := strings.Cut(text, "->")
-	if at := strings.LastIndexByte(callee, ':'); at >= 0 && (at+1 == len(callee) || strings.Trim(callee[at+1:], "0123456789") != "") {
-		callee, phase = callee[:at], callee[at+1:]
-	}
-	caller, callee = strings.TrimSpace(caller), strings.TrimSpace(callee)
+	caller, callee, phase = catalog.ParseEdge(text)
 	switch {
-	case !ok || caller == "" || callee == "":
+	case caller == "" || callee == "":
 		return "", "", "", fmt.Errorf("%q is no edge like checkout->payments or checkout->payments:pool", text)
 	case phase != "" && !slices.Contains(phases, phase):
 		return "", "", "", fmt.Errorf("%q is no phase: there are %s", phase, strings.Join(phases, ", "))
@@ -122,7 +118,7 @@ func (r *Registry) Inquire(i Inquiry) (*Resolution, error) {
 // question is about a service, or something like it.
 func (i *Inquiry) question(name string) *Question {
 	q := &Question{Service: name, AtNs: i.At.UnixNano()}
-	if name == i.Peer && name != i.Service {
+	if i.Service != "" && name == i.Peer && name != i.Service {
 		return q // the rest is about the service that calls it
 	}
 	attribute := func(keys ...string) string {

@@ -31,6 +31,12 @@ func TestInquire(t *testing.T) {
 			"source":{"format":"codeowners","file":"CODEOWNERS","line":1},"charter":{"onCall":"pagerduty:PAY","chat":"#pay","runbook":"https://wiki/pay-team"},"at":"2026-11-21T00:00:00Z"}`},
 		{"a peer", Inquiry{Peer: "orders-db"}, `{"about":"orders-db","owner":"team-db","rule":"service","why":"datastore orders-db, by owners.yaml:30",
 			"source":{"format":"whosehop","file":"owners.yaml","line":30},"charter":{},"at":"2026-11-21T00:00:00Z"}`},
+		{
+			"a peer by itself, in a namespace and an environment",
+			Inquiry{Peer: "payments", Namespace: "eu", Attributes: map[string]string{"deployment.environment": "staging"}},
+			`{"about":"payments","owner":"team-eu-qa","rule":"service","why":"service payments in namespace eu in stag*, by owners.yaml:13",
+			"source":{"format":"whosehop","file":"owners.yaml","line":13},"charter":{"runbook":"https://wiki/payments"},"at":"2026-11-21T00:00:00Z"}`,
+		},
 		{"a peer as a service calls it that has a record of that", Inquiry{Service: "checkout", Peer: "orders-db"}, `{"about":"edge checkout->orders-db","owner":"team-check","rule":"edge",
 			"why":"edge check*->*, by owners.yaml:53","source":{"format":"whosehop","file":"owners.yaml","line":53},"charter":{},"at":"2026-11-21T00:00:00Z"}`},
 		{"and one that has none; what is known of the caller is not known of the peer", Inquiry{Service: "mail", Namespace: "eu", Peer: "payments"}, `{"about":"payments","owner":"team-pay","owners":["ann"],"rule":"service",

@@ -297,13 +297,13 @@ func (r *Registry) service(a *asked) (found *entry, note string) {
 // isAbout says whether an entry that fits by its names speaks of what is asked about.
 func (a *asked) isAbout(e *entry) bool {
 	return e.anywhere || e.fromNs <= a.atNs && a.atNs < e.untilNs && (e.namespace == "" || a.inNamespace(e.namespace)) &&
-		(e.environment == "" || fits(e.environment, a.Environment)) && ofPhase(e.phase, a.Phase)
+		(e.environment == "" || fits(e.environment, shortened(a.Environment))) && ofPhase(e.phase, a.Phase)
 }
 
 // mayBeAbout is isAbout where what is not known of the question counts as fitting.
 func (a *asked) mayBeAbout(e *entry) bool {
 	return e.fromNs <= a.atNs && a.atNs < e.untilNs && (e.namespace == "" || a.Namespace == "" && a.inKubernetes() == "" || a.inNamespace(e.namespace)) &&
-		(e.environment == "" || a.Environment == "" || fits(e.environment, a.Environment))
+		(e.environment == "" || a.Environment == "" || fits(e.environment, shortened(a.Environment)))
 }
 
 // isCovered says whether an entry before speaks of the same, and so in its place.
@@ -352,7 +352,7 @@ func (r *Registry) ofCode(a *asked) *catalog.Record {
 // repository is where the code of the service is, as its span says or a record of it, or nothing.
 func (r *Registry) repository(a *asked) string {
 	if a.Attr != nil {
-		if url, ok := a.Attr("vcs.repository.url.full"); ok && url != "" {
+		if url, ok := a.Attr("vcs.repository.url.full"); ok && url != "" && len(url) <= nameBytesMax {
 			return url
 		}
 	}
@@ -370,11 +370,26 @@ func (r *Registry) ofAttributes(a *asked) (key, owner string) {
 		return "", ""
 	}
 	for _, key := range r.cfg.Attributes {
-		if v, ok := a.Attr(key); ok && v != "" && len(v) <= nameBytesMax {
-			return key, v
+		if v, ok := a.Attr(key); ok && len(v) <= nameBytesMax {
+			if v = strings.TrimSpace(v); !isNobody(v) {
+				return key, v
+			}
 		}
 	}
 	return "", ""
+}
+
+// isNobody tells the words for an owner that is none. They are those that package catalog refuses as owners.
+func isNobody(owner string) bool {
+	const longest = len("no-owner")
+	if len(owner) > longest {
+		return false
+	}
+	switch strings.ToLower(owner) {
+	case "", "-", "none", "no owner", "no-owner", "n/a", "nobody", "tbd", "unknown", Unowned:
+		return true
+	}
+	return false
 }
 
 // Attributes that name a namespace.

@@ -1,6 +1,10 @@
 package ownership
 
 import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -275,5 +279,33 @@ func TestCurrent(t *testing.T) {
 	c.Set(Compile([]catalog.Record{{Kind: catalog.Service, Name: "a", Owner: "b"}}, Config{}))
 	if got := c.Resolve(&Question{Service: "a"}); got.Owner != "b" {
 		t.Errorf("got %s", got.Owner)
+	}
+}
+
+// TestAttributesThatNameNobody: what a catalog does not take for an owner, an attribute does not name either.
+func TestAttributesThatNameNobody(t *testing.T) {
+	r := Compile(nil, settings)
+	words := []string{"", " ", "\t", "-", "none", " None ", "no owner", "no-owner", "N/A", "nobody", "TBD", "unknown", "unowned", "payments", "nobody-else", "none of us", " pay "}
+	for _, word := range words {
+		path := filepath.Join(t.TempDir(), "deployment.yaml")
+		text := fmt.Sprintf("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x, annotations: {team: %q, runbook: https://wiki}}\n", word)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		records, _, err := catalog.Read([]string{path}, catalog.Options{Labels: []string{"team"}})
+		if err != nil || len(records) > 1 {
+			t.Fatalf("%q: %v, %+v", word, err, records)
+		}
+		want := ""
+		if len(records) > 0 {
+			want = records[0].Owner
+		}
+		if got, _ := r.ofAttributes(&asked{Question: &Question{Attr: with("team", word)}}); (got == "") != (want == "") {
+			t.Errorf("%q: attribute %q, the catalog has %q", word, got, want)
+		}
+		answer := r.Resolve(&Question{Service: "x", Attr: with("team", word, "service.namespace", "shop")})
+		if want = cmp.Or(want, "shop"); answer.Owner != want {
+			t.Errorf("%q: %+v, want %s", word, answer, want)
+		}
 	}
 }

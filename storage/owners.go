@@ -130,8 +130,8 @@ func (db *DB) readOwners(ctx context.Context, set string, version uint64) (recor
 	return records, nil
 }
 
-// WriteOwners stores a version of a set on every shard, on each all of it or nothing. It names the shards that did not take it;
-// the same again does no harm.
+// WriteOwners stores a version of a set on every shard, on each all of it or nothing. It names the shards that did not take it: a
+// later version brings them up to date.
 func (db *DB) WriteOwners(ctx context.Context, set string, version uint64, records []OwnerRecord) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
@@ -151,7 +151,9 @@ func (db *DB) WriteOwners(ctx context.Context, set string, version uint64, recor
 
 func (db *DB) writeOwners(ctx context.Context, set string, version uint64, records []OwnerRecord) error {
 	const op = "write the registry of owners"
-	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+	// Whoever leaves does not leave half of a cluster written; the connection's own time limits hold. And the driver may close a
+	// connection that is back in the pool when the context of a statement that has ended is cancelled.
+	ctx = clickhouse.Context(context.WithoutCancel(ctx), clickhouse.WithSettings(clickhouse.Settings{
 		// One block stays one part.
 		"async_insert": 0, "max_insert_block_size": 10_000_000, "min_insert_block_size_rows": 10_000_000, "min_insert_block_size_bytes": 0,
 	}))

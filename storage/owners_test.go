@@ -163,7 +163,7 @@ func TestKillWhileOwnersAreWritten(t *testing.T) {
 		written := make(chan error, 1)
 		go func() { written <- db.WriteOwners(t.Context(), "default", version, versions[version%2]) }()
 		pid := engine.PID()
-		time.Sleep(time.Duration(20+50*n) * time.Millisecond) // somewhere in the write, or right after it
+		time.Sleep(time.Duration(5+50*n) * time.Millisecond) // somewhere in the write, or right after it
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}

@@ -49,10 +49,15 @@ func (t *trial) codeOf(f *finding) ownership.Question {
 
 // edgeOwner is who owns an edge by what is written down of it; empty if nothing is, or only whose side must act.
 func (t *trial) edgeOwner(f *finding) string {
-	if t.cfg.Owners == nil || f.site.Callee == "" {
+	if t.cfg.Owners == nil {
 		return ""
 	}
-	q := ownership.Question{Service: f.site.Caller, Callee: f.site.Callee, Phase: string(f.site.Phase), AtNs: t.begun()}
+	// What is said of all of a caller's edges is said of one to nobody knows whom.
+	callee, name := f.site.Callee, t.sprintf("the edge %s->%s", f.site.Caller, f.site.Callee)
+	if callee == "" {
+		callee, name = "*", t.sprintf("the %s of %s", string(f.site.Phase), f.site.Caller)
+	}
+	q := ownership.Question{Service: f.site.Caller, Callee: callee, Phase: string(f.site.Phase), AtNs: t.begun()}
 	var caller *trace.Service
 	if s := t.serviceNamed(f.site.Caller); s != trace.None {
 		caller = &t.f.Services[s]
@@ -61,16 +66,16 @@ func (t *trial) edgeOwner(f *finding) string {
 	switch answer := t.ask(q, caller); {
 	case answer.Side == ownership.Caller:
 		f.accountable, f.service = f.site.Caller, t.serviceNamed(f.site.Caller)
-		f.evidence = append(f.evidence, t.sprintf("the edge %s->%s is its caller's by %s", f.site.Caller, f.site.Callee, answer.Record.Source.String()))
-	case answer.Side == ownership.Callee:
+		f.evidence = append(f.evidence, t.sprintf("%s is its caller's by %s", name, answer.Record.Source.String()))
+	case answer.Side == ownership.Callee && f.site.Callee != "":
 		f.accountable, f.service = f.site.Callee, t.serviceNamed(f.site.Callee)
-		f.evidence = append(f.evidence, t.sprintf("the edge %s->%s is its callee's by %s", f.site.Caller, f.site.Callee, answer.Record.Source.String()))
+		f.evidence = append(f.evidence, t.sprintf("%s is its callee's by %s", name, answer.Record.Source.String()))
 	case answer.Rule == ownership.ByEdge && answer.Owner == ownership.Unowned:
-		f.evidence = append(f.evidence, t.sprintf("nobody owns the edge %s->%s by %s", f.site.Caller, f.site.Callee, answer.Record.Source.String()))
+		f.evidence = append(f.evidence, t.sprintf("nobody owns %s by %s", name, answer.Record.Source.String()))
 		return verdict.OwnerUnowned
-	case answer.Rule == ownership.ByEdge:
+	case answer.Rule == ownership.ByEdge && answer.Owner != "":
 		f.accountable, f.service = "", trace.None
-		f.evidence = append(f.evidence, t.sprintf("the edge %s->%s is owned by %s by %s", f.site.Caller, f.site.Callee, answer.Owner, answer.Record.Source.String()))
+		f.evidence = append(f.evidence, t.sprintf("%s is owned by %s by %s", name, answer.Owner, answer.Record.Source.String()))
 		return t.own(answer.Owner)
 	default:
 		side, why := ownership.DefaultSide(string(f.site.Phase))
@@ -112,5 +117,5 @@ func (t *trial) ask(q ownership.Question, of *trace.Service) ownership.Answer {
 	return t.cfg.Owners.Resolve(&t.question)
 }
 
-// begun is when the trace began, in Unix nanoseconds.
-func (t *trial) begun() int64 { return t.f.Nodes[t.f.Entries[0]].StartNs }
+// begun is when the trace began, in Unix nanoseconds; 0 would be now.
+func (t *trial) begun() int64 { return max(1, t.f.Nodes[t.f.Entries[0]].StartNs) }

@@ -77,6 +77,27 @@ a SERVER "GET /x" 0..5010 500
 	}
 }
 
+// A pool of which is not known whom it leads to is one of all its caller's edges.
+func TestOwnerOfAPoolToNobody(t *testing.T) {
+	const dry = `
+a SERVER "GET /x" 0..5010 500
+  a INTERNAL getConnection 3..5003 error "exc=java.sql.SQLTransientConnectionException: HikariPool-1 - Connection is not available, request timed out after 5000ms."
+`
+	service := catalog.Record{Kind: catalog.Service, Name: "a", Owner: "team-a"}
+	share := judgeScript(t, dry, service).Shares[0]
+	if why := "a connection pool belongs to the caller"; share.Site.Callee != "" || share.Owner != "team-a" || !slices.Contains(share.Evidence, why) {
+		t.Errorf("%s is %s's: %q", share.Site, share.Owner, share.Evidence)
+	}
+	share = judgeScript(t, dry, service, catalog.Record{Kind: catalog.Edge, Caller: "a", Callee: "*", Phase: "pool", Owner: "platform-db"}).Shares[0]
+	if why := "the pool of a is owned by platform-db by owners.yaml:2"; share.Owner != "platform-db" || share.Accountable != "" || !slices.Contains(share.Evidence, why) {
+		t.Errorf("%s is %s's: %q", share.Site, share.Owner, share.Evidence)
+	}
+	share = judgeScript(t, dry, service, catalog.Record{Kind: catalog.Edge, Caller: "a", Callee: "b*", Phase: "pool", Owner: "platform-db"}).Shares[0]
+	if share.Owner != "team-a" {
+		t.Errorf("%s is %s's, by what is said of other edges", share.Site, share.Owner)
+	}
+}
+
 // An operation may have another owner than its service, and a verdict on the past names the owner of that time.
 func TestOwnerOfTheOperationAtTheTime(t *testing.T) {
 	const broken = `

@@ -36,13 +36,21 @@ type Ranker struct {
 	// window holds what every trace of the window shows, one observation after the other.
 	window []observation
 	traces []spans.TraceID
-	normal moments // durations of the normal entries
-	owners map[string]string
-	sites  map[int32]verdict.Site // of kindVote
+	normal moments          // durations of the normal entries
+	owners map[string]owned // by service
+	votes  map[int32]vote   // of kindVote
+	lastNs int64            // when the newest span was sent
 
 	steps []trace.Step
 	stack []int32
 	seen  map[int32]bool // components of the operation under way
+}
+
+// vote is what verdicts blame, and whose that is.
+type vote struct {
+	site  verdict.Site
+	owner string
+	atNs  int64 // of the newest entry
 }
 
 // component is something that can go wrong at one place.
@@ -128,7 +136,9 @@ func (r *Ranker) observe(f *trace.Forest, verdicts []verdict.Verdict, add func(c
 		if n.Phantom() {
 			continue
 		}
-		r.owner(f, i)
+		if isOperation(f, i) {
+			r.owner(f, i)
+		}
 		if n.Kind == spans.KindClient {
 			r.legs(f, i, add)
 		} else if isOperation(f, i) {
@@ -143,13 +153,21 @@ func (r *Ranker) observe(f *trace.Forest, verdicts []verdict.Verdict, add func(c
 		s := &v.Shares[0]
 		if service := cmp.Or(s.Accountable, s.Site.Service, s.Site.Caller); service != "" {
 			id := r.component(component{kind: kindVote, service: service, other: v.Entry.Service, operation: v.Entry.Operation, child: s.Site.String()})
-			if r.sites == nil {
-				r.sites = make(map[int32]verdict.Site)
-			}
-			r.sites[id] = s.Site
+			r.vote(id, s, v.Entry.Start.UnixNs)
 			add(id, 1)
 		}
 	}
+}
+
+// vote keeps what a share blames, with the owner that the newest of its verdicts names.
+func (r *Ranker) vote(id int32, s *verdict.Share, atNs int64) {
+	if r.votes == nil {
+		r.votes = make(map[int32]vote)
+	}
+	if known, ok := r.votes[id]; ok && cmp.Or(cmp.Compare(known.atNs, atNs), cmp.Compare(known.owner, s.Owner)) >= 0 {
+		return
+	}
+	r.votes[id] = vote{site: s.Site, owner: s.Owner, atNs: atNs}
 }
 
 // isOperation: the span with which a request came into a service.
@@ -158,26 +176,49 @@ func isOperation(f *trace.Forest, i int32) bool {
 	return n.Kind == spans.KindServer || n.Kind == spans.KindConsumer || n.Parent == trace.None || f.Nodes[n.Parent].Service != n.Service
 }
 
+// owned is who owns a service by the newest of its spans, and what that says of where it runs.
+type owned struct {
+	owner                              string
+	atNs                               int64
+	namespace, environment, kubernetes string
+}
+
 func (r *Ranker) owner(f *trace.Forest, i int32) {
-	s := f.ServiceOf(i)
 	if r.Owners == nil {
 		return
 	}
-	if _, known := r.owners[s.Name]; known {
+	s, atNs := f.ServiceOf(i), f.Nodes[i].StartNs
+	r.lastNs = max(r.lastNs, atNs)
+	if known, ok := r.owners[s.Name]; ok && atNs <= known.atNs {
 		return
 	}
 	if r.owners == nil {
-		r.owners = make(map[string]string)
+		r.owners = make(map[string]owned)
 	}
-	q := ownership.Question{
-		Service: s.Name, Namespace: s.Namespace, AtNs: f.Nodes[i].StartNs,
+	attr := func(key string) string {
+		v, _ := f.ResourceAttr(s, key)
+		return v
+	}
+	o := owned{
+		atNs: atNs, namespace: own(s.Namespace), environment: own(cmp.Or(attr("deployment.environment.name"), attr("deployment.environment"))),
+		kubernetes: own(attr(kubernetesNamespace)),
+	}
+	answer := r.Owners.Resolve(&ownership.Question{
+		Service: s.Name, Namespace: o.namespace, Environment: o.environment, AtNs: atNs,
 		Attr: func(key string) (string, bool) { return f.ResourceAttr(s, key) },
-	}
-	if q.Environment, _ = q.Attr("deployment.environment.name"); q.Environment == "" {
-		q.Environment, _ = q.Attr("deployment.environment")
-	}
-	answer := r.Owners.Resolve(&q)
-	r.owners[own(s.Name)] = own(answer.Owner)
+	})
+	o.owner = own(answer.Owner)
+	r.owners[own(s.Name)] = o
+}
+
+const kubernetesNamespace = "k8s.namespace.name"
+
+// ask asks who owns something of a service, where it runs by the newest of its spans.
+func (r *Ranker) ask(q ownership.Question) ownership.Answer {
+	o := r.owners[q.Service]
+	q.Namespace, q.Environment, q.AtNs = o.namespace, o.environment, cmp.Or(o.atNs, r.lastNs)
+	q.Attr = func(key string) (string, bool) { return o.kubernetes, key == kubernetesNamespace && o.kubernetes != "" }
+	return r.Owners.Resolve(&q)
 }
 
 // legs adds the two ways of a call: what lies before its server side, and what after.
@@ -298,19 +339,41 @@ func (m *moments) variance() float64 {
 	return 1e6 * max(0, m.squares.float()/float64(m.n)-mean*mean)
 }
 
-func (r *Ranker) ownerOf(service string, site verdict.Site) string {
+// ownerOf is who owns a suspect: as the verdicts say that vote for it, or else by the registry, at the time of its newest spans.
+func (r *Ranker) ownerOf(service string, comp int32, site verdict.Site) string {
+	if comp >= 0 && r.comps[comp].kind == kindVote && r.votes[comp].owner != "" {
+		return r.votes[comp].owner
+	}
 	switch {
 	case site.Kind == verdict.SiteUser:
 		return verdict.OwnerUser
 	case site.Kind == verdict.SiteUnknown:
 		return verdict.OwnerUnknown
-	case r.owners[service] != "":
-		return r.owners[service]
-	case r.Owners != nil:
-		answer := r.Owners.Resolve(&ownership.Question{Service: service})
-		return answer.Owner
+	case r.Owners == nil:
+		return verdict.OwnerUnowned
+	case site.Kind == verdict.SiteEdge:
+		switch answer := r.ask(ownership.Question{Service: site.Caller, Callee: site.Callee, Phase: string(site.Phase)}); {
+		case answer.Side == ownership.Caller:
+			return r.serviceOwner(site.Caller)
+		case answer.Side == ownership.Callee:
+			return r.serviceOwner(site.Callee)
+		case answer.Rule == ownership.ByEdge:
+			return answer.Owner
+		}
+	case site.Operation != "":
+		if answer := r.ask(ownership.Question{Service: site.Service, Operation: site.Operation}); answer.Rule == ownership.ByOperation {
+			return answer.Owner
+		}
 	}
-	return verdict.OwnerUnowned
+	return r.serviceOwner(service)
+}
+
+func (r *Ranker) serviceOwner(service string) string {
+	if o, known := r.owners[service]; known {
+		return o.owner
+	}
+	answer := r.ask(ownership.Question{Service: service})
+	return answer.Owner
 }
 
 // exemplarsMost traces are named for each suspect.
@@ -359,7 +422,7 @@ func (r *Ranker) sort() {
 func (r *Ranker) suspect(s *scores, service string, explained []bool) verdict.Suspect {
 	comp, why := s.leading(service)
 	out := verdict.Suspect{Service: service, Score: math.Round(s.total[service]*1e6) / 1e6, Why: why, Site: r.siteOf(service, comp), Exemplars: []string{}}
-	out.Owner = r.ownerOf(service, out.Site)
+	out.Owner = r.ownerOf(service, comp, out.Site)
 	mine, all := s.explains(service)
 	examples := make([]int, 0, len(mine))
 	for t := range mine {
@@ -391,7 +454,7 @@ func (r *Ranker) siteOf(service string, comp int32) verdict.Site {
 	c := &r.comps[comp]
 	switch c.kind {
 	case kindVote:
-		return r.sites[comp]
+		return r.votes[comp].site
 	case kindPeer:
 		if service == c.other {
 			return verdict.Site{Kind: verdict.SitePeer, Peer: c.other}

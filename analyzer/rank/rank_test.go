@@ -5,12 +5,15 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/whosehop/whosehop/analyzer/baseline"
 	"github.com/whosehop/whosehop/analyzer/blame"
 	"github.com/whosehop/whosehop/analyzer/rank"
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/internal/tracescript"
+	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/ownership/catalog"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
 )
@@ -39,10 +42,10 @@ func shop(front, before, cart, after, tax, code int) string {
 		end+tax+2+front, code, end, at, at+cart, end, end+tax+1, code, end, end+tax, code)
 }
 
-func suspects(before, window []*trace.Forest) []verdict.Suspect {
-	normal := baseline.LearnSteady(before)
-	cfg := blame.Config{Normal: normal}
-	var r rank.Ranker
+func suspects(before, window []*trace.Forest, records ...catalog.Record) []verdict.Suspect {
+	owners := ownership.Compile(records, ownership.Config{})
+	cfg := blame.Config{Normal: baseline.LearnSteady(before), Owners: owners}
+	r := rank.Ranker{Owners: owners}
 	for _, f := range before {
 		r.Normal(f, blame.Judge(f, cfg))
 	}
@@ -91,6 +94,42 @@ func TestSuspects(t *testing.T) {
 }
 
 // A slow start within the history itself is not what the window is measured against.
+// A suspect is owned as its verdicts say, and its legs and operations by the same rule, at the time of the traces.
+func TestOwners(t *testing.T) {
+	var before, failing, hangs, slow []*trace.Forest
+	for n := range 60 {
+		before = append(before, forest(t, shop(5, 1, 10+n%3, 1, 10, 200), n))
+	}
+	for n := range 40 {
+		failing = append(failing, forest(t, shop(5, 1, 10+n%3, 1, 10, 500), 100+n))
+		hangs = append(hangs, forest(t, shop(5, 1, 10, 80+n%5, 10, 200), 100+n))
+		slow = append(slow, forest(t, shop(5, 1, 90+n%7, 1, 10, 200), 100+n))
+	}
+	day := time.Unix(0, before[0].Nodes[0].StartNs).Add(24 * time.Hour)
+	service := func(name string) catalog.Record {
+		return catalog.Record{Kind: catalog.Service, Name: name, Owner: "team-" + name}
+	}
+	edge := catalog.Record{Kind: catalog.Edge, Caller: "front", Callee: "cart", Phase: "network", Owner: "platform-net"}
+	for name, c := range map[string]struct {
+		window  []*trace.Forest
+		records []catalog.Record
+		want    string
+	}{
+		"a service":               {slow, []catalog.Record{service("cart")}, "team-cart"},
+		"what fails, by verdicts": {failing, []catalog.Record{service("tax"), {Kind: catalog.Operation, Name: "tax", Operation: "t*", Owner: "team-duty"}}, "team-duty"},
+		"an edge, by time":        {hangs, []catalog.Record{service("front"), service("cart"), edge}, "platform-net"},
+		"an edge of the callee":   {hangs, []catalog.Record{service("cart"), {Kind: catalog.Edge, Caller: "*", Callee: "cart", Accountable: "callee"}}, "team-cart"},
+		"an operation":            {slow, []catalog.Record{service("cart"), {Kind: catalog.Operation, Name: "cart", Operation: "cart", Owner: "team-basket"}}, "team-basket"},
+		"whoever owned it then":   {slow, []catalog.Record{{Kind: catalog.Service, Name: "cart", Owner: "team-then", Until: day}, {Kind: catalog.Service, Name: "cart", Owner: "team-now", From: day}}, "team-then"},
+		"nobody, as far is known": {slow, nil, verdict.OwnerUnowned},
+	} {
+		got := suspects(before, c.window, c.records...)
+		if len(got) == 0 || got[0].Owner != c.want {
+			t.Errorf("%s: want %s, got %+v", name, c.want, got)
+		}
+	}
+}
+
 func TestHistoryThatWasNotSteady(t *testing.T) {
 	var before, window []*trace.Forest
 	for n := range 60 {

@@ -59,7 +59,7 @@ func (c *analyzeCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 	if err != nil {
 		return usageError{err}
 	}
-	file, err := set.Ownership.read(set.Ownership.File)
+	file, err := set.Ownership.read(set.Ownership.File, log)
 	if err != nil {
 		return err
 	}

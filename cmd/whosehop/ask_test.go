@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 const (
@@ -109,5 +110,33 @@ func TestEndedWhileStarting(t *testing.T) {
 	errOut.Reset()
 	if code := run(ctx, up, strings.NewReader(""), io.Discard, &errOut); code != 0 || errOut.Len() > 0 {
 		t.Errorf("ended meanwhile: code %d: %s", code, errOut.String())
+	}
+}
+
+func TestParseInstant(t *testing.T) {
+	for text, want := range map[string]string{
+		"2026-11-03":                     "2026-11-03T00:00:00Z",
+		"2026-11-03T12:00:00.000000001Z": "2026-11-03T12:00:00.000000001Z",
+		"2026-11-03T12:00:00+01:00":      "2026-11-03T11:00:00Z",
+		"1999-12-31":                     "1999-12-31T00:00:00Z",
+		"1763683200000000001":            "2025-11-21T00:00:00.000000001Z",
+		"946684800000000000":             "2000-01-01T00:00:00Z",
+		"1763683200":                     "before 2000",
+		"20261001":                       "before 2000",
+		"0":                              "before 2000",
+		"-1":                             "before 2000",
+		"17636832xyz":                    "neither RFC 3339 nor Unix nanoseconds",
+		"99999999999999999999":           "neither RFC 3339 nor Unix nanoseconds",
+		"2026-13-03":                     "neither RFC 3339 nor Unix nanoseconds",
+		"":                               "neither RFC 3339 nor Unix nanoseconds",
+		"2500-01-01":                     "is not between 1678 and 2261",
+	} {
+		ns, err := parseInstant(text)
+		switch {
+		case err != nil && !strings.Contains(err.Error(), want):
+			t.Errorf("%q: %v, want %s", text, err, want)
+		case err == nil && time.Unix(0, ns).UTC().Format(time.RFC3339Nano) != want:
+			t.Errorf("%q: %d, want %s", text, ns, want)
+		}
 	}
 }

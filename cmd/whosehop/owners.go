@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/ownership/catalog"
@@ -28,6 +30,9 @@ func (o *ownershipSettings) config() ownership.Config {
 // options say how files are read.
 func (o *ownershipSettings) options() catalog.Options { return catalog.Options{Labels: o.Labels} }
 
+// problemsMost is how many problems of a folder are told.
+const problemsMost = 20
+
 // load makes a registry of a file or a folder; without a path it has nothing but what spans say. Of a folder, what is wrong
 // is told and the others count: real trees always have some.
 func (o *ownershipSettings) load(path string, tell io.Writer) (*ownership.Registry, error) {
@@ -43,10 +48,9 @@ func (o *ownershipSettings) load(path string, tell io.Writer) (*ownership.Regist
 			return nil, err
 		}
 	}
-	const most = 20
 	for i, p := range problems {
-		if i == most {
-			_, _ = fmt.Fprintf(tell, "%d more are wrong; whosehop owners lint lists them\n", len(problems)-most)
+		if i == problemsMost {
+			_, _ = fmt.Fprintf(tell, "%d more are wrong; whosehop owners lint lists them\n", len(problems)-problemsMost)
 			break
 		}
 		_, _ = fmt.Fprintln(tell, p)
@@ -66,19 +70,45 @@ func allOf(problems []catalog.Problem) error {
 	return errors.Join(wrong...)
 }
 
-// read reads files, all of them well; nil without a path.
-func (o *ownershipSettings) read(path string) ([]catalog.Record, error) {
+// read is what a file or a folder says, nil without a path. A file has to be right. Of a folder, what is wrong is logged, what
+// the broken files said before stays, and the others count: no role stops for a line.
+func (o *ownershipSettings) read(path string, log *slog.Logger) (*ownership.Wanted, error) {
 	if path == "" {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nothing is wanted
 	}
 	records, problems, err := catalog.Read([]string{path}, o.options())
 	if err != nil {
 		return nil, fmt.Errorf("read owners: %w", err)
 	}
-	if err := allOf(problems); err != nil {
-		return nil, err
+	if about, err := os.Stat(path); err != nil || !about.IsDir() {
+		if err := allOf(problems); err != nil {
+			return nil, err
+		}
 	}
-	return append([]catalog.Record{}, records...), nil
+	for i, p := range problems {
+		if i == problemsMost {
+			log.Warn("more of ownership.file is wrong; whosehop owners lint lists it", "problems", len(problems)-problemsMost)
+			break
+		}
+		log.Warn("a file of ownership.file is not applied: what it said before stays", "at", catalog.Source{File: p.File, Line: p.Line}.String(), "reason", p.Reason)
+	}
+	if len(records) == 0 && len(problems) == 0 {
+		return nil, fmt.Errorf("ownership.file: nothing in %s says who owns what, and applied it would end all that is stored", path)
+	}
+	records, broken := unbroken(records, problems)
+	return &ownership.Wanted{Records: records, Keep: broken}, nil
+}
+
+// unbroken are the records of the files in which nothing is wrong, and the other files.
+func unbroken(records []catalog.Record, problems []catalog.Problem) (rest []catalog.Record, broken []string) {
+	known := make(map[string]bool)
+	for _, p := range problems {
+		if !known[p.File] {
+			known[p.File] = true
+			broken = append(broken, p.File)
+		}
+	}
+	return slices.DeleteFunc(records, func(r catalog.Record) bool { return known[r.ReadFrom()] }), broken
 }
 
 // fromHere is a path as it is seen from the working directory, if it is below that: files are known by their paths, and a

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,6 +40,9 @@ Examples:
 const applyPatience = time.Minute
 
 func (c *ownersApplyCmd) Run(ctx context.Context, s *streams, set *Settings) error {
+	if c.Set == "" {
+		return usageError{errors.New("--set: it has no name; leave it out for the set default")}
+	}
 	paths := make([]string, len(c.Paths)) // by which files are known, wherever a repository is checked out
 	for i, path := range c.Paths {
 		paths[i] = fromHere(path)
@@ -57,14 +59,7 @@ func (c *ownersApplyCmd) Run(ctx context.Context, s *streams, set *Settings) err
 	case len(problems) > 0 && !c.SkipBroken:
 		return fmt.Errorf("nothing is applied: %s; mend them, or leave out the files with --skip-broken", count(len(problems), "problem"))
 	case len(problems) > 0:
-		broken := make(map[string]bool)
-		for _, p := range problems {
-			if !broken[p.File] {
-				broken[p.File] = true
-				wanted.Keep = append(wanted.Keep, p.File)
-			}
-		}
-		wanted.Records = slices.DeleteFunc(records, func(r catalog.Record) bool { return broken[r.ReadFrom()] })
+		wanted.Records, wanted.Keep = unbroken(records, problems)
 	case len(records) == 0:
 		return fmt.Errorf("nothing is applied: nothing in %s says who owns what", strings.Join(c.Paths, ", "))
 	}
@@ -113,6 +108,12 @@ func printApplied(out io.Writer, a *rest.OwnersApplied) error {
 		fmt.Fprintln(&text, "hand-overs:")
 		for _, h := range a.Handovers {
 			fmt.Fprintf(&text, "  %s\n", inWords(&h))
+		}
+	}
+	if len(a.Conflicts) > 0 {
+		fmt.Fprintln(&text, "conflicts:")
+		for _, c := range a.Conflicts {
+			fmt.Fprintf(&text, "  %s\n", c)
 		}
 	}
 	done := "applied"

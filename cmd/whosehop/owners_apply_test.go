@@ -51,6 +51,7 @@ func TestApplyPrintsWhatChanged(t *testing.T) {
 			{About: "service old", At: time.Date(2026, 11, 3, 9, 5, 0, 0, time.UTC), Before: "team-d", After: "unowned"},
 			{About: "service found", At: time.Date(2026, 11, 3, 9, 5, 0, 0, time.UTC), Before: "unowned", After: "team-e"},
 		},
+		Conflicts: []string{"service payments: team-b by owners.yaml:2, team-z by other.yaml:3; the first counts"},
 	}
 	t.Chdir(filepath.Dir(file))
 	code, out, errOut, asked, sent := applyTo(t, answer, file, "--set", "shop")
@@ -64,6 +65,8 @@ hand-overs:
   service payments: team-a until 3 Nov 2026, team-b since
   service old: team-d until 3 Nov 2026 09:05 UTC, nobody since
   service found: nobody until 3 Nov 2026 09:05 UTC, team-e since
+conflicts:
+  service payments: team-b by owners.yaml:2, team-z by other.yaml:3; the first counts
 set shop: 1 added, 1 ended, 1500 changed, 7 as before; applied
 `
 	if code != 0 || out != want || errOut != "" {
@@ -121,6 +124,9 @@ func TestApplyRefusesWhatIsBroken(t *testing.T) {
 	code, _, errOut, asked, _ = applyTo(t, rest.OwnersApplied{}, filepath.Join(dir, "empty.yaml"))
 	if code != 1 || asked != "" || !strings.Contains(errOut, "nothing in") {
 		t.Errorf("an empty file must not end all: code %d, asked %q, %s", code, asked, errOut)
+	}
+	if code, _, errOut, asked, _ = applyTo(t, rest.OwnersApplied{}, good, "--set", ""); code != 2 || asked != "" || !strings.Contains(errOut, "--set") {
+		t.Errorf("a set without a name: code %d, asked %q, %s", code, asked, errOut)
 	}
 	if code, _, errOut, _, _ = applyTo(t, rest.OwnersApplied{}, filepath.Join(dir, "none.yaml")); code != 1 || !strings.Contains(errOut, "none.yaml") {
 		t.Errorf("code %d, %s", code, errOut)

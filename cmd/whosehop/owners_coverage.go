@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,7 +23,7 @@ type ownersCoverageCmd struct {
 	Since      time.Duration `help:"How far to look back." default:"168h"`
 	Kind       string        `help:"Only what is wrong in this way: ${enum}." enum:"no-owner,edge-no-owner,owner-gone,no-on-call,no-runbook,no-dashboard,no-reviewer,not-reviewed," default:"" placeholder:"KIND"`
 	ReviewDays int           `help:"Who was not reviewed for more days is a caretaker, and not an owner." default:"180"`
-	Limit      int           `help:"How many findings; 20 if not given, and with --patch as many as there can be." placeholder:"N"`
+	Limit      *int          `help:"How many findings; 20 if not given, and with --patch as many as there can be." placeholder:"N"`
 	Patch      bool          `help:"Print the suggested owners as a patch for git apply, which makes a new file."`
 	PatchFile  string        `help:"With --patch: that file." default:"owners-suggested.yaml" placeholder:"FILE"`
 	Output     string        `help:"text or json." short:"o" enum:"text,json" default:"text"`
@@ -48,15 +47,22 @@ const (
 var plainPath = regexp.MustCompile(`^[\w.-]+(/[\w.-]+)*$`)
 
 func (c *ownersCoverageCmd) Run(ctx context.Context, s *streams) error {
-	switch {
+	switch { // to the server, 0 is what is usual
+	case c.ReviewDays < 1:
+		return usageError{errors.New("owners coverage: --review-days is 1 or more")}
+	case c.Limit != nil && *c.Limit < 1:
+		return usageError{errors.New("owners coverage: --limit is 1 or more")}
 	case c.Patch && c.Output == "json":
 		return usageError{errors.New("owners coverage: --patch is no JSON; the suggestions are in that of -o json as well")}
 	case c.Patch && (!plainPath.MatchString(c.PatchFile) || path.Clean(c.PatchFile) != c.PatchFile || strings.HasPrefix(c.PatchFile, "..")):
 		return usageError{fmt.Errorf("owners coverage: --patch-file %q is not the plain path of a file within a repository", c.PatchFile)}
 	}
-	limit := cmp.Or(c.Limit, coverageLines)
-	if c.Patch {
-		limit = cmp.Or(c.Limit, coverageMost)
+	limit := coverageLines
+	switch {
+	case c.Limit != nil:
+		limit = *c.Limit
+	case c.Patch:
+		limit = coverageMost
 	}
 	params := url.Values{"since": {c.Since.String()}, "reviewDays": {fmt.Sprint(c.ReviewDays)}, "limit": {fmt.Sprint(limit)}}
 	if c.Kind != "" {

@@ -67,6 +67,9 @@ func TestOwnersCoverage(t *testing.T) {
 		{[]string{"--patch", "--patch-file", "../x.yaml"}, 2, "", "", "not the plain path"},
 		{[]string{"--patch", "--patch-file", "/etc/x.yaml"}, 2, "", "", "not the plain path"},
 		{[]string{"--patch", "--patch-file", "a\nb"}, 2, "", "", "not the plain path"},
+		{[]string{"--review-days", "0"}, 2, "", "", "--review-days is 1 or more"},
+		{[]string{"--limit", "0"}, 2, "", "", "--limit is 1 or more"},
+		{[]string{"--patch", "--limit", "7"}, 0, "limit=7&reviewDays=180&since=168h0m0s", "+++ b/owners-suggested.yaml", "shard 2"},
 		{[]string{"--kind", "nonsense"}, 2, "", "", "--kind"},
 	} {
 		asked = ""

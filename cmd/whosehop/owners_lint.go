@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/whosehop/whosehop/ownership/catalog"
@@ -20,7 +21,7 @@ type ownersLintCmd struct {
 func (ownersLintCmd) Help() string {
 	return `Finds what is wrong with catalogs of any format: what cannot be read, references to what is not there, two owners of one
 thing, circles, records that never count, teams that are no more, and what a policy demands and is missing. The exit code
-is 1 when there are errors; warnings pass.
+is 1 when there are errors, or no records at all; warnings pass.
 
 Examples:
   whosehop owners lint owners.yaml
@@ -46,6 +47,9 @@ func (c *ownersLintCmd) Run(s *streams, set *Settings) error {
 	records, problems, err := catalog.Read(paths, set.Ownership.options())
 	if err != nil {
 		return fmt.Errorf("owners lint: %w", err)
+	}
+	if len(records)+len(problems) == 0 {
+		return fmt.Errorf("owners lint: nothing says who owns what in %s: see docs/owners.md for the files that are read", strings.Join(c.Path, ", "))
 	}
 	findings := lint.Check(records, problems, set.Ownership.config(), policy, time.Now())
 	if err := c.print(s, findings); err != nil {

@@ -25,7 +25,7 @@ type ownersResolveCmd struct {
 	Edge        string            `help:"Who owns what is between two services? The phase is network, queue, pool, budget, contract, connect, request, response or backoff; none is the edge as a whole." placeholder:"CALLER->CALLEE[:PHASE]"`
 	Attribute   map[string]string `help:"An attribute of its resource; may be given again." placeholder:"KEY=VALUE" mapsep:"none"`
 	CodePath    string            `help:"The source file that ran." placeholder:"FILE"`
-	At          string            `help:"Who owned it then? RFC 3339 or Unix nanoseconds; now if not given." placeholder:"TIME"`
+	At          string            `help:"Who owned it then? RFC 3339, a date (midnight UTC) or Unix nanoseconds; now if not given." placeholder:"TIME"`
 	Why         bool              `help:"Print the rules that were tried."`
 	Owners      string            `help:"Ask this file or folder, and no server." placeholder:"PATH"`
 	Output      string            `help:"text or json." short:"o" enum:"text,json" default:"text"`
@@ -63,7 +63,7 @@ func (c *ownersResolveCmd) Run(ctx context.Context, s *streams, set *Settings) e
 	if c.Owners != "" {
 		answer, err = c.fromFiles(s, set, inquiry)
 	} else {
-		answer, err = c.fromServer(ctx)
+		answer, err = c.fromServer(ctx, inquiry.At)
 	}
 	if err != nil {
 		return err
@@ -89,15 +89,18 @@ func (c *ownersResolveCmd) fromFiles(s *streams, set *Settings, inquiry ownershi
 	return answer, err
 }
 
-func (c *ownersResolveCmd) fromServer(ctx context.Context) (*ownership.Resolution, error) {
+func (c *ownersResolveCmd) fromServer(ctx context.Context, at time.Time) (*ownership.Resolution, error) {
 	params := make(url.Values)
 	for name, value := range map[string]string{
 		"service": c.Service, "namespace": c.Namespace, "environment": c.Environment, "operation": c.Operation, "peer": c.Peer, "edge": c.Edge,
-		"codePath": c.CodePath, "at": c.At,
+		"codePath": c.CodePath,
 	} {
 		if value != "" {
 			params.Set(name, value)
 		}
+	}
+	if !at.IsZero() {
+		params.Set("at", at.UTC().Format(time.RFC3339Nano))
 	}
 	for key, value := range c.Attribute {
 		params.Add("attribute", key+"="+value)

@@ -66,6 +66,14 @@ func TestResolveSaysTheSame(t *testing.T) {
 			}
 		}
 	}
+	for _, where := range [][]string{{"--owners", path}, {"--server", server.URL, "--token", "secret"}} {
+		if out, said, code := ask(append(where, "--service", "payments", "--at", "2026-11-03")...); code != 0 || !strings.Contains(out, "at          2026-11-03T00:00:00Z\n") {
+			t.Errorf("%q on a date: %d %s%s", where, code, out, said)
+		}
+		if _, said, code := ask(append(where, "--service", "payments", "--at", "0")...); code != 2 || !strings.Contains(said, "--at: ") {
+			t.Errorf("%q at 0: %d %s", where, code, said)
+		}
+	}
 	if _, said, code := ask("--service", "a", "--server", server.URL); code != 1 || !strings.Contains(said, "says 401") {
 		t.Errorf("without the token: %d %s", code, said)
 	}

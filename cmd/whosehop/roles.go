@@ -29,7 +29,6 @@ import (
 	"github.com/whosehop/whosehop/collector"
 	"github.com/whosehop/whosehop/internal/telemetry"
 	"github.com/whosehop/whosehop/ownership"
-	"github.com/whosehop/whosehop/ownership/catalog"
 	"github.com/whosehop/whosehop/ownership/stored"
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/query/grpcapi"
@@ -109,7 +108,7 @@ func serve(ctx context.Context, s *streams, set *Settings, r roles) error {
 	if set.Storage.DSN == "" && !all {
 		return usageError{errors.New("storage.dsn: a single role needs a ClickHouse that the others reach too; name it with --storage-dsn")}
 	}
-	file, err := set.Ownership.read(set.Ownership.File)
+	file, err := set.Ownership.read(set.Ownership.File, log)
 	if err != nil {
 		return err
 	}
@@ -131,7 +130,7 @@ func unlessEnded(ctx context.Context, err error) error {
 }
 
 // start brings up the storage and what stands on it, and runs it until ctx ends. File is what ownership.file says.
-func start(ctx context.Context, s *streams, set *Settings, r roles, file []catalog.Record, log *slog.Logger) error {
+func start(ctx context.Context, s *streams, set *Settings, r roles, file *ownership.Wanted, log *slog.Logger) error {
 	if r == (roles{analyze: true}) {
 		limitMemory(set.Analyze.MemoryBytesMax, analyzerBeside)
 	}
@@ -497,6 +496,18 @@ type boundStream struct {
 }
 
 func (s *boundStream) Context() context.Context { return s.ctx }
+
+// RecvMsg ends with the deadline: the stream itself waits for as long as whoever sends keeps it open.
+func (s *boundStream) RecvMsg(m any) error {
+	got := make(chan error, 1)
+	go func() { got <- s.ServerStream.RecvMsg(m) }() // ends with the stream, when the handler returns
+	select {
+	case err := <-got:
+		return err
+	case <-s.ctx.Done():
+		return status.FromContextError(s.ctx.Err()).Err()
+	}
+}
 
 func authorize(ctx context.Context, token string) error {
 	if token == "" {

@@ -2,6 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -42,5 +48,38 @@ func TestStreamsAreBoundAndNeedTheToken(t *testing.T) {
 		if status.Code(err) != c.code || called != c.called || bound != c.bounds {
 			t.Errorf("%q for %s: %v, called %v, bound %v", c.token, c.method, err, called, bound)
 		}
+	}
+}
+
+// TestAFolderOfOwnersNeedNotBeRight: no role stops for a line in one of many files, but for one in the file that it is given.
+func TestAFolderOfOwnersNeedNotBeRight(t *testing.T) {
+	dir := t.TempDir()
+	broken := filepath.Join(dir, "broken", "owners.yaml")
+	for file, text := range map[string]string{
+		filepath.Join(dir, "owners.yaml"): "services:\n  - {name: payments, owner: team-b}\n",
+		broken:                            "services:\n  - {name: cart, owner: team-c}\n" + strings.Repeat("  - {owner: nobody}\n", 30),
+	} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var said strings.Builder
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	settings := new(ownershipSettings)
+	got, err := settings.read(dir, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Records) != 1 || got.Records[0].Name != "payments" || !slices.Equal(got.Keep, []string{broken}) {
+		t.Errorf("%+v", got)
+	}
+	if lines := strings.Count(said.String(), "\n"); lines != 21 || !strings.Contains(said.String(), "owners.yaml:3") {
+		t.Errorf("%d lines: %s", lines, said.String())
+	}
+	if _, err := settings.read(broken, log); err == nil || !strings.Contains(err.Error(), "owners.yaml:3: ") {
+		t.Errorf("a file that is named: %v", err)
+	}
+	if got, err := settings.read("", log); got != nil || err != nil {
+		t.Errorf("nothing: %v, %v", got, err)
 	}
 }

@@ -97,6 +97,11 @@ func TestCredentialsAreNotKept(t *testing.T) {
 			x-cortex-oncall: {pagerduty: {id: P1, integration-key: hunter2}, webhook: {id: hunter2}}}}`,
 		"k8s.yaml": `{apiVersion: v1, kind: Service, metadata: {name: a, annotations: {a8r.io/owner: b, x/token: hunter2, x/json: '{"password":"hunter2"}', "y": "a=b, secret: hunter2",
 			a8r.io/chat: "https://hooks.slack.com/services/T0/B0/hunter2", a8r.io/repository: "https://me:hunter2@git.example/x"}, labels: {team: c, api-key: hunter2}}}`,
+		"pwd.owners.yaml": `{services: [{name: a, owner: b, db-pwd: hunter2, Passphrase: hunter2, authorization: hunter2, bearer: hunter2, sentry_dsn: hunter2,
+			db: "shop:hun:hunter2@p@tcp(db:3306)/shop", note: "db=shop:hunter2@unix(/x) pwd=hunter2", head: "Authorization: Bearer hunter2", more: "https://x.example/?pwd=hunter2",
+			pay: sk_live_` + "hunter2hunter2" + `, chat: "a sk_test_` + "hunter2hunter2" + `"}]}`,
+		"pwd.yaml": `{apiVersion: v1, kind: Service, metadata: {name: a, annotations: {a8r.io/owner: b, x/pwd: hunter2, x/json: '{"authorization": "Basic hunter2", "passphrase": "hunter2"}',
+			x/db: "shop:hunter2@tcp(db:3306)/shop", x/pay: sk_live_` + "hunter2hunter2" + `}}}`,
 		"x.sentry": "url:https://me:hunter2@x.example/* #a\n",
 	} {
 		r := newReading(Options{})
@@ -114,6 +119,21 @@ func TestCredentialsAreNotKept(t *testing.T) {
 		var written strings.Builder
 		if err := Write(&written, records); err != nil || strings.Contains(written.String(), "hunter2") {
 			t.Errorf("%s: written (%v): %s", name, err, &written)
+		}
+	}
+}
+
+// What is public once stays as it is, and what is no credential stays.
+func TestPublicTwice(t *testing.T) {
+	for text, want := range map[string]string{
+		"db=shop:a@b@tcp(db:3306)/x,c:d@tcp(db:3306)":                "db=tcp(db:3306)",
+		`{"dsn":"a:b@tcp(h)/d","authorization": "Bearer x", "a": 1}`: `{"dsn":"…","authorization": "Bearer …", "a": 1}`,
+		"Authorization: Bearer":                                      "Authorization: …",
+		"path:src/a@b(c)":                                            "path:src/a@b(c)", "mail ann@x.example (office)": "mail ann@x.example (office)", "the authorization of cards": "the authorization of cards",
+		"task_test_x": "task_test_x",
+	} {
+		if got := public(text); got != want || public(got) != got {
+			t.Errorf("%s: got %s, then %s", text, got, public(got))
 		}
 	}
 }

@@ -15,7 +15,7 @@ const (
 )
 
 // credential is the name of a field that may hold one. It errs on the safe side: a project key is lost as well.
-var credential = regexp.MustCompile(`(?i)token|secret|passw|credential|key|webhook|auth\b|cert|private|signature`)
+var credential = regexp.MustCompile(`(?i)token|secret|passw|passphrase|pwd|credential|key|webhook|auth\b|authoriz|bearer|dsn|cert|private|signature`)
 
 // inURL are the parts of URLs that are credentials: user and password, parameters, and all of a chat's webhook.
 var inURL = []struct {
@@ -23,15 +23,21 @@ var inURL = []struct {
 	with string
 }{
 	{regexp.MustCompile(`://[^/\s?#]*@`), "://"},
-	{regexp.MustCompile(`(?i)([?&][^=&#\s]*(?:token|secret|passw|key|sig|auth)[^=&#\s]*=)[^&#\s]*`), "$1"},
+	{regexp.MustCompile(`(?i)([?&][^=&#\s]*(?:token|secret|passw|passphrase|pwd|key|sig|auth|bearer|dsn)[^=&#\s]*=)[^&#\s]*`), "$1"},
 	{regexp.MustCompile(`(?i)\w+://(?:hooks\.slack\.com|[^/\s]*webhook\.office\.com|[^/\s]*discord(?:app)?\.com/api/webhooks)/\S*`), ""},
 }
 
 // token is the look of well-known credentials, wherever they stand.
-var token = regexp.MustCompile(`\b(?:gh[pousr]_\w{20,}|glpat-[\w-]{16,}|xox[a-z]-[\w-]{10,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)`)
+var token = regexp.MustCompile(`\b(?:gh[pousr]_\w{20,}|glpat-[\w-]{16,}|xox[a-z]-[\w-]{10,}|AKIA[0-9A-Z]{16}|[rs]k_(?:live|test)_\w{8,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)`)
 
 // inText is a field in a text, such as in the JSON of an annotation, that is a credential by its name.
-var inText = regexp.MustCompile(`(?i)((?:token|secret|passw(?:or)?d|(?:api|access|private|signing|routing|integration)[-_ ]?key)\\?["']?\s*[:=]\s*\\?["']?)[^\s"'\\,;&#}]+`)
+var inText = regexp.MustCompile(`(?i)((?:token|secret|passw(?:or)?d|passphrase|pwd|bearer|dsn|(?:api|access|private|signing|routing|integration)[-_ ]?key)` + givenAs +
+	`|authorization` + givenAs + `(?:(?:bearer|basic|token)\s+)?)[^\s"'\\,;&#}]+`)
+
+const givenAs = `\\?["']?\s*[:=]\s*\\?["']?`
+
+// inAddress are user and password before the address of a database, as drivers write it: user:password@tcp(host:3306)/db.
+var inAddress = regexp.MustCompile(`[^\s"'=,;@]*:[^\s"']*@((?:tcp[46]?|udp[46]?|unix|cloudsql)\()`)
 
 // public is s without the credentials in it that can be told by their looks.
 func public(s string) string {
@@ -40,6 +46,9 @@ func public(s string) string {
 		for _, c := range inURL {
 			s = c.part.ReplaceAllString(s, c.with)
 		}
+	}
+	if strings.Contains(s, "@") {
+		s = inAddress.ReplaceAllString(s, "$1")
 	}
 	if strings.ContainsAny(s, ":=") {
 		s = inText.ReplaceAllString(s, "${1}…")

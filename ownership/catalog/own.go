@@ -204,10 +204,12 @@ func (f *ownReader) edge(n *yaml.Node, r *Record) (reason string) {
 // phases are those that an edge can be about: the registry's five, and those of verdicts that have other names.
 var phases = []string{"network", "queue", "pool", "budget", "contract", "connect", "request", "response", "backoff"}
 
-// ParseEdge takes caller->callee:phase apart, of which the phase can be missing.
+// ParseEdge takes caller->callee:phase apart, of which the phase can be missing: a number after the last colon is a port.
 func ParseEdge(edge string) (caller, callee, phase string) {
 	caller, callee, _ = strings.Cut(edge, "->")
-	callee, phase = cutLast(callee, ':')
+	if at := strings.LastIndexByte(callee, ':'); at >= 0 && (at+1 == len(callee) || strings.Trim(callee[at+1:], "0123456789") != "") {
+		callee, phase = callee[:at], callee[at+1:]
+	}
 	return strings.TrimSpace(caller), strings.TrimSpace(callee), strings.TrimSpace(phase)
 }
 
@@ -240,14 +242,28 @@ func (f *ownReader) text(n *yaml.Node, key string) string {
 		f.wrong(v, "%s is not a text", key)
 		return ""
 	}
-	return tidy(v.Value)
+	return kept(key, v.Value)
+}
+
+// ownNames are the fields that say by names what is meant: half of "checkout->token:pool" is no credential.
+var ownNames = []string{
+	"name", "namespace", "environment", "aliases", "service", "operation", "edge", "caller", "callee", "phase", "accountable", "owner", "owners",
+	"depends-on", "parent", "format",
+}
+
+// kept is what is kept of a field. A name is whole, but for the looks of well-known credentials.
+func kept(key, s string) string {
+	if slices.Contains(ownNames, key) {
+		return strings.TrimSpace(token.ReplaceAllString(s, "…"))
+	}
+	return tidy(s)
 }
 
 // texts are those of a list. A text that is no list is one.
 func (f *ownReader) texts(n *yaml.Node, key string) []string {
 	var all []string
 	for _, item := range items(n, key) {
-		switch t := tidy(item.Value); {
+		switch t := kept(key, item.Value); {
 		case item.Kind != yaml.ScalarNode || t == "":
 			f.wrong(item, "an item of %s is not a text", key)
 		case len(all) == listMax:

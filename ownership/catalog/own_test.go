@@ -457,6 +457,26 @@ func TestWriteMany(t *testing.T) {
 	writtenIsRead(t, records)
 }
 
+// A name is no credential, whatever stands before its colon.
+func TestNamesAreKept(t *testing.T) {
+	const name, aws = "vault-secret:8200", "AKIA" + "ABCDEFGHIJKLMNOP"
+	source := Source{OwnFormat, "x", 1}
+	writtenIsRead(t, []Record{
+		{Kind: Service, Name: name, Namespace: "token:a", Environment: "secret=b", Owner: "password:c", Owners: []string{"token:d"}, Aliases: []string{"https://a:b@c", "api_key=e"}, Charter: Charter{DependsOn: []string{name}, Parent: name}, Source: source},
+		{Kind: Operation, Name: name, Operation: "POST /token:refresh", Owner: "a", Source: source},
+		{Kind: Edge, Caller: "checkout", Callee: "oauth-token", Phase: "pool", Owner: "a", Source: source},
+		{Kind: Edge, Caller: name, Callee: name, Accountable: "callee", Source: source},
+		{Kind: Path, Pattern: "src/token:x", Owner: "a", Source: source},
+	})
+	records, problems := Own("f", []byte("edges: [{edge: 'checkout->token:pool', owner: a}]\nservices: [{name: "+aws+", owner: x"+aws+" "+aws+", aliases: ["+aws+"], chat: 'token: hunter2'}]"))
+	if len(problems) > 0 || len(records) != 2 || records[0].Callee != "token" || records[0].Phase != "pool" {
+		t.Fatalf("got %+v, %v", records, problems)
+	}
+	if r := records[1]; r.Name != "…" || r.Owner != "x"+aws+" …" || r.Aliases[0] != "…" || r.Chat != "token: …" {
+		t.Errorf("got %+v", r)
+	}
+}
+
 func FuzzOwn(f *testing.F) {
 	f.Add([]byte("services: [{name: a, owner: b, links: {c: d}, from: 2026-01-01}]\nedges: [{edge: 'a->b:pool', accountable: caller}]\n"))
 	f.Add([]byte("teams:\n  - {name: &a x, aliases: [*a], members: *a}\n---\npaths: [{pattern: '*', source: 'a:1', format: sentry}]\n"))

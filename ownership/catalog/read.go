@@ -341,9 +341,11 @@ func (r *reading) documents(file string, data []byte, is int, named bool) bool {
 	}
 	known := is != isUnknown
 	var broken, others []Problem
-	for root, wrong := range documents(file, data) {
+	for p := range parts(file, data) {
+		root, wrong := p.root, p.problems
 		if root == nil {
 			broken = append(broken, wrong...)
+			known = known || marked(p.text)
 			continue
 		}
 		format := formatOf(root)
@@ -459,35 +461,6 @@ func hasOwnList(root *yaml.Node) bool {
 	return false
 }
 
-// isOwnFile says whether a document has nothing but lists of the registry's own format. Other formats have lists of
-// services and teams too, beside what is not known here.
-func isOwnFile(root *yaml.Node) bool {
-	some := false
-	for key, list := range fieldsOf(root) {
-		kind, known := ownKind(key.Value)
-		if !known || list.Kind != yaml.SequenceNode || len(list.Content) == 0 {
-			return false
-		}
-		name := "name"
-		switch kind {
-		case Operation:
-			name = "operation"
-		case Path:
-			name = "pattern"
-		case Edge:
-			name = "edge"
-			if at(list.Content[0], "caller") != nil {
-				name = "caller"
-			}
-		}
-		if at(list.Content[0], name) == nil {
-			return false
-		}
-		some = true
-	}
-	return some
-}
-
 // ofRepository adds records of paths, with the repository that they are of where its clone tells.
 func (r *reading) ofRepository(file string, records []Record) {
 	if len(records) == 0 {
@@ -508,19 +481,14 @@ func (r *reading) codeOwners() error {
 			continue
 		}
 		slices.SortFunc(files, func(a, b string) int { return cmp.Compare(codeOwnersRank(a), codeOwnersRank(b)) })
-		for i, file := range files {
-			if i > 0 {
-				r.wrong(file, 0, "not read: %s is that of the repository", files[0])
-				continue
-			}
-			data, err := readFile(filepath.FromSlash(file))
-			if err != nil {
-				r.wrong(file, 0, "not read: %v", plainError(err))
-				continue
-			}
-			if err := r.looking(file, data, false); err != nil {
-				return err
-			}
+		file := files[0] // the others are legal, and say nothing
+		data, err := readFile(filepath.FromSlash(file))
+		if err != nil {
+			r.wrong(file, 0, "not read: %v", plainError(err))
+			continue
+		}
+		if err := r.looking(file, data, false); err != nil {
+			return err
 		}
 	}
 	clear(r.repositories)

@@ -164,7 +164,6 @@ repos/b/pay.sentry:1 sentry path path:src/* pay
 all.yaml:28: not YAML: did not find expected node content
 api/service.datadog.yaml:1: the service has no name
 catalog-info.yaml:1: not YAML: did not find expected node content
-repos/a/CODEOWNERS: not read: repos/a/.github/CODEOWNERS is that of the repository
 shop.owners.yaml:1: "sevices" is not known: teams, services, datastores, queues, third-parties, apis, systems, operations, edges, namespaces and paths are
 `)
 	// The same by other names, once.
@@ -180,6 +179,31 @@ repos/b/pay.sentry:1 sentry path path:src/* pay
 	if err != nil || len(records) != 1 || records[0].Repository != "https://git.example/shop/a" {
 		t.Errorf("got %+v, %v", records, err)
 	}
+}
+
+// Of a repository's CODEOWNERS one counts, and the others are no mistake.
+func TestReadOneCodeOwners(t *testing.T) {
+	lay(t, `
+-- a/.github/CODEOWNERS --
+* @a
+-- a/CODEOWNERS --
+* @b
+-- a/docs/CODEOWNERS --
+* @c
+-- b/CODEOWNERS --
+* @b
+-- b/docs/CODEOWNERS --
+* @c
+-- c/.gitlab/CODEOWNERS --
+* @d
+-- c/docs/CODEOWNERS --
+* @c
+`)
+	expectRead(t, readAll(t, "."), `
+a/.github/CODEOWNERS:1 codeowners path * a
+b/CODEOWNERS:1 codeowners path * b
+c/docs/CODEOWNERS:1 codeowners path * c
+`)
 }
 
 // What is named is read whatever its name is, or it is said why not.
@@ -321,4 +345,135 @@ func FuzzDocumentsOfAnyFormat(f *testing.F) {
 			writtenIsRead(t, records)
 		}
 	})
+}
+
+// What was a catalog before somebody mistyped something is no other file: it would be taken for one whose records ended.
+func TestMistypedFilesInTree(t *testing.T) {
+	lay(t, `
+-- backstage.yaml --
+apiVersion: backstage.io/v1alpha1
+kind: Component
+metadata: {name: [}
+-- cortex-like.yaml --
+openapi: 3.0.1
+info:
+  x-cortex-tag: a
+  x: [
+-- datadog.yaml --
+schema-version: v2.2
+dd-service: [
+-- edges.yaml --
+services:
+  - {name: till, owner: coin}
+edgse:
+  - {edge: "till->ledger", owner: net}
+-- first.yaml --
+services:
+  - {nam: till, owner: coin}
+  - {name: stock, owner: shelf}
+-- foreign.yaml --
+services:
+  - {name: basket, owner: cko}
+teams: [{name: cko}]
+people: [{name: ann}]
+-- none.yaml --
+services:
+teams: [{name: coin}]
+-- only.yaml --
+Sevices: [{name: x, owner: coin}]
+-- tab.yaml --
+# ours
+services:
+	- name: till
+	  owner: coin
+-- unclosed.yaml --
+services:
+  - name: till
+    owner: coin
+  - {name: ledger, owner: [
+-- wrong.yaml --
+teams:
+  - name: "coin
+-- other/broken-compose.yaml --
+services:
+  web: # the shop
+    container_name: {{ name }}
+    name: x
+-- other/ci.yaml --
+image: go
+stages: [test]
+services: [{name: "docker:dind", alias: docker}]
+-- other/compose.yaml --
+services: {web: {image: nginx, labels: {owner: a}}}
+volumes: {}
+-- other/graph.yaml --
+nodes: [{name: a}]
+edges: [{source: a, target: b}]
+-- other/openapi.yaml --
+openapi: 3.0.1
+paths:
+  /a: {get: {operationId: [}}
+  name: x
+-- other/rabbit.yaml --
+vhosts: [{name: /}]
+queues: [{name: orders, owner: x}]
+-- other/template.yaml --
+{{ range . }}
+name: {{ . }}
+{{ end }}
+-- other/travis.yaml --
+services: [docker]
+-- other/values.yaml --
+global: {}
+image: x
+namespaces: [{name: shop, owner: a}]
+-- other/workflow.yaml --
+on: {push: {paths: [a]}}
+jobs: {a: {services: {db: {image: x}}}}
+`)
+	const known = "is not known: teams, services, datastores, queues, third-parties, apis, systems, operations, edges, namespaces and paths are"
+	expectRead(t, readAll(t, "."), `
+edges.yaml:2 whosehop service till coin
+first.yaml:3 whosehop service stock shelf
+foreign.yaml:2 whosehop service basket cko
+foreign.yaml:3 whosehop team cko -
+none.yaml:2 whosehop team coin -
+backstage.yaml:2: not YAML: did not find expected node content
+cortex-like.yaml:4: not YAML: did not find expected node content
+datadog.yaml:2: not YAML: did not find expected node content
+edges.yaml:3: "edgse" `+known+`
+first.yaml:2: the service has no name
+foreign.yaml:4: "people" `+known+`
+only.yaml:1: "Sevices" `+known+`
+tab.yaml:3: not YAML: found character that cannot start any token
+unclosed.yaml:4: not YAML: did not find expected node content
+wrong.yaml:2: not YAML: found unexpected end of stream
+`)
+}
+
+func TestNearly(t *testing.T) {
+	for _, c := range []struct {
+		key, meant string
+		want       bool
+	}{
+		{"edgse", "edges", true},
+		{"edge", "edges", true},
+		{"Edges", "edges", true},
+		{"nodes", "edges", false},
+		{"naem", "name", true},
+		{"names", "name", true},
+		{"same", "name", true},
+		{"kind", "name", false},
+		{"third_parties", "third-parties", true},
+		{"thirdparties", "third-parties", true},
+		{"srevcies", "services", true},
+		{"stages", "teams", false},
+		{"databases", "datastores", false},
+		{"args", "apis", false},
+		{"", "apis", false},
+	} {
+		if got := nearly(c.key, c.meant); got != c.want {
+			t.Errorf("%s, %s: %v", c.key, c.meant, got)
+		}
+	}
 }

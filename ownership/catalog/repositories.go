@@ -258,8 +258,9 @@ func (all *Repositories) byAddress(file string) (r *repository, rest string, fou
 		if strings.IndexByte(host, '.') <= 0 || !all.hosts[strings.ToLower(host)] {
 			continue
 		}
+		const partsMost = 8 // of an address; a path can be anything
 		first := strings.IndexByte(file[start:], host[0]) + start
-		for end := at; end < len(file); {
+		for n, end := 0, at; n < partsMost && end < len(file); n++ {
 			_, end = cutSegment(file, end)
 			address, _, _ := strings.Cut(strings.ToLower(strings.ReplaceAll(file[first:end], `\`, "/")), "@") // of a version
 			if r := all.addressed[address]; r != nil && end < len(file) {
@@ -279,6 +280,9 @@ func (all *Repositories) byFolders(file string, atNs int64) *repository {
 	})
 }
 
+// askedMost is how many repositories are asked for one path: where more have the same folders, these do not tell them apart.
+const askedMost = 64
+
 // best asks the repositories of which a rule begins with two folders that are in the path.
 func (all *Repositories) best(file string, ask func(*repository) (int, *Record, bool)) (best *repository) {
 	most, owner, same := 0, "", true
@@ -290,6 +294,9 @@ func (all *Repositories) best(file string, ask func(*repository) (int, *Record, 
 		for _, r := range all.beginning[before+"/"+segment] {
 			if slices.Contains(asked, r) {
 				continue
+			}
+			if len(asked) == askedMost {
+				return nil
 			}
 			asked = append(asked, r)
 			n, found, ok := ask(r)

@@ -56,26 +56,43 @@ func readYAML(r yamlReader, file string, data []byte) ([]Record, []Problem) {
 	return records, problems
 }
 
+// part is a document of a file, with its text and what is wrong with it.
+type part struct {
+	text     []byte
+	root     *yaml.Node
+	problems []Problem
+}
+
 // documents are those of a YAML (or JSON) file that are not empty, each with what is wrong with it. One that cannot be
 // read has a nil root and one problem, and those after it are read.
 //
 // A root is free of aliases and merge keys, and its lines are those of the file.
 func documents(file string, data []byte) iter.Seq2[*yaml.Node, []Problem] {
 	return func(yield func(*yaml.Node, []Problem) bool) {
+		for p := range parts(file, data) {
+			if !yield(p.root, p.problems) {
+				return
+			}
+		}
+	}
+}
+
+func parts(file string, data []byte) iter.Seq[part] {
+	return func(yield func(part) bool) {
 		if len(data) > fileBytesMax {
-			yield(nil, []Problem{{File: file, Reason: fmt.Sprintf("more than %d bytes: split the file", fileBytesMax)}})
+			yield(part{problems: []Problem{{File: file, Reason: fmt.Sprintf("more than %d bytes: split the file", fileBytesMax)}}})
 			return
 		}
 		line := 1
 		for n := 0; len(data) > 0; n++ {
 			if n == documentsMax {
-				yield(nil, []Problem{{file, line, fmt.Sprintf("more than %d documents: split the file", documentsMax)}})
+				yield(part{problems: []Problem{{file, line, fmt.Sprintf("more than %d documents: split the file", documentsMax)}}})
 				return
 			}
 			text := data[:documentEnd(data)]
 			if !noDocument.Match(text) {
 				root, problems := document(file, text, line)
-				if (root != nil || len(problems) > 0) && !yield(root, problems) {
+				if (root != nil || len(problems) > 0) && !yield(part{text, root, problems}) {
 					return
 				}
 			}

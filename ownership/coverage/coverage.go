@@ -67,7 +67,7 @@ type Subject struct {
 	Kind        string `json:"kind"` // service, peer (what sends no spans) or edge
 	Name        string `json:"name,omitempty"`
 	Namespace   string `json:"namespace,omitempty"`
-	Environment string `json:"environment,omitempty"` // where the service has another answer elsewhere
+	Environment string `json:"environment,omitempty"` // where there is another answer elsewhere
 	Operation   string `json:"operation,omitempty"`   // a pattern, of operations that have an owner of their own
 	Caller      string `json:"caller,omitempty"`
 	Callee      string `json:"callee,omitempty"`
@@ -83,10 +83,10 @@ const (
 
 // String names it in a few words.
 func (s Subject) String() string {
-	if s.Kind == OfEdge {
-		return verdict.Site{Kind: verdict.SiteEdge, Caller: s.Caller, Callee: s.Callee, Phase: verdict.Phase(s.Phase)}.String()
-	}
 	name := s.Name
+	if s.Kind == OfEdge {
+		name = verdict.Site{Kind: verdict.SiteEdge, Caller: s.Caller, Callee: s.Callee, Phase: verdict.Phase(s.Phase)}.String()
+	}
 	if s.Operation != "" {
 		name += " " + s.Operation
 	}

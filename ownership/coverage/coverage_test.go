@@ -156,6 +156,25 @@ func TestFindings(t *testing.T) {
 			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}},
 			nil,
 		},
+		"an edge has an owner where its caller runs": {
+			append(owned, catalog.Record{Kind: catalog.Edge, Caller: "pay", Callee: "ledger", Namespace: "shop", Environment: "prod", Phase: "network", Owner: "team-a"}),
+			coverage.Traffic{
+				Services: []coverage.Service{seen("pay", 5, "service.namespace", "shop", "deployment.environment", "prod")},
+				Harm:     []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)},
+			},
+			nil,
+		},
+		"an edge has an owner in one of two namespaces": {
+			append(owned, catalog.Record{Kind: catalog.Edge, Caller: "pay", Callee: "ledger", Namespace: "shop", Owner: "team-a"}),
+			coverage.Traffic{
+				Services: []coverage.Service{
+					seen("pay", 5, "k8s.namespace.name", "shop", "deployment.environment", "prod"), seen("pay", 5, "k8s.namespace.name", "lab", "deployment.environment", "prod"),
+					seen("pay", 5, "k8s.namespace.name", "lab", "deployment.environment", "test"),
+				},
+				Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2), edge("pay", "ledger", verdict.PhaseResponse, "", 1)},
+			},
+			[]string{"edge-no-owner pay->ledger (response) (lab)"},
+		},
 		"the owner of an edge is gone": {
 			append(owned, catalog.Record{Kind: catalog.Edge, Caller: "pay", Callee: "ledger", Owner: "platform"}),
 			coverage.Traffic{Services: []coverage.Service{seen("pay", 5)}, Harm: []coverage.Harm{edge("pay", "ledger", verdict.PhaseResponse, "", 2)}},
@@ -200,6 +219,13 @@ func TestHarmIsSplit(t *testing.T) {
 		Services: []coverage.Service{seen("api", 30, "k8s.namespace.name", "shop"), seen("api", 10, "k8s.namespace.name", "billing")},
 		Harm:     []coverage.Harm{broke("api", 8), {Site: verdict.Site{Kind: verdict.SiteUser}, Failed: 8}},
 	})
+	edges := assess([]catalog.Record{{Kind: catalog.Edge, Caller: "api", Callee: "ledger", Namespace: "shop", Owner: "unowned"}}, coverage.Traffic{
+		Services: []coverage.Service{seen("api", 30, "k8s.namespace.name", "shop"), seen("api", 10, "k8s.namespace.name", "billing")},
+		Harm:     []coverage.Harm{edge("api", "ledger", verdict.PhaseResponse, "", 8)},
+	})
+	if len(edges.Findings) < 2 || edges.Findings[0].Failed != 6 || edges.Findings[0].Subject.Namespace != "shop" || edges.Findings[1].Failed != 2 {
+		t.Errorf("%+v", edges.Findings)
+	}
 	if len(report.Findings) != 2 || report.Findings[0].Failed != 6 || report.Findings[0].Subject.Namespace != "shop" || report.Findings[1].Failed != 2 || report.Findings[1].Share != 0.125 {
 		t.Errorf("%+v", report.Findings)
 	}

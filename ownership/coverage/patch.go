@@ -23,6 +23,7 @@ func (a *assessment) record(u *unit, owner string) catalog.Record {
 	r.From = time.Date(year, month, d, 0, 0, 0, 0, time.UTC)
 	if u.subject.Kind == OfEdge {
 		r.Kind, r.Caller, r.Callee, r.Phase = catalog.Edge, u.subject.Caller, u.subject.Callee, u.subject.Phase
+		r.Namespace, r.Environment = u.subject.Namespace, u.subject.Environment
 		return r
 	}
 	switch {

@@ -17,6 +17,7 @@ type unit struct {
 	subject    Subject
 	question   ownership.Question
 	answer     ownership.Answer
+	listed     bool   // of an edge: it is among the units
 	gone       string // why its owner is none any more
 	attributes map[string]string
 	spans      uint64
@@ -49,6 +50,7 @@ type assessment struct {
 	reviews    bool // somebody was reviewed, so that who was not stands out
 	units      []*unit
 	byName     map[string][]*unit // services and peers
+	seen       map[string][]Service
 	teams      map[string]*catalog.Record
 	failed     float64
 	excessNs   int64
@@ -57,7 +59,7 @@ type assessment struct {
 }
 
 func newAssessment(registry *ownership.Registry, seen *Traffic, now time.Time) *assessment {
-	a := &assessment{registry: registry, now: now, byName: make(map[string][]*unit), teams: make(map[string]*catalog.Record)}
+	a := &assessment{registry: registry, now: now, byName: make(map[string][]*unit), seen: make(map[string][]Service), teams: make(map[string]*catalog.Record)}
 	records := registry.Records()
 	for i := range records {
 		c := &records[i]
@@ -170,6 +172,7 @@ func (a *assessment) addServices(seen []Service) {
 	environments := make(map[*unit]map[string]bool)
 	for i := range seen {
 		s := &seen[i]
+		a.seen[s.Name] = append(a.seen[s.Name], *s)
 		q := a.question(s)
 		answer := a.registry.Resolve(&q)
 		k := key{s.Name, cmp.Or(q.Namespace, s.Attributes[kubernetesKey]), answer.Owner, answer.Record}
@@ -230,7 +233,7 @@ func (a *assessment) peer(name string) *unit {
 
 // addHarm gives each harm to one unit, as blame does, but by the registry of today.
 func (a *assessment) addHarm(harm []Harm) {
-	apart := make(map[Subject]*unit)
+	apart, edges := make(map[Subject]*unit), make(map[edgeKey]*unit)
 	for i := range harm {
 		h := &harm[i]
 		a.failed += h.Failed
@@ -240,7 +243,7 @@ func (a *assessment) addHarm(harm []Harm) {
 			a.nobody.Failed += h.Failed
 			a.nobody.ExcessNs += h.ExcessNs
 		case verdict.SiteEdge:
-			a.edgeHarm(h, apart)
+			a.edgeHarm(h, edges)
 		case verdict.SitePeer:
 			a.spread(cmp.Or(h.Accountable, h.Site.Peer), h)
 		case verdict.SiteService:
@@ -258,27 +261,85 @@ func (u *unit) suffers(failed float64, excessNs int64) {
 	u.excessNs += excessNs
 }
 
-// edgeHarm is the edge's where it has an owner of its own, or nobody is accountable.
-func (a *assessment) edgeHarm(h *Harm, apart map[Subject]*unit) {
-	s := Subject{Kind: OfEdge, Caller: h.Site.Caller, Callee: h.Site.Callee, Phase: string(h.Site.Phase)}
-	u := apart[s]
-	if u == nil {
-		u = &unit{subject: s, question: ownership.Question{Service: s.Caller, Callee: s.Callee, Phase: s.Phase, AtNs: a.now.UnixNano()}}
-		u.answer = a.registry.Resolve(&u.question)
+// edgeKey tells edges apart, where a caller runs in several places also by what is said of them there.
+type edgeKey struct {
+	caller, callee, phase string
+	owner, side           string
+	record                *catalog.Record
+}
+
+// edgeHarm gives the harm of an edge to the places where its caller runs, by their spans, and so to what is said of the edge there.
+func (a *assessment) edgeHarm(h *Harm, edges map[edgeKey]*unit) {
+	places := a.seen[h.Site.Caller]
+	if len(places) == 0 {
+		places = []Service{{Name: h.Site.Caller}}
 	}
+	var order []*unit
+	of, spans, total := make(map[edgeKey]*unit), make(map[*unit]uint64), uint64(0)
+	for i := range places {
+		q := a.question(&places[i])
+		q.Callee, q.Phase = h.Site.Callee, string(h.Site.Phase)
+		where := Subject{
+			Kind: OfEdge, Caller: q.Service, Callee: q.Callee, Phase: q.Phase,
+			Namespace: cmp.Or(q.Namespace, places[i].Attributes[kubernetesKey]), Environment: q.Environment,
+		}
+		answer := a.registry.Resolve(&q)
+		k := edgeKey{q.Service, q.Callee, q.Phase, answer.Owner, answer.Side, answer.Record}
+		u := of[k]
+		if u == nil {
+			if u = edges[k]; u == nil {
+				u = &unit{subject: where, question: q, answer: answer}
+				edges[k] = u
+			}
+			of[k] = u
+			order = append(order, u)
+		}
+		u.subject.within(&where)
+		spans[u] += places[i].Spans
+		total += places[i].Spans
+	}
+	if len(order) == 1 {
+		order[0].subject.Namespace, order[0].subject.Environment = "", ""
+	}
+	rest := *h
+	for _, u := range order[1:] {
+		if total == 0 {
+			break
+		}
+		part := *h
+		share := float64(spans[u]) / float64(total)
+		part.Failed, part.ExcessNs = h.Failed*share, int64(float64(h.ExcessNs)*share)
+		rest.Failed, rest.ExcessNs = rest.Failed-part.Failed, rest.ExcessNs-part.ExcessNs
+		a.edgePart(&part, u)
+	}
+	a.edgePart(&rest, order[0])
+}
+
+// within leaves of where something is what holds of another place as well.
+func (s *Subject) within(other *Subject) {
+	if s.Namespace != other.Namespace {
+		s.Namespace = ""
+	}
+	if s.Environment != other.Environment {
+		s.Environment = ""
+	}
+}
+
+// edgePart is the edge's where it has an owner of its own, or nobody is accountable.
+func (a *assessment) edgePart(h *Harm, u *unit) {
 	accountable := h.Accountable
 	switch u.answer.Side {
 	case ownership.Caller:
-		accountable = s.Caller
+		accountable = u.subject.Caller
 	case ownership.Callee:
-		accountable = s.Callee
+		accountable = u.subject.Callee
 	}
 	if accountable != "" && u.owner() == "" || u.answer.Side != "" {
 		a.spread(accountable, h)
 		return
 	}
-	if apart[s] == nil {
-		apart[s] = u
+	if !u.listed {
+		u.listed = true
 		a.add(u)
 	}
 	u.suffers(h.Failed, h.ExcessNs)

@@ -264,15 +264,50 @@ func ownerOf(r *catalog.Record) string {
 	return cmp.Or(r.Owner, strings.TrimSpace("its "+r.Accountable))
 }
 
-// required checks what the policy demands. What several sources say of one thing is taken together, with what its team has.
+// thing is what records speak of, where one says it is.
+type thing struct {
+	kind                         catalog.Kind
+	name, namespace, environment string
+	second, third, phase         string // of operations and edges
+}
+
+// holds says whether what is said of another is said of this thing in a part of where it is.
+func (t thing) holds(other thing) bool {
+	if t.namespace == "" {
+		other.namespace = ""
+	}
+	if t.environment == "" {
+		other.environment = ""
+	}
+	return t == other
+}
+
+// question asks for it as a verdict does; nil of what no verdict is about.
+func (t thing) question(now time.Time) *ownership.Question {
+	q := &ownership.Question{Service: t.name, Namespace: t.namespace, Environment: t.environment, AtNs: now.UnixNano()}
+	switch t.kind {
+	case catalog.Service, catalog.Datastore, catalog.Queue, catalog.ThirdParty:
+	case catalog.Operation:
+		q.Operation = t.second
+	case catalog.Edge:
+		q.Service, q.Callee, q.Phase = t.second, t.third, t.phase
+	case catalog.Namespace:
+		q.Service, q.Namespace = "", t.name
+	case catalog.Path, catalog.Team, catalog.API, catalog.System:
+		return nil
+	}
+	return q
+}
+
+// required checks what the policy demands. What several sources say of one thing is taken together, with what the registry
+// answers for it.
 func (c *checker) required() {
-	type thing struct {
-		kind                         catalog.Kind
-		name, namespace, environment string
-		second, third, phase         string // of operations and edges
+	if len(c.policy.Require) == 0 {
+		return
 	}
 	of := make(map[thing][]*catalog.Record)
 	var order []thing
+	places := make(map[thing][]thing) // by the thing anywhere
 	for i := range c.records {
 		r := &c.records[i]
 		if !r.HoldsAt(c.now.UnixNano()) || isPerson(r) || r.Kind == catalog.Path || strings.Trim(r.Name, "*") == "" && r.Kind == catalog.Service {
@@ -281,41 +316,80 @@ func (c *checker) required() {
 		t := thing{r.Kind, r.Name, r.Namespace, r.Environment, cmp.Or(r.Operation, r.Caller), r.Callee, r.Phase}
 		if of[t] == nil {
 			order = append(order, t)
+			places[t.anywhere()] = append(places[t.anywhere()], t)
 		}
 		of[t] = append(of[t], r)
 	}
 	for _, t := range order {
 		for i := range c.policy.Require {
-			if demand := &c.policy.Require[i]; slices.Contains(demand.Kinds, kind(t.kind)) {
-				c.demand(demand, of[t])
+			demand := &c.policy.Require[i]
+			if !slices.Contains(demand.Kinds, kind(t.kind)) {
+				continue
 			}
+			said, team := c.said(t, of[t])
+			own := said
+			for _, place := range places[t.anywhere()] {
+				if place != t && t.holds(place) {
+					there, _ := c.said(place, of[place])
+					said = append(said, there...)
+				}
+			}
+			c.demand(demand, of[t], own, said, team)
 		}
 	}
 }
 
-// demand checks what is demanded of one thing, by its records.
-func (c *checker) demand(d *Requirement, records []*catalog.Record) {
+func (t thing) anywhere() thing {
+	t.namespace, t.environment = "", ""
+	return t
+}
+
+// said is what is known of a thing: by its records, and by what the registry answers for it, which is a record as well; and
+// the name of its team, if there is a record of that.
+func (c *checker) said(t thing, records []*catalog.Record) (said []*catalog.Record, team string) {
+	said = slices.Clone(records)
+	q := t.question(c.now)
+	owners := make([]string, 0, 1)
+	if q == nil || strings.ContainsAny(t.name+t.second+t.third, "*?") { // of a pattern the registry knows what one of its names has
+		for _, r := range records {
+			owners = append(owners, r.Owner)
+		}
+	}
+	if q != nil {
+		answer := c.registry.Resolve(q)
+		said = append(said, &catalog.Record{Kind: t.kind, Owner: answer.Owner, Accountable: answer.Side, Charter: c.registry.Charter(q, answer)})
+		owners = append(owners, answer.Owner)
+	}
+	for _, owner := range owners {
+		if of := c.registry.Team(owner, c.now.UnixNano()); of != nil {
+			said, team = append(said, of), of.Name
+		}
+	}
+	return said, team
+}
+
+// demand checks what is demanded of one thing, by its records, by all that is said of it where it is, and of it anywhere.
+func (c *checker) demand(d *Requirement, records, own, said []*catalog.Record, team string) {
+	things := func(list []*catalog.Record) []*catalog.Record { // without teams, the place of which among the tiers is not that of all they own
+		if records[0].Kind == catalog.Team {
+			return list
+		}
+		return slices.DeleteFunc(slices.Clone(list), func(r *catalog.Record) bool { return r.Kind == catalog.Team })
+	}
 	is := func(can []string, value func(*catalog.Record) string) bool {
-		return len(can) == 0 || slices.ContainsFunc(records, func(r *catalog.Record) bool {
+		return len(can) == 0 || slices.ContainsFunc(things(own), func(r *catalog.Record) bool {
 			return slices.ContainsFunc(can, func(word string) bool { return strings.EqualFold(word, value(r)) })
 		})
 	}
 	if !is(d.Tiers, func(r *catalog.Record) string { return r.Tier }) || !is(d.Lifecycles, func(r *catalog.Record) string { return r.Lifecycle }) {
 		return
 	}
-	said, team := records, ""
-	for _, r := range records {
-		if t := c.registry.Team(r.Owner, c.now.UnixNano()); t != nil {
-			said, team = append(slices.Clip(said), t), t.Name
-		}
-	}
 	var missing []string
 	for _, f := range fields {
 		wanted := slices.Contains(d.Fields, field(f.name))
-		// A team has no owner, and its own place among the tiers is not that of all it owns.
 		among := said
 		if f.name == "owner" || f.name == "tier" || f.name == "lifecycle" {
-			among = records
+			among = things(said)
 		}
 		if wanted && !slices.ContainsFunc(among, f.has) {
 			missing = append(missing, f.name)

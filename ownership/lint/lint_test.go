@@ -206,6 +206,24 @@ func TestCheck(t *testing.T) {
 			"owners.yaml:2: error: service a has no runbook, nor has pay [missing-field]",
 			"owners.yaml:4: error: service c has no owner, on-call [missing-field]",
 		}},
+		{"what is demanded, and said of one place and of all", []catalog.Record{
+			{Kind: catalog.Team, Name: "a", Charter: catalog.Charter{OnCall: "P1"}},
+			service("x", "a"),
+			{Kind: catalog.Service, Name: "x", Namespace: "shop", Charter: catalog.Charter{Runbook: "r"}},
+			service("y", "a"),
+			{Kind: catalog.Service, Name: "y", Namespace: "shop", Charter: catalog.Charter{Runbook: "r"}},
+			{Kind: catalog.Service, Name: "y", Namespace: "lab", Environment: "test"},
+			{Kind: catalog.Operation, Name: "x", Operation: "GET /", Namespace: "shop"},
+			{Kind: catalog.Edge, Caller: "x", Callee: "y", Accountable: "caller", Charter: catalog.Charter{Runbook: "r", OnCall: "P2"}},
+		}, `require: [{kinds: [service, operation, edge], fields: [owner, on-call, runbook]}]`, []string{
+			"owners.yaml:6: error: service y in namespace lab in test has no runbook, nor has a [missing-field]",
+		}},
+		{"the tier is said of all places", []catalog.Record{
+			{Kind: catalog.Service, Name: "x", Owner: "a", Charter: catalog.Charter{Tier: "1", Runbook: "r", Chat: "#x"}},
+			{Kind: catalog.Service, Name: "x", Namespace: "lab", Owner: "b"},
+		}, `require: [{tiers: ["1"], fields: [runbook, chat]}]`, []string{
+			"owners.yaml:2: error: service x in namespace lab has no chat [missing-field]",
+		}},
 		{"of what is in production, as a warning", []catalog.Record{
 			{Kind: catalog.Queue, Name: "a", Owner: "x", Charter: catalog.Charter{Lifecycle: "production"}},
 			{Kind: catalog.Queue, Name: "b", Charter: catalog.Charter{Lifecycle: "experimental"}},

@@ -52,7 +52,7 @@ type Registry struct {
 	// work is held while something is read or applied, and guards what follows.
 	work     sync.Mutex
 	sets     map[string]set
-	file     []catalog.Record // what ownership.file says, while it is not applied
+	file     *ownership.Wanted // what ownership.file says, while it is not applied
 	enforced bool
 
 	// shown guards what people are shown of it.
@@ -98,16 +98,18 @@ func New(store Store, cfg ownership.Config, current *ownership.Current, log *slo
 
 // Start applies what ownership.file says, unless that is nil, and puts into force what is stored. While a part of the storage
 // is away, the file counts here and is not stored.
-func (r *Registry) Start(ctx context.Context, file []catalog.Record) error {
+func (r *Registry) Start(ctx context.Context, file *ownership.Wanted) error {
 	if file == nil {
 		return r.Look(ctx)
 	}
-	_, err := r.Apply(ctx, ownership.Wanted{Set: DefaultSet, Records: file}, false)
+	wanted := *file
+	wanted.Set, wanted.Config = DefaultSet, r.cfg
+	_, err := r.Apply(ctx, wanted, false)
 	switch {
 	case errors.Is(err, ErrAway), errors.Is(err, ErrRaced):
 		r.log.Warn("ownership.file counts here, and is stored when all of the storage answers", "error", err)
 		r.work.Lock()
-		r.file, r.enforced = file, false
+		r.file, r.enforced = &wanted, false
 		r.work.Unlock()
 	case err != nil:
 		return fmt.Errorf("apply ownership.file: %w", err)
@@ -136,15 +138,25 @@ func (r *Registry) Run(ctx context.Context) error {
 	}
 }
 
+// copied is a copy of what a file says: the records are written to when they are merged.
+func copied(w *ownership.Wanted) *ownership.Wanted {
+	if w == nil {
+		return nil
+	}
+	again := *w
+	again.Records = slices.Clone(w.Records)
+	return &again
+}
+
 // applyFile tries again to apply ownership.file.
 func (r *Registry) applyFile(ctx context.Context) {
 	r.work.Lock()
-	file := r.file
+	file := copied(r.file)
 	r.work.Unlock()
 	if file == nil {
 		return
 	}
-	if _, err := r.Apply(ctx, ownership.Wanted{Set: DefaultSet, Records: file}, false); err != nil {
+	if _, err := r.Apply(ctx, *file, false); err != nil {
 		return
 	}
 	r.log.Info("ownership.file is stored")
@@ -236,7 +248,7 @@ func (r *Registry) all() (all []catalog.Record) {
 func (r *Registry) enforce() {
 	all := r.all()
 	if r.file != nil {
-		applied := ownership.Merge(all, ownership.Wanted{Set: DefaultSet, Records: r.file}, time.Now())
+		applied := ownership.Merge(all, *copied(r.file), time.Now())
 		all = slices.DeleteFunc(slices.Clone(all), func(c catalog.Record) bool { return c.Set == DefaultSet })
 		all = append(all, applied.Records...)
 	}
@@ -290,6 +302,7 @@ func (r *Registry) Apply(ctx context.Context, w ownership.Wanted, dryRun bool) (
 	if wrong := w.Check(); len(wrong) > 0 {
 		return nil, fmt.Errorf("%w: %s", ErrInvalid, strings.Join(wrong, "; "))
 	}
+	w.Config = r.cfg
 	r.work.Lock()
 	defer r.work.Unlock()
 	const attempts = 3
@@ -311,10 +324,12 @@ func (r *Registry) Apply(ctx context.Context, w ownership.Wanted, dryRun bool) (
 		if len(stored.Missing) > 0 {
 			return nil, fmt.Errorf("%w; nothing is applied; missing: %s", ErrAway, strings.Join(stored.Missing, ", "))
 		}
-		if !applied.Differs && !stored.Behind[w.Set] {
+		newest := stored.Newest[w.Set]
+		// What is stored may be older than what is known here: a backup was restored, or a replica was lost.
+		if !applied.Differs && !stored.Behind[w.Set] && newest == r.sets[w.Set].version {
 			return applied, nil
 		}
-		done, err := r.write(ctx, w.Set, applied.Records)
+		done, err := r.write(ctx, w.Set, newest, applied.Records)
 		if done || err != nil {
 			return applied, err
 		}
@@ -322,9 +337,8 @@ func (r *Registry) Apply(ctx context.Context, w ownership.Wanted, dryRun bool) (
 	return nil, ErrRaced
 }
 
-// write stores a set, unless another has done so since it was read.
-func (r *Registry) write(ctx context.Context, name string, records []catalog.Record) (done bool, err error) {
-	before := r.sets[name].version
+// write stores a set, unless another has done so since the newest version was this one.
+func (r *Registry) write(ctx context.Context, name string, before uint64, records []catalog.Record) (done bool, err error) {
 	rows := make([]storage.OwnerRecord, len(records))
 	for i := range records {
 		c := &records[i]
@@ -333,9 +347,6 @@ func (r *Registry) write(ctx context.Context, name string, records []catalog.Rec
 		c.Set = name
 		if err != nil {
 			return false, fmt.Errorf("%w: %s: %w", ErrInvalid, c.Source, err)
-		}
-		if len(text) > ownership.RecordBytesMost {
-			return false, fmt.Errorf("%w: %s: a record of %d bytes, %d are the most", ErrInvalid, c.Source, len(text), ownership.RecordBytesMost)
 		}
 		rows[i] = storage.OwnerRecord{Kind: string(c.Kind), Name: c.Name, Owner: c.Owner, From: c.From, Until: c.Until, Record: string(text)}
 	}
@@ -346,7 +357,7 @@ func (r *Registry) write(ctx context.Context, name string, records []catalog.Rec
 	if now.Newest[name] != before {
 		return false, nil
 	}
-	version := nextVersion(before)
+	version := nextVersion(max(before, r.sets[name].version))
 	if err := r.store.WriteOwners(ctx, name, version, rows); err != nil {
 		var failed *storage.Error
 		if errors.As(err, &failed) && failed.Retryable() {

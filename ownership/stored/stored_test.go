@@ -40,7 +40,11 @@ func newRole(store stored.Store) *role {
 func started(t *testing.T, store stored.Store, file []catalog.Record) *role {
 	t.Helper()
 	r := newRole(store)
-	if err := r.Start(t.Context(), file); err != nil {
+	var wanted *ownership.Wanted
+	if file != nil {
+		wanted = &ownership.Wanted{Records: file}
+	}
+	if err := r.Start(t.Context(), wanted); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -88,8 +92,9 @@ func (r *role) metric(t *testing.T, name string) float64 {
 func TestWhatIsAppliedIsInForceEverywhere(t *testing.T) {
 	db := clickhousetest.DB(t)
 	one, other := started(t, db, nil), started(t, db, nil)
-	if _, attributes := one.current.Registry().Explain(&ownership.Question{Service: "x", Attr: func(key string) (string, bool) { return "by-attribute", key == "team" }}); len(attributes) == 0 {
-		t.Error("nothing is in force")
+	attribute := one.current.Resolve(&ownership.Question{Service: "x", Attr: func(key string) (string, bool) { return "by-attribute", key == "team" }})
+	if attribute.Owner != "by-attribute" {
+		t.Errorf("with nothing stored, attributes say %s", attribute.Owner)
 	}
 	full := service("payments", "team-a")
 	full.Charter = catalog.Charter{OnCall: "https://pager/1", Escalation: []string{"ann", "bob"}, DependsOn: []string{"db"}, Reviewed: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
@@ -168,7 +173,7 @@ func TestADryRunChangesNothing(t *testing.T) {
 func TestWhatCannotBeApplied(t *testing.T) {
 	r := started(t, clickhousetest.DB(t), nil)
 	long := service("payments", "a")
-	for range 50 {
+	for range 300 {
 		long.Links = append(long.Links, catalog.Link{Name: "x", Target: strings.Repeat("x", 2000)})
 	}
 	for _, w := range []ownership.Wanted{
@@ -177,9 +182,32 @@ func TestWhatCannotBeApplied(t *testing.T) {
 		if _, err := r.Apply(t.Context(), w, false); !errors.Is(err, stored.ErrInvalid) || len(err.Error()) > 500 {
 			t.Errorf("%s: %v", w.Set, err)
 		}
+		if _, err := r.Apply(t.Context(), w, true); !errors.Is(err, stored.ErrInvalid) {
+			t.Errorf("a dry run of %s: %v", w.Set, err)
+		}
 	}
 	if n := len(r.current.Registry().Records()); n != 0 {
 		t.Errorf("%d records", n)
+	}
+	long.Links = long.Links[:250]
+	apply(t, r, "s", long)
+	if got := r.current.Registry().Records(); len(got) != 1 || len(got[0].Links) != 250 {
+		t.Errorf("%d records", len(got))
+	}
+}
+
+// TestAFolderThatIsBrokenInPart: what its broken files said before stays.
+func TestAFolderThatIsBrokenInPart(t *testing.T) {
+	db := clickhousetest.DB(t)
+	cart := service("cart", "team-b")
+	cart.Source.File = "cart.yaml"
+	started(t, db, []catalog.Record{service("payments", "team-a"), cart})
+	r := newRole(db)
+	if err := r.Start(t.Context(), &ownership.Wanted{Records: []catalog.Record{service("payments", "team-c")}, Keep: []string{"cart.yaml"}}); err != nil {
+		t.Fatal(err)
+	}
+	if r.owner("payments") != "team-c" || r.owner("cart") != "team-b" {
+		t.Errorf("payments %s, cart %s", r.owner("payments"), r.owner("cart"))
 	}
 }
 
@@ -261,6 +289,25 @@ func TestTheLaterOfTwoCounts(t *testing.T) {
 	apply(t, first, "default", service("payments", "team-early"))
 	if other.look(t); other.owner("payments") != "team-early" {
 		t.Error("again does not help")
+	}
+}
+
+// TestStorageOlderThanARole: a backup without the newest version was put in place. What is applied next is stored, even if it is
+// what a role knows.
+func TestStorageOlderThanARole(t *testing.T) {
+	for _, owner := range []string{"team-a", "team-b"} {
+		store := &racer{Store: clickhousetest.DB(t)}
+		r := started(t, store, nil)
+		apply(t, r, "default", service("payments", "team-a"))
+		store.Store = clickhousetest.DB(t)
+		r.look(t)
+		if got := r.owner("payments"); got != "team-a" {
+			t.Errorf("%s counts, which is older than what was known", got)
+		}
+		apply(t, r, "default", service("payments", owner))
+		if got := started(t, store.Store, nil).owner("payments"); got != owner {
+			t.Errorf("stored is %s, applied was %s", got, owner)
+		}
 	}
 }
 
@@ -347,7 +394,8 @@ func TestShardsAway(t *testing.T) {
 	if late := started(t, db, nil); late.owner("payments") != "team-b" {
 		t.Errorf("the shard that was behind says %s", late.owner("payments"))
 	}
-	if said := strings.Count(r.said.String(), "cannot be read"); said != 1 {
+	// All were away once; a look that took too long may have been another time.
+	if said := strings.Count(r.said.String(), "cannot be read"); said < 1 || said > 2 {
 		t.Errorf("the log says %d times that it cannot be read: %s", said, r.said)
 	}
 }

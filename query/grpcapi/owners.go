@@ -42,10 +42,17 @@ func (a *api) PutOwners(stream grpc.ClientStreamingServer[whosehopv1.PutOwnersRe
 // receive reads all messages, the first of which has been read.
 func receive(r *whosehopv1.PutOwnersRequest, stream grpc.ClientStreamingServer[whosehopv1.PutOwnersRequest, whosehopv1.PutOwnersResponse]) (w ownership.Wanted, err error) {
 	w = ownership.Wanted{Set: r.GetSet(), Records: []catalog.Record{}}
-	for bytes := 0; err == nil; r, err = stream.Recv() {
+	bytes := 0
+	tooMuch := func(text string) error {
+		if bytes += len(text) + 16; bytes > query.OwnersBytesMax || len(w.Records) == ownership.RecordsMost {
+			return fmt.Errorf("%w: more than %d bytes or %d records; apply them as several sets", query.ErrInvalid, query.OwnersBytesMax, ownership.RecordsMost)
+		}
+		return nil
+	}
+	for ; err == nil; r, err = stream.Recv() {
 		for _, text := range r.GetRecordJson() {
-			if bytes += len(text); bytes > query.OwnersBytesMax {
-				return w, fmt.Errorf("%w: more than %d bytes; apply the records as several sets", query.ErrInvalid, query.OwnersBytesMax)
+			if err := tooMuch(text); err != nil {
+				return w, err
 			}
 			var c catalog.Record
 			if err := json.Unmarshal([]byte(text), &c); err != nil {
@@ -54,7 +61,9 @@ func receive(r *whosehopv1.PutOwnersRequest, stream grpc.ClientStreamingServer[w
 			w.Records = append(w.Records, c)
 		}
 		for _, file := range r.GetKeep() {
-			bytes += len(file)
+			if err := tooMuch(file); err != nil {
+				return w, err
+			}
 			w.Keep = append(w.Keep, file)
 		}
 	}

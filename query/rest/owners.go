@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,8 +20,8 @@ import (
 type (
 	// OwnersWanted is what a set is to have.
 	OwnersWanted struct {
-		Records []catalog.Record `json:"records"`
-		// Keep are files that could not be read: what they said before stays.
+		Records OwnersList `json:"records"`
+		// Keep are files, and folders with all below them, that could not be read: what they said before stays.
 		Keep []string `json:"keep,omitempty"`
 	}
 	// OwnersApplied is what becomes of a set. Of long lists the first are there.
@@ -34,6 +35,8 @@ type (
 		Unchanged int            `json:"unchanged"`
 		Changes   []OwnersChange `json:"changes"`
 		Handovers []Handover     `json:"handovers"`
+		// Conflicts are those that records of the set are part of.
+		Conflicts []string `json:"conflicts"`
 	}
 	// OwnersChange is what becomes of a record.
 	OwnersChange struct {
@@ -61,6 +64,32 @@ type (
 		NextPageToken string           `json:"nextPageToken,omitempty"`
 	}
 )
+
+// OwnersList is records, no more than a set can have: a record takes much more memory than it has to take of a body.
+type OwnersList []catalog.Record
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *OwnersList) UnmarshalJSON(text []byte) error {
+	in := json.NewDecoder(bytes.NewReader(text))
+	in.DisallowUnknownFields()
+	if first, err := in.Token(); err != nil || first != json.Delim('[') {
+		*l = nil
+		return err
+	}
+	*l = OwnersList{}
+	for in.More() {
+		if len(*l) == ownership.RecordsMost {
+			return fmt.Errorf("more than %d records: apply them as several sets", ownership.RecordsMost)
+		}
+		var c catalog.Record
+		if err := in.Decode(&c); err != nil {
+			return fmt.Errorf("record %d: %w", len(*l)+1, err)
+		}
+		*l = append(*l, c)
+	}
+	_, err := in.Token()
+	return err
+}
 
 const (
 	// applyTimeout bounds an apply, which takes longer than a question.
@@ -113,6 +142,10 @@ func newOwnersApplied(dryRun bool, a *ownership.Applied) *OwnersApplied {
 	answer := &OwnersApplied{
 		Set: a.Set, DryRun: dryRun, Records: len(a.Records), Added: a.Added, Ended: a.Ended, Changed: a.Changed, Unchanged: a.Unchanged,
 		Changes: []OwnersChange{}, Handovers: newHandovers(a.Handovers[:min(len(a.Handovers), listedMost)]),
+		Conflicts: []string{},
+	}
+	for _, c := range a.Conflicts {
+		answer.Conflicts = append(answer.Conflicts, c.String())
 	}
 	for _, c := range a.Changes[:min(len(a.Changes), listedMost)] {
 		answer.Changes = append(answer.Changes, OwnersChange{What: c.What, About: c.About, Before: c.Before, After: c.After, Source: c.Source})

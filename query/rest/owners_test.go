@@ -91,6 +91,14 @@ func TestOwnersAreAppliedTheSameBothWays(t *testing.T) {
 		t.Errorf("%s", answer)
 	}
 
+	if !strings.Contains(answer, `"conflicts":[]`) {
+		t.Errorf("%s", answer)
+	}
+	_, answer = put(t, server.URL+"/api/v1/owners?dryRun=true&set=other", "application/json", string(body))
+	if applied = (rest.OwnersApplied{}); json.Unmarshal([]byte(answer), &applied) != nil || !slices.Equal(applied.Conflicts, []string{"service cart: team-c by x.yaml:2, b by owners.yaml:7; the first counts"}) {
+		t.Errorf("%s", answer)
+	}
+
 	stream, err := client.PutOwners(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -221,7 +221,7 @@ func (h *handler) resolveOwner(w http.ResponseWriter, r *http.Request) {
 		Service: q.text("service"), Namespace: q.text("namespace"), Environment: q.text("environment"), Operation: q.text("operation"),
 		Peer: q.text("peer"), Edge: q.text("edge"), CodePath: q.text("codePath"), Attributes: q.pairs("attribute"), At: q.time("at"),
 	}
-	why := q.yes("why")
+	why := q.boolean("why")
 	h.answer(w, r, &q, func(ctx context.Context) (any, error) { return h.service.ResolveOwner(ctx, inquiry, why) })
 }
 
@@ -289,14 +289,6 @@ func (p *params) pairs(name string) map[string]string {
 		}
 	}
 	return all
-}
-
-func (p *params) yes(name string) bool {
-	text := p.text(name)
-	if text != "" && text != "true" && text != "false" {
-		p.wrong(name, text, "true or false")
-	}
-	return text == "true"
 }
 
 func (p *params) duration(name string) time.Duration {

@@ -404,3 +404,23 @@ func TestOpenAPI(t *testing.T) {
 		}
 	}
 }
+
+// TestOwnersListIsBounded: a short body can ask for a great many records.
+func TestOwnersListIsBounded(t *testing.T) {
+	var list rest.OwnersList
+	for text, want := range map[string]string{
+		"[" + strings.Repeat("{},", ownership.RecordsMost) + "{}]": "more than 200000 records",
+		`[{"kind":"service"},{"kinds":"service"}]`:                 "record 2: ",
+		`[{"kind":"service"}`:                                      "unexpected",
+	} {
+		if err := json.Unmarshal([]byte(text), &list); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40s: %v, want %s", text, err, want)
+		}
+	}
+	if err := json.Unmarshal([]byte(`[{"kind":"service"}, {"kind":"team"}]`), &list); err != nil || len(list) != 2 || list[1].Kind != catalog.Team {
+		t.Errorf("%v, %v", list, err)
+	}
+	if err := json.Unmarshal([]byte("null"), &list); err != nil || list != nil {
+		t.Errorf("%v, %v", list, err)
+	}
+}

@@ -1,5 +1,5 @@
 -- Who owns what, as it was applied: one row a record, in the order in which they were given. A version of a set is whole: what
--- counts is all rows of the newest Version of each Set, and rows of earlier ones go when parts are merged. An apply is one
+-- counts is all rows of the newest Version of each Set, and rows in the same place of earlier ones go when parts are merged. An apply is one
 -- insert of one block into one partition, there as a whole or not at all. Records is how many rows the version has, by which a
 -- reader knows that it has them all; a version without any has one row, which says 0.
 --
