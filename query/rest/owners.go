@@ -98,8 +98,13 @@ const (
 	listedMost = 1000
 )
 
-// putOwners makes a set what the body says. It takes nothing but JSON, which no page of another site can send.
+// putOwners makes a set what the body says. No page of a browser may: not one of another site, nor one under a name that leads
+// here. Such a request always has an origin.
 func (h *handler) putOwners(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Origin") != "" {
+		writeProblem(w, http.StatusForbidden, "pages of browsers do not apply owners: use whosehop owners apply")
+		return
+	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		writeProblem(w, http.StatusUnsupportedMediaType, "send the records as application/json")
 		return

@@ -175,6 +175,26 @@ func TestOwnersThatAreNotApplied(t *testing.T) {
 	}
 }
 
+// TestPagesDoNotApply: a page under a name that leads to this server is of the same origin, and may send JSON.
+func TestPagesDoNotApply(t *testing.T) {
+	f := &fake{owners: registry()}
+	server, _ := serve(t, f)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, server.URL+"/api/v1/owners", strings.NewReader(`{"records":[]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Origin", server.URL)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusForbidden {
+		t.Errorf("%d", response.StatusCode)
+	}
+}
+
 type noRight struct{}
 
 func (noRight) Error() string { return "GRANT INSERT" }
