@@ -64,9 +64,6 @@ func short(s string) string {
 	return s[:most] + "…"
 }
 
-// edgePhases are those that files can give an edge.
-var edgePhases = []string{"network", "queue", "pool", "budget", "contract", "connect", "request", "response", "backoff"}
-
 // check says what is wrong with a record, or nothing.
 func check(c *catalog.Record) string {
 	const aliasesMost = 1000 // each is a name that the thing is looked up by
@@ -101,8 +98,8 @@ func check(c *catalog.Record) string {
 		return fmt.Sprintf("has %q accountable: that is caller or callee, of an edge", short(c.Accountable))
 	}
 	switch {
-	case c.Phase != "" && (c.Kind != catalog.Edge || !slices.Contains(edgePhases, c.Phase)):
-		return fmt.Sprintf("has the phase %q: of an edge, %s are known", short(c.Phase), strings.Join(edgePhases, ", "))
+	case c.Phase != "" && (c.Kind != catalog.Edge || !slices.Contains(catalog.Phases, c.Phase)):
+		return fmt.Sprintf("has the phase %q: of an edge, %s are known", short(c.Phase), strings.Join(catalog.Phases, ", "))
 	case c.Accountable != "" && c.Owner != "":
 		return "has an owner and an accountable side: give one of them"
 	case c.Accountable == "" && c.Owner == "" && (c.Kind == catalog.Edge || c.Kind == catalog.Operation):

@@ -55,9 +55,6 @@ type Side struct {
 	Why     string `json:"why"`
 }
 
-// phases are those that an edge can be asked for.
-var phases = []string{"network", "connect", "request", "response", "queue", "pool", "budget", "backoff", "contract"}
-
 // SplitEdge reads CALLER->CALLEE, and the phase if there is one behind a colon. A callee may be host:port; one with another
 // colon needs one behind it as well.
 func SplitEdge(text string) (caller, callee, phase string, err error) {
@@ -65,8 +62,8 @@ func SplitEdge(text string) (caller, callee, phase string, err error) {
 	switch {
 	case caller == "" || callee == "":
 		return "", "", "", fmt.Errorf("%q is no edge like checkout->payments or checkout->payments:pool", text)
-	case phase != "" && !slices.Contains(phases, phase):
-		return "", "", "", fmt.Errorf("%q is no phase: there are %s", phase, strings.Join(phases, ", "))
+	case phase != "" && !slices.Contains(catalog.Phases, phase):
+		return "", "", "", fmt.Errorf("%q is no phase: there are %s", phase, strings.Join(catalog.Phases, ", "))
 	}
 	return caller, callee, phase, nil
 }

@@ -371,25 +371,12 @@ func (r *Registry) ofAttributes(a *asked) (key, owner string) {
 	}
 	for _, key := range r.cfg.Attributes {
 		if v, ok := a.Attr(key); ok && len(v) <= nameBytesMax {
-			if v = strings.TrimSpace(v); !isNobody(v) {
+			if v = strings.TrimSpace(v); !catalog.Nobody(v) {
 				return key, v
 			}
 		}
 	}
 	return "", ""
-}
-
-// isNobody tells the words for an owner that is none. They are those that package catalog refuses as owners.
-func isNobody(owner string) bool {
-	const longest = len("no-owner")
-	if len(owner) > longest {
-		return false
-	}
-	switch strings.ToLower(owner) {
-	case "", "-", "none", "no owner", "no-owner", "n/a", "nobody", "tbd", "unknown", Unowned:
-		return true
-	}
-	return false
 }
 
 // Attributes that name a namespace.

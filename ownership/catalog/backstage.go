@@ -89,7 +89,7 @@ func (e *entity) read() bool {
 // owned reads the spec of what has an owner.
 func (e *entity) owned(spec *yaml.Node) {
 	for _, owner := range e.references(spec, "owner", "group", "user") {
-		if !nobody(owner) {
+		if !Nobody(owner) {
 			e.addOwner(owner)
 		}
 	}
@@ -256,8 +256,12 @@ func tier(labels ...*yaml.Node) (key, value string) {
 	return "", ""
 }
 
-// nobody are the words for an owner that is none.
-func nobody(owner string) bool {
+// Nobody tells the words for an owner that is none, in catalogs and in the attributes of spans.
+func Nobody(owner string) bool {
+	const longest = len("no-owner")
+	if len(owner) > longest {
+		return false
+	}
 	switch strings.ToLower(owner) {
 	case "", "-", "none", "no owner", "no-owner", "n/a", "nobody", "tbd", "unknown", "unowned":
 		return true

@@ -127,7 +127,7 @@ func manifest(object *yaml.Node, ownerLabels []string) Record {
 	r.Tier, used = level, append(used, key)
 	for name := range strings.FieldsFuncSeq(value("a8r.io/dependencies"), func(c rune) bool { return c == ',' || c == ' ' || c == '\n' }) {
 		name, _, _ = strings.Cut(name, ".") // of name.namespace
-		if !nobody(name) && validName(name) == "" && len(r.DependsOn) < listMax {
+		if !Nobody(name) && validName(name) == "" && len(r.DependsOn) < listMax {
 			r.DependsOn = append(r.DependsOn, name)
 		}
 	}
@@ -172,7 +172,7 @@ func (r *Record) owned(value func(...string) string, label string) {
 		if strings.HasPrefix(owner, "@") { // a handle
 			owner, _ = mention(owner)
 		}
-		if !nobody(owner) && len(owner) <= nameBytesMax {
+		if !Nobody(owner) && len(owner) <= nameBytesMax {
 			r.addOwner(owner)
 		}
 	}

@@ -195,14 +195,14 @@ func (f *ownReader) edge(n *yaml.Node, r *Record) (reason string) {
 			return "from " + strconv.Quote(short(r.Caller)) + " to " + strconv.Quote(short(r.Callee)) + " " + reason + ` on one side: write "caller->callee:phase"`
 		}
 	}
-	if r.Phase != "" && !slices.Contains(phases, r.Phase) {
-		return fmt.Sprintf("has the phase %q: %s are known", short(r.Phase), strings.Join(phases, ", "))
+	if r.Phase != "" && !slices.Contains(Phases, r.Phase) {
+		return fmt.Sprintf("has the phase %q: %s are known", short(r.Phase), strings.Join(Phases, ", "))
 	}
 	return ""
 }
 
-// phases are those that an edge can be about: the registry's five, and those of verdicts that have other names.
-var phases = []string{"network", "queue", "pool", "budget", "contract", "connect", "request", "response", "backoff"}
+// Phases are those that an edge can be about: the registry's five, and those of verdicts that have other names.
+var Phases = []string{"network", "queue", "pool", "budget", "contract", "connect", "request", "response", "backoff"}
 
 // ParseEdge takes caller->callee:phase apart, of which the phase can be missing: a number after the last colon is a port.
 func ParseEdge(edge string) (caller, callee, phase string) {

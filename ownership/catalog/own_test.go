@@ -309,7 +309,7 @@ func anyRecord(r *rand.Rand) Record {
 	case Edge:
 		c.Caller, c.Callee = anyText(r), anyText(r)
 		if r.IntN(2) == 0 {
-			c.Phase = phases[r.IntN(len(phases))]
+			c.Phase = Phases[r.IntN(len(Phases))]
 		}
 		if r.IntN(2) == 0 {
 			c.Owner, c.Owners, c.Accountable = "", nil, []string{"caller", "callee"}[r.IntN(2)]
