@@ -12,13 +12,11 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/whosehop/whosehop/query"
-	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/verdict"
 )
 
@@ -35,9 +33,11 @@ type handler struct {
 func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	h := &handler{service: service, log: log, pages: template.Must(template.New("").Funcs(template.FuncMap{
 		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short,
+		"count": count, "part": part, "span": span, "place": placeOf, "pages": func() []place { return pages }, "at": func(path, title string) place { return place{path, title} },
 	}).ParseFS(files, "templates/*.html"))}
 	mux.Handle("GET /static/", http.FileServerFS(files))
-	mux.HandleFunc("GET /{$}", h.list)
+	mux.HandleFunc("GET /{$}", h.search)
+	mux.HandleFunc("GET /search", h.search)
 	mux.HandleFunc("GET /owners", h.owners)
 	mux.HandleFunc("GET /coverage", h.coverage)
 	mux.HandleFunc("GET /verdicts", h.find)
@@ -46,6 +46,20 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		h.errorPage(w, http.StatusNotFound, "There is no such page", r.URL.Path)
 	})
+}
+
+// place is a page in the navigation, and its title.
+type place struct{ At, Title string }
+
+// pages are the navigation.
+var pages = []place{{"/", "Now"}, {"/search", "Search"}, {"/owners", "Owners"}, {"/map", "Map"}, {"/coverage", "Coverage"}}
+
+// placeOf makes one of what a page hands to its head: a place, or the title of a page that is not in the navigation.
+func placeOf(head any) place {
+	if p, ok := head.(place); ok {
+		return p
+	}
+	return place{Title: fmt.Sprint(head)}
 }
 
 // pageTimeout bounds the questions of a page.
@@ -60,7 +74,7 @@ func (h *handler) render(w http.ResponseWriter, status int, name string, data an
 	}
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	header.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "same-origin")
 	w.WriteHeader(status)
@@ -208,18 +222,7 @@ func (h *handler) trace(w http.ResponseWriter, r *http.Request) {
 	h.render(w, http.StatusOK, "trace", page)
 }
 
-var (
-	sinces   = []string{"15m", "1h", "6h", "24h", "168h"}
-	symptoms = []string{"error", "degraded", "latency"}
-)
-
-type listPage struct {
-	Since, Owner, Service, Entry, Symptom string
-	Sinces, Symptoms                      []string
-	Verdicts                              []storage.VerdictRow
-	Next                                  string
-	Missing                               []string
-}
+var sinces = []string{"15m", "1h", "6h", "24h", "168h"}
 
 // since reads how far back a page looks.
 func since(r *http.Request, otherwise string) (string, time.Time, error) {
@@ -229,38 +232,6 @@ func since(r *http.Request, otherwise string) (string, time.Time, error) {
 		return text, time.Time{}, fmt.Errorf("%w: since %q is not a duration like 30m", query.ErrInvalid, text)
 	}
 	return text, time.Now().Add(-d), nil
-}
-
-func (h *handler) list(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
-	defer cancel()
-	text, from, err := since(r, "1h")
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	q := r.URL.Query()
-	page := listPage{
-		Since: text, Owner: q.Get("owner"), Service: q.Get("service"), Entry: q.Get("entry"), Symptom: q.Get("symptom"), Sinces: sinces, Symptoms: symptoms,
-	}
-	found, err := h.service.List(ctx, query.ListRequest{
-		From: from, Owner: page.Owner, Service: page.Service, Entry: page.Entry, Symptom: page.Symptom, PageToken: q.Get("pageToken"),
-	})
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	page.Verdicts, page.Missing = found.Verdicts, found.Missing
-	if found.NextPageToken != "" {
-		next := url.Values{"since": {text}, "pageToken": {found.NextPageToken}}
-		for key, value := range map[string]string{"owner": page.Owner, "service": page.Service, "entry": page.Entry, "symptom": page.Symptom} {
-			if value != "" {
-				next.Set(key, value)
-			}
-		}
-		page.Next = "/?" + next.Encode()
-	}
-	h.render(w, http.StatusOK, "list", page)
 }
 
 func (h *handler) owners(w http.ResponseWriter, r *http.Request) {
@@ -280,9 +251,3 @@ func (h *handler) owners(w http.ResponseWriter, r *http.Request) {
 	page.Since, page.Sinces = text, sinces
 	h.render(w, http.StatusOK, "owners", page)
 }
-
-func percent(x float64) string { return fmt.Sprintf("%.0f %%", 100*x) }
-
-func number(x float64) string { return strconv.FormatFloat(x, 'f', 1, 64) }
-
-func when(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02 15:04:05.000 UTC") }
