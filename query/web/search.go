@@ -72,6 +72,17 @@ var searchFields = []struct{ name, label, hint string }{
 	{"service", "Service in the trace", ""},
 	{"entry", "Entry", "service, operation or both"},
 	{"symptom", "Symptom", ""},
+	{"operation", "Operation to blame, or entered", "POST /charges"},
+	{"rule", "Rule", "own-error"},
+	{"class", "Class", "TIMEOUT"},
+	{"errorType", "Type of error", "java.io.IOException"},
+	{"fingerprint", "Fingerprint", "16 hexadecimal digits"},
+	{"version", "service.version", ""},
+	{"caller", "Over the edge from", "service"},
+	{"callee", "Over the edge to", "service or peer"},
+	{"minDuration", "Took at least", "500ms"},
+	{"maxDuration", "Took at most", "30s"},
+	{"attribute", "Attribute of a span", "key=value"},
 }
 
 // searchShown is how many of them are always there; the rest is folded.
@@ -136,6 +147,34 @@ func tidy(r *http.Request) string {
 	return strings.TrimSuffix(r.URL.Path+"?"+q.Encode(), "?")
 }
 
+// filterOf reads what verdicts are filtered by.
+func filterOf(q url.Values) (f storage.VerdictFilter, err error) {
+	f = storage.VerdictFilter{
+		Owner: q.Get("owner"), Service: q.Get("service"), Operation: q.Get("operation"), Entry: q.Get("entry"), Symptom: q.Get("symptom"), Rule: q.Get("rule"),
+		Class: q.Get("class"), ErrorType: q.Get("errorType"), Fingerprint: q.Get("fingerprint"), Version: q.Get("version"), Caller: q.Get("caller"), Callee: q.Get("callee"),
+	}
+	for name, into := range map[string]*int64{"minDuration": &f.MinNs, "maxDuration": &f.MaxNs} {
+		if text := q.Get(name); text != "" {
+			d, err := time.ParseDuration(text)
+			if err != nil || d < 0 {
+				return f, fmt.Errorf("%w: %s %q is not a duration like 500ms", query.ErrInvalid, name, text)
+			}
+			*into = d.Nanoseconds()
+		}
+	}
+	for _, text := range q["attribute"] {
+		key, value, ok := strings.Cut(text, "=")
+		if !ok || key == "" {
+			return f, fmt.Errorf("%w: attribute %q is not key=value", query.ErrInvalid, text)
+		}
+		if f.Attributes == nil {
+			f.Attributes = make(map[string]string)
+		}
+		f.Attributes[key] = value
+	}
+	return f, nil
+}
+
 func (h *handler) search(w http.ResponseWriter, r *http.Request) {
 	if to := tidy(r); to != "" {
 		http.Redirect(w, r, to, http.StatusSeeOther)
@@ -149,10 +188,13 @@ func (h *handler) search(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, err)
 		return
 	}
-	answer, err := h.service.List(ctx, query.ListRequest{
-		From: p.From, To: p.To, PageToken: q.Get("pageToken"),
-		Owner: q.Get("owner"), Service: q.Get("service"), Entry: q.Get("entry"), Symptom: q.Get("symptom"),
-	})
+	f, err := filterOf(q)
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	f.From, f.To = p.From, p.To
+	answer, err := h.service.List(ctx, query.ListRequest{VerdictFilter: f, PageToken: q.Get("pageToken")})
 	if err != nil {
 		h.fail(w, err)
 		return
