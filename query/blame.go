@@ -312,12 +312,17 @@ func (s *Service) parts(ctx context.Context, f storage.BlameFilter, by string, n
 	if err != nil {
 		return nil, err
 	}
+	return partsBy(rows, n, func(r *storage.BlameRow) string { return nameOf(by, r) }), nil
+}
+
+// partsBy are the n largest parts of rows, of which the largest come first, by a name; what has none is left out.
+func partsBy(rows []storage.BlameRow, n int, nameOf func(*storage.BlameRow) string) []Part {
 	at := make(map[string]int, len(rows))
 	sums := make([]storage.BlameRow, 0, len(rows))
 	parts := make([]Part, 0, len(rows))
-	for i := range rows { // the largest first: what is of most of it is theirs
+	for i := range rows { // what is of most of it is of the first
 		r := &rows[i]
-		name := nameOf(by, r)
+		name := nameOf(r)
 		if name == "" {
 			continue
 		}
@@ -341,5 +346,5 @@ func (s *Service) parts(ctx context.Context, f storage.BlameFilter, by string, n
 	slices.SortStableFunc(parts, func(a, b Part) int {
 		return cmp.Or(cmp.Compare(b.Requests, a.Requests), cmp.Compare(b.ExcessNs, a.ExcessNs), cmp.Compare(a.Name, b.Name))
 	})
-	return parts[:min(n, len(parts))], nil
+	return parts[:min(n, len(parts))]
 }

@@ -33,12 +33,14 @@ type handler struct {
 func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	h := &handler{service: service, log: log, pages: template.Must(template.New("").Funcs(template.FuncMap{
 		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short,
-		"count": count, "part": part, "span": span, "place": placeOf, "pages": func() []place { return pages }, "at": func(path, title string) place { return place{path, title} },
+		"count": count, "part": part, "span": span, "sampled": sampled, "place": placeOf, "pages": func() []place { return pages }, "at": func(path, title string) place { return place{path, title} },
 	}).ParseFS(files, "templates/*.html"))}
 	mux.Handle("GET /static/", http.FileServerFS(files))
-	mux.HandleFunc("GET /{$}", h.search)
+	mux.HandleFunc("GET /{$}", h.now)
 	mux.HandleFunc("GET /search", h.search)
 	mux.HandleFunc("GET /owners", h.owners)
+	mux.HandleFunc("GET /owners/{owner...}", h.owner)
+	mux.HandleFunc("GET /map", h.serviceMap)
 	mux.HandleFunc("GET /coverage", h.coverage)
 	mux.HandleFunc("GET /verdicts", h.find)
 	mux.HandleFunc("GET /verdicts/{traceId}", h.verdict)
@@ -232,22 +234,4 @@ func since(r *http.Request, otherwise string) (string, time.Time, error) {
 		return text, time.Time{}, fmt.Errorf("%w: since %q is not a duration like 30m", query.ErrInvalid, text)
 	}
 	return text, time.Now().Add(-d), nil
-}
-
-func (h *handler) owners(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
-	defer cancel()
-	text, from, err := since(r, "1h")
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	got, err := h.service.Attribution(ctx, query.AttributionRequest{From: from})
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	page := newOwnersPage(got)
-	page.Since, page.Sinces = text, sinces
-	h.render(w, http.StatusOK, "owners", page)
 }
