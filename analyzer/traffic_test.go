@@ -111,6 +111,8 @@ func TestTrafficIsSummedUp(t *testing.T) {
 	// After a long time without an analyzer.
 	storeCalls(t, conn, "web", hour.Add(70*time.Minute), hour.Add(6*time.Hour))
 	stop = at(6 * time.Hour)
-	await("what was left out made", func() bool { return len(made(storage.ByHour)) >= 56-2 && made(storage.ByHour)[hour.Add(time.Hour)] == 60 })
+	await("what was left out made", func() bool {
+		return len(made(storage.ByHour)) >= 56-2 && made(storage.ByHour)[hour.Add(time.Hour)] == 60
+	})
 	stop()
 }
