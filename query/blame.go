@@ -312,10 +312,15 @@ func (s *Service) parts(ctx context.Context, f storage.BlameFilter, by string, n
 	if err != nil {
 		return nil, err
 	}
+	return partsOf(rows, by, n), nil
+}
+
+// partsOf adds up rows of the same name; the largest come first, and what is of most of it is of the largest row.
+func partsOf(rows []storage.BlameRow, by string, n int) []Part {
 	at := make(map[string]int, len(rows))
 	sums := make([]storage.BlameRow, 0, len(rows))
 	parts := make([]Part, 0, len(rows))
-	for i := range rows { // the largest first: what is of most of it is theirs
+	for i := range rows {
 		r := &rows[i]
 		name := nameOf(by, r)
 		if name == "" {
@@ -341,5 +346,5 @@ func (s *Service) parts(ctx context.Context, f storage.BlameFilter, by string, n
 	slices.SortStableFunc(parts, func(a, b Part) int {
 		return cmp.Or(cmp.Compare(b.Requests, a.Requests), cmp.Compare(b.ExcessNs, a.ExcessNs), cmp.Compare(a.Name, b.Name))
 	})
-	return parts[:min(n, len(parts))], nil
+	return parts[:min(n, len(parts))]
 }
