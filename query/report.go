@@ -102,40 +102,40 @@ func (s *Service) Report(ctx context.Context, r ReportRequest) (*ReportResponse,
 		return nil, err
 	}
 	answer := &ReportResponse{Owner: r.Owner, Team: s.Team(r.Owner), Window: Window{from, to}, Steps: stepsOf(step)}
-	group, ctx := errgroup.WithContext(ctx)
+	group, asking := errgroup.WithContext(ctx)
 	const atOnce = 4
 	group.SetLimit(atOnce)
 	f := storage.BlameFilter{From: from, To: to, Owner: r.Owner}
 	var caused, suffered []storage.BlameRow
 	hurt := f
 	hurt.Suffered = true
-	group.Go(func() (err error) { caused, err = s.reader.Blame(ctx, f, causedColumns, 0, groupsMax); return err })
+	group.Go(func() (err error) { caused, err = s.reader.Blame(asking, f, causedColumns, 0, groupsMax); return err })
 	group.Go(func() (err error) {
-		suffered, err = s.reader.Blame(ctx, hurt, []string{"Kind", "Service", "Cause"}, 0, groupsMax)
+		suffered, err = s.reader.Blame(asking, hurt, []string{"Kind", "Service", "Cause"}, 0, groupsMax)
 		return err
 	})
 	group.Go(func() error {
-		caused, suffered, err := s.causedAndSuffered(ctx, f, []string{"Owner"}, step)
+		caused, suffered, err := s.causedAndSuffered(asking, f, []string{"Owner"}, step)
 		answer.Rows, answer.Caused, answer.Suffered = joined(caused, suffered), totals(caused), totals(suffered)
 		return err
 	})
 	group.Go(func() error {
 		before := f
 		before.From, before.To = from.Add(-week), to.Add(-week)
-		caused, suffered, err := s.causedAndSuffered(ctx, before, []string{"Owner"}, 0)
+		caused, suffered, err := s.causedAndSuffered(asking, before, []string{"Owner"}, 0)
 		answer.CausedBefore, answer.SufferedBefore = totals(caused), totals(suffered)
 		return err
 	})
 	group.Go(func() error {
-		all, err := s.reader.Blame(ctx, storage.BlameFilter{From: from, To: to}, nil, 0, 1)
+		all, err := s.reader.Blame(asking, storage.BlameFilter{From: from, To: to}, nil, 0, 1)
 		answer.Of = totals(all)
 		return err
 	})
-	group.Go(func() (err error) { answer.Recurring, err = s.recurring(ctx, r.Owner, to, n); return err })
+	group.Go(func() (err error) { answer.Recurring, err = s.recurring(asking, r.Owner, to, n); return err })
 	var unowned []storage.BlameRow
 	group.Go(func() (err error) {
 		nobody := storage.BlameFilter{From: from, To: to, Owner: verdict.OwnerUnowned}
-		unowned, err = s.reader.Blame(ctx, nobody, neighbourColumns, 0, groupsMax)
+		unowned, err = s.reader.Blame(asking, nobody, neighbourColumns, 0, groupsMax)
 		return err
 	})
 	if err := group.Wait(); err != nil {
