@@ -312,17 +312,17 @@ func (s *Service) parts(ctx context.Context, f storage.BlameFilter, by string, n
 	if err != nil {
 		return nil, err
 	}
-	return partsBy(rows, n, func(r *storage.BlameRow) string { return nameOf(by, r) }), nil
+	return partsOf(rows, by, n), nil
 }
 
-// partsBy are the n largest parts of rows, of which the largest come first, by a name; what has none is left out.
-func partsBy(rows []storage.BlameRow, n int, nameOf func(*storage.BlameRow) string) []Part {
+// partsOf adds up rows of the same name; the largest come first, and what is of most of it is of the largest row.
+func partsOf(rows []storage.BlameRow, by string, n int) []Part {
 	at := make(map[string]int, len(rows))
 	sums := make([]storage.BlameRow, 0, len(rows))
 	parts := make([]Part, 0, len(rows))
-	for i := range rows { // what is of most of it is of the first
+	for i := range rows {
 		r := &rows[i]
-		name := nameOf(r)
+		name := nameOf(by, r)
 		if name == "" {
 			continue
 		}

@@ -63,8 +63,7 @@ func (s *Service) Edge(ctx context.Context, r EdgeRequest) (*EdgeResponse, error
 		}
 	}
 	answer := &EdgeResponse{Window: Window{from, to}, Edge: *g.edge(r.Caller, r.Callee)}
-	answer.Phases = partsBy(own, n, func(r *storage.BlameRow) string { return r.Phase })
-	answer.Sites = partsBy(all, n, func(r *storage.BlameRow) string { return siteOf(r).String() })
+	answer.Phases, answer.Sites = partsOf(own, "edge", n), partsOf(all, "operation", n)
 	answer.Missing = s.reader.Missing(ctx)
 	return answer, nil
 }

@@ -82,19 +82,19 @@ type mapPage struct {
 }
 
 type drawnNode struct {
-	X, Y                float64
-	Short, Name, Below  string
-	Class, Label, URL   string
-	Focused, Peer, Cost bool
+	X, Y               float64
+	Short, Name, Below string
+	Class, Label, URL  string
+	Focused, Cost      bool
 }
 
 type drawnEdge struct {
-	Path, Arrow        string
-	Width              float64
-	Class, Label, URL  string
-	Text               string
-	TextX, TextY       float64
-	Chosen, Worth, Own bool
+	Path, Arrow       string
+	Width             float64
+	Class, Label, URL string
+	Text              string
+	TextX, TextY      float64
+	Chosen, Worth     bool
 }
 
 // edgeRow is an edge in the table.
@@ -108,11 +108,12 @@ type edgeRow struct {
 type edgePanel struct {
 	*query.EdgeResponse
 
-	Name     string
-	Search   string
-	Phases   partTable
-	Sites    partTable
-	Verdicts []found
+	Name          string
+	Calls, Failed float64 // as far as that is known
+	Search        string
+	Phases        partTable
+	Sites         partTable
+	Verdicts      []found
 }
 
 func (h *handler) serviceMap(w http.ResponseWriter, r *http.Request) {
@@ -143,6 +144,11 @@ func (h *handler) serviceMap(w http.ResponseWriter, r *http.Request) {
 	}
 	page.WindowText, page.Missing = windowText(got.Window), got.Missing
 	page.table(got)
+	for i := range got.Edges {
+		if e := &got.Edges[i]; page.Panel != nil && e.Caller+"->"+e.Callee == asked.Edge {
+			page.Panel.Calls, page.Panel.Failed = e.Calls, e.Failed
+		}
+	}
 	if asked.ByOwner {
 		got = byOwner(got)
 	}
@@ -178,6 +184,10 @@ func (h *handler) edgePanel(ctx context.Context, asked *mapAsked) (*edgePanel, e
 		EdgeResponse: got, Name: caller + " → " + callee, Search: searchURL(all),
 		Phases: newPartTable("Of the edge itself, by phase", "Phase", got.Phases, nil),
 		Sites:  newPartTable("To blame", "Site", got.Sites, func(p *query.Part) string { return find("fingerprint", p.Fingerprint) }),
+	}
+	for i := range panel.Phases.Rows {
+		r := &panel.Phases.Rows[i]
+		r.Name = strings.TrimSuffix(r.Name[strings.LastIndexByte(r.Name, '(')+1:], ")")
 	}
 	now := time.Now()
 	for i := range list.Verdicts {
@@ -339,7 +349,7 @@ func (p *mapPage) draw(m *query.MapResponse, focus string) {
 
 func (p *mapPage) node(n *query.MapNode, at layers.Point, focus string) drawnNode {
 	d := drawnNode{
-		X: at.X + mapMargin, Y: at.Y + mapMargin, Name: n.Name, Short: clip(n.Name, nameDrawn), Below: clip(n.Owner, nameDrawn+4), Focused: n.Name == focus, Peer: n.Peer,
+		X: at.X + mapMargin, Y: at.Y + mapMargin, Name: n.Name, Short: clip(n.Name, nameDrawn), Below: clip(n.Owner, nameDrawn+4), Focused: n.Name == focus,
 		Cost: n.Caused.Requests > 0, URL: p.url("focus", n.Name), Class: "node", Label: n.Name + ", " + n.Owner,
 	}
 	if p.ByOwner {
@@ -350,7 +360,7 @@ func (p *mapPage) node(n *query.MapNode, at layers.Point, focus string) drawnNod
 		d.Below = clip(n.Owner, nameDrawn-6) + " · " + count(n.Caused.Requests)
 		d.Label += ": caused " + costText(&n.Caused)
 	}
-	if n.Peer {
+	if n.Kind == verdict.SitePeer {
 		d.Class += " peer"
 		d.Label += "; it sends no spans"
 	}

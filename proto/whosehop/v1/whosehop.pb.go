@@ -3467,8 +3467,8 @@ type MapNode struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Owner string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
-	// It sends no spans.
-	Peer bool `protobuf:"varint,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	// service; peer, which sends no spans; or user, who calls what requests come in at.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	// By itself.
 	Caused        *Amounts `protobuf:"bytes,4,opt,name=caused,proto3" json:"caused,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3519,11 +3519,11 @@ func (x *MapNode) GetOwner() string {
 	return ""
 }
 
-func (x *MapNode) GetPeer() bool {
+func (x *MapNode) GetKind() string {
 	if x != nil {
-		return x.Peer
+		return x.Kind
 	}
-	return false
+	return ""
 }
 
 func (x *MapNode) GetCaused() *Amounts {
@@ -3541,9 +3541,11 @@ type MapEdge struct {
 	Calls  float64 `protobuf:"fixed64,3,opt,name=calls,proto3" json:"calls,omitempty"`
 	Failed float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
 	// What the edge itself caused, and what its callee and its caller did where this edge showed it.
-	Itself        *Amounts `protobuf:"bytes,5,opt,name=itself,proto3" json:"itself,omitempty"`
-	ByCallee      *Amounts `protobuf:"bytes,6,opt,name=by_callee,json=byCallee,proto3" json:"by_callee,omitempty"`
-	ByCaller      *Amounts `protobuf:"bytes,7,opt,name=by_caller,json=byCaller,proto3" json:"by_caller,omitempty"`
+	Itself   *Amounts `protobuf:"bytes,5,opt,name=itself,proto3" json:"itself,omitempty"`
+	ByCallee *Amounts `protobuf:"bytes,6,opt,name=by_callee,json=byCallee,proto3" json:"by_callee,omitempty"`
+	ByCaller *Amounts `protobuf:"bytes,7,opt,name=by_caller,json=byCaller,proto3" json:"by_caller,omitempty"`
+	// messaging_system or database, where that is between the two.
+	Type          string `protobuf:"bytes,8,opt,name=type,proto3" json:"type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3625,6 +3627,13 @@ func (x *MapEdge) GetByCaller() *Amounts {
 		return x.ByCaller
 	}
 	return nil
+}
+
+func (x *MapEdge) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
 }
 
 var File_whosehop_v1_whosehop_proto protoreflect.FileDescriptor
@@ -3956,8 +3965,8 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\aMapNode\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x12\n" +
-	"\x04peer\x18\x03 \x01(\bR\x04peer\x12,\n" +
-	"\x06caused\x18\x04 \x01(\v2\x14.whosehop.v1.AmountsR\x06caused\"\xfb\x01\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12,\n" +
+	"\x06caused\x18\x04 \x01(\v2\x14.whosehop.v1.AmountsR\x06caused\"\x8f\x02\n" +
 	"\aMapEdge\x12\x16\n" +
 	"\x06caller\x18\x01 \x01(\tR\x06caller\x12\x16\n" +
 	"\x06callee\x18\x02 \x01(\tR\x06callee\x12\x14\n" +
@@ -3965,7 +3974,8 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x06failed\x18\x04 \x01(\x01R\x06failed\x12,\n" +
 	"\x06itself\x18\x05 \x01(\v2\x14.whosehop.v1.AmountsR\x06itself\x121\n" +
 	"\tby_callee\x18\x06 \x01(\v2\x14.whosehop.v1.AmountsR\bbyCallee\x121\n" +
-	"\tby_caller\x18\a \x01(\v2\x14.whosehop.v1.AmountsR\bbyCaller2\x80\b\n" +
+	"\tby_caller\x18\a \x01(\v2\x14.whosehop.v1.AmountsR\bbyCaller\x12\x12\n" +
+	"\x04type\x18\b \x01(\tR\x04type2\x80\b\n" +
 	"\bWhosehop\x12M\n" +
 	"\n" +
 	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12S\n" +
