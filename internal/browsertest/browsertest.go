@@ -111,12 +111,12 @@ func (b *Browser) Wrongs() []string {
 func (b *Browser) Do(actions ...chromedp.Action) {
 	b.t.Helper()
 	if err := chromedp.Run(b.ctx, actions...); err != nil {
-		b.t.Fatalf("in the browser, at %s: %v", b.at(), err)
+		b.t.Fatalf("in the browser, at %s: %v", b.At(), err)
 	}
 }
 
-// at is the address of the page, for messages.
-func (b *Browser) at() (address string) {
+// At is the address of the page that is open.
+func (b *Browser) At() (address string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), 5*time.Second)
 	defer cancel()
 	_ = chromedp.Run(ctx, chromedp.Location(&address))
@@ -183,7 +183,7 @@ func (b *Browser) As(l Look) {
 // with findings of axe that are serious or critical.
 func (b *Browser) Check(l Look) {
 	b.t.Helper()
-	at := l.Name + " " + b.at()
+	at := l.Name + " " + b.At()
 	if wide := Eval[int](b, "document.documentElement.scrollWidth - innerWidth"); wide > 0 {
 		b.t.Errorf("%s: %d pixels too wide: %s", at, wide, Eval[string](b, widest))
 	}

@@ -358,7 +358,10 @@ func (p *mapPage) node(n *query.MapNode, at layers.Point, focus string) drawnNod
 	if d.Cost {
 		d.Class += " costs"
 		d.Below = clip(n.Owner, nameDrawn-6) + " · " + count(n.Caused.Requests)
-		d.Label += ": caused " + costText(&n.Caused)
+	}
+	d.Label = d.Short + " " + d.Below + ": " + n.Name + " of " + n.Owner // what is read begins with what is seen
+	if d.Cost {
+		d.Label += " caused " + costText(&n.Caused)
 	}
 	if n.Kind == verdict.SitePeer {
 		d.Class += " peer"
