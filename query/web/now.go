@@ -124,7 +124,7 @@ func newNowEntry(e *query.NowEntry, got *query.NowResponse, now time.Time) nowEn
 		ID: "entry-" + slug(e.Service+" "+e.Operation), Service: e.Service, Operation: e.Operation, Amounts: e.Amounts, All: e.All,
 		Trend: newSparkline(e.Trend, got.Step), Search: searchURL(url.Values{"since": {"1h"}, "entry": {e.Service + " " + e.Operation}}),
 	}
-	if e.All > 0 {
+	if e.All > 0 && e.Failed > 0 {
 		entry.Rate = part(min(1, e.Failed/e.All))
 	}
 	for i := range e.Hops {
@@ -132,6 +132,9 @@ func newNowEntry(e *query.NowEntry, got *query.NowResponse, now time.Time) nowEn
 		n := nowHop{
 			NowHop: *hop, Number: i + 1, Name: siteName(hop.Site), Map: mapOf(hop.Site), Trend: newSparkline(hop.Trend, got.Step), Bar: int(1000 * min(1, hop.Share)),
 			Search: searchURL(url.Values{"since": {"1h"}, "fingerprint": {hop.Fingerprint}}), NotOwned: nobody(hop.Owner),
+		}
+		if hop.Accountable == hop.Site.Service || hop.Accountable == hop.Site.Peer {
+			n.Accountable = "" // that goes without saying
 		}
 		if !hop.Since.IsZero() {
 			began := momentOf(hop.Since, now)

@@ -173,8 +173,8 @@ type partTable struct {
 type partRow struct {
 	query.Part
 
-	URL string
-	Bar int // of a thousand of the largest
+	URL, Note string
+	Bar       int // of a thousand of the largest
 }
 
 type again struct {
@@ -233,6 +233,7 @@ func newOwnerPage(got *query.ReportResponse, p *period, now time.Time) *ownerPag
 		return func(part *query.Part) string { return find(name, part.Name) }
 	}
 	byFingerprint := func(part *query.Part) string { return find("fingerprint", part.Fingerprint) }
+	const faults = 3
 	page.Parts = []partTable{
 		newPartTable("By service", "Service", got.Services, byName("service")),
 		newPartTable("By operation", "Site", got.Operations, byFingerprint),
@@ -243,6 +244,10 @@ func newOwnerPage(got *query.ReportResponse, p *period, now time.Time) *ownerPag
 		}),
 		newPartTable("By rule", "Rule", got.Rules, byName("rule")),
 		newPartTable("By entry", "Entry", got.Entries, byName("entry")),
+	}
+	for i := range page.Parts[faults].Rows {
+		r := &page.Parts[faults].Rows[i]
+		r.Note = r.Rule
 	}
 	page.Parts = slices.DeleteFunc(page.Parts, func(t partTable) bool { return len(t.Rows) == 0 })
 	page.Suffered = slices.DeleteFunc([]partTable{

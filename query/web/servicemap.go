@@ -23,13 +23,13 @@ import (
 const (
 	nodesDrawn  = 60  // of them, what costs something comes first
 	edgesListed = 200 // in the table
-	nameDrawn   = 22  // letters of a name
+	nameDrawn   = 19  // letters of a name
 	edgeThin    = 1.5
 	edgeThick   = 7.0
 	mapMargin   = 12.0
 )
 
-var nodeSize = layers.Size{Width: 176, Height: 42, GapX: 110, GapY: 16}
+var nodeSize = layers.Size{Width: 168, Height: 42, GapX: 86, GapY: 16}
 
 // mapAsked is what a map shows, as its URL says it.
 type mapAsked struct {
@@ -90,11 +90,17 @@ type drawnNode struct {
 
 type drawnEdge struct {
 	Path, Arrow       string
-	Width             float64
+	Width             float64 // of all lines together
 	Class, Label, URL string
-	Text              string
+	Lines             []drawnLine
 	TextX, TextY      float64
 	Chosen, Worth     bool
+}
+
+// drawnLine is one of the lines of an edge, which lie beside each other: a cost, or that it cost nothing.
+type drawnLine struct {
+	Class, Text   string
+	Width, Offset float64
 }
 
 // edgeRow is an edge in the table.
@@ -350,16 +356,17 @@ func (p *mapPage) draw(m *query.MapResponse, focus string) {
 func (p *mapPage) node(n *query.MapNode, at layers.Point, focus string) drawnNode {
 	d := drawnNode{
 		X: at.X + mapMargin, Y: at.Y + mapMargin, Name: n.Name, Short: clip(n.Name, nameDrawn), Below: clip(n.Owner, nameDrawn+4), Focused: n.Name == focus,
-		Cost: n.Caused.Requests > 0, URL: p.url("focus", n.Name), Class: "node", Label: n.Name + ", " + n.Owner,
+		Cost: n.Caused.Requests > 0, URL: p.url("focus", n.Name), Class: "node",
 	}
 	if p.ByOwner {
 		d.URL = p.url("owner", n.Name)
 	}
 	if d.Cost {
 		d.Class += " costs"
-		d.Below = clip(n.Owner, nameDrawn-6) + " · " + count(n.Caused.Requests)
+		d.Below = clip(n.Owner, nameDrawn-3) + " · " + count(n.Caused.Requests)
 	}
-	d.Label = d.Short + " " + d.Below + ": " + n.Name + " of " + n.Owner // what is read begins with what is seen
+	// What is read begins with what is seen.
+	d.Label = d.Short + " " + d.Below + ": " + n.Name + " of " + n.Owner
 	if d.Cost {
 		d.Label += " caused " + costText(&n.Caused)
 	}
@@ -378,23 +385,36 @@ func (p *mapPage) node(n *query.MapNode, at layers.Point, focus string) drawnNod
 
 func (p *mapPage) edge(e *query.MapEdge, line []layers.Point, most float64) drawnEdge {
 	name := e.Caller + "->" + e.Callee
-	d := drawnEdge{Width: edgeThin, Class: "edge", Label: e.Caller + " calls " + e.Callee, Chosen: name == p.Edge, Worth: e.Cost() > 0}
+	d := drawnEdge{Class: "edge", Label: e.Caller + " calls " + e.Callee, Chosen: name == p.Edge, Worth: e.Cost() > 0}
 	if !p.ByOwner {
 		d.URL = p.url("edge", name)
 	}
-	if d.Worth {
-		d.Width = edgeThin + (edgeThick-edgeThin)*math.Sqrt(e.Cost()/most)
-		largest := max(e.Itself.Requests, e.ByCallee.Requests, e.ByCaller.Requests)
-		switch largest {
-		case e.Itself.Requests:
-			d.Class += " itself"
-		case e.ByCallee.Requests:
-			d.Class += " by-callee"
-		default:
-			d.Class += " by-caller"
+	largest := 0.0
+	for _, c := range []struct {
+		class string
+		cost  float64
+	}{{"itself", e.Itself.Requests}, {"by-callee", e.ByCallee.Requests}, {"by-caller", e.ByCaller.Requests}} {
+		if c.cost == 0 {
+			continue
 		}
+		d.Lines = append(d.Lines, drawnLine{Class: c.class, Text: count(c.cost), Width: edgeThin + (edgeThick-edgeThin)*math.Sqrt(c.cost/most)})
+		if c.cost > largest {
+			largest, d.Class = c.cost, "edge "+c.class
+		}
+	}
+	if d.Worth {
 		d.Label += ": " + edgeText(e)
-		d.Text = count(e.Cost())
+	} else {
+		d.Lines = []drawnLine{{Width: edgeThin}}
+	}
+	d.Width = float64(len(d.Lines) - 1)
+	for _, l := range d.Lines {
+		d.Width += l.Width
+	}
+	at := -d.Width / 2
+	for i := range d.Lines {
+		d.Lines[i].Offset = at + d.Lines[i].Width/2
+		at += d.Lines[i].Width + 1
 	}
 	if d.Chosen {
 		d.Class += " focused"

@@ -155,7 +155,9 @@ func newShop(t *testing.T) *shop {
 // onlyStored judges nothing on the spot.
 type onlyStored struct{}
 
-func (onlyStored) JudgeNow(context.Context, spans.TraceID) ([]verdict.Verdict, error) { return nil, nil }
+func (onlyStored) JudgeNow(context.Context, spans.TraceID) ([]verdict.Verdict, error) {
+	return nil, nil
+}
 
 func (onlyStored) RankNow(context.Context, time.Time, time.Time, string, int) ([]verdict.Suspect, error) {
 	return nil, nil
@@ -244,9 +246,9 @@ func (s *shop) aMonth() {
 	s.happened("payments", every(7*day, 7*day-time.Hour, 30)...)
 	s.happened("payments", every(24*time.Minute, 15*time.Minute, 30)...)
 	s.happened("payments", every(15*time.Minute, 0, 110)...)
-	s.happened("gap", every(55*time.Minute, 4*time.Minute, 21)...)
+	s.happened("gap", every(40*time.Minute, 4*time.Minute, 21)...)
 	s.happened("slow", every(38*time.Minute, 0, 64)...)
-	s.happened("masked", every(50*time.Minute, 10*time.Minute, 9)...)
+	s.happened("masked", every(40*time.Minute, 10*time.Minute, 9)...)
 	s.stored(map[string]int{"well": 400, "search": 300, "payments": 20, "slow": 20, "gap": 3, "pool": 1, "masked": 2})
 }
 

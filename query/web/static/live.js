@@ -1,5 +1,5 @@
 // Keeps the part of a page that is marked data-live fresh: the same page is fetched again, and only what has changed in
-// it is put in place, so that focus, scrolling, selections and open details stay as they are.
+// it is put in place, so that focus, scrolling, selections and open details stay as they are. What is marked data-keep is not touched.
 (() => {
   'use strict';
   const live = document.querySelector('[data-live]');
@@ -16,6 +16,7 @@
       node.replaceWith(like);
       return;
     }
+    if (node.dataset && 'keep' in node.dataset) return;
     if (node.nodeType !== Node.ELEMENT_NODE) {
       if (node.data !== like.data) node.data = like.data;
       return;
