@@ -2,6 +2,8 @@ package storage
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -77,6 +79,9 @@ var spellings = map[Field]map[string][]string{
 	},
 	FieldStatus: {"ok": {"Ok", "STATUS_CODE_OK"}, "error": {"Error", "STATUS_CODE_ERROR"}, "unset": {"Unset", "STATUS_CODE_UNSET", ""}},
 }
+
+// Words are the values that a field of a closed set has.
+func Words(f Field) []string { return slices.Sorted(maps.Keys(spellings[f])) }
 
 // where is the condition as ClickHouse reads it. Traces are looked for within a time, which is a condition too.
 func (db *DB) where(m *Match, during string) string {
