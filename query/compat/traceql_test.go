@@ -100,7 +100,7 @@ func TestTraceQLRefuses(t *testing.T) {
 		`{} >> {}`:                              "only one {…}",
 		`{.a=1} | count() > 2`:                  `"count"`,
 		`{.a=1} | rate()`:                       `"rate"`,
-		`{} | select()`:                         "key of an attribute",
+		`{} | select()`:                         "no field",
 		`{} | select(nestedSetParent)`:          "cannot be selected",
 		`{} | select(name`:                      "expected , or )",
 		`{resource.service.name=article}`:       "expected a value",
