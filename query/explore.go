@@ -19,8 +19,8 @@ type TraceReader interface {
 	SearchTraces(ctx context.Context, q storage.TraceSearch) ([]storage.TraceSummary, error)
 	SummarizeTraces(ctx context.Context, ids []spans.TraceID) ([]storage.TraceSummary, error)
 	MatchedSpans(ctx context.Context, q storage.TraceSearch, ids []spans.TraceID, fields []storage.FieldRef) (map[spans.TraceID][]storage.SpanMatch, error)
-	SpanServices(ctx context.Context, since time.Time) ([]string, error)
-	SpanOperations(ctx context.Context, service string, since time.Time) ([]storage.Operation, error)
+	SpanServices(ctx context.Context) ([]string, error)
+	SpanOperations(ctx context.Context, service string) ([]storage.Operation, error)
 	AttributeKeys(ctx context.Context, from, to time.Time) (ofSpans, ofResources []string, err error)
 	Values(ctx context.Context, f storage.FieldRef, m storage.Match, from, to time.Time, limit int) ([]string, error)
 	Calls(ctx context.Context, from time.Time) ([]storage.Call, error)
@@ -47,10 +47,8 @@ func NewExplorer(reader TraceReader, service *Service) *Explorer {
 const (
 	SearchMax = 500 // traces
 	// foundSpansMax is how many spans the traces of an answer have together.
-	foundSpansMax = 50_000
+	foundSpansMax = SpansMax
 	foundBytesMax = 256 << 20
-	// namesWindow is how far back services and operations are looked for.
-	namesWindow = 7 * 24 * time.Hour
 	// keysWindow is how far before the end of a time keys and values of attributes are looked for.
 	keysWindow = 24 * time.Hour
 	valuesMax  = 1000
@@ -169,15 +167,15 @@ func (e *Explorer) read(ctx context.Context, ids []spans.TraceID) ([]*Trace, err
 	return list, nil
 }
 
-// Services are the services that had spans within the last week.
+// Services are the services that have spans.
 func (e *Explorer) Services(ctx context.Context) ([]string, error) {
-	return e.services.get("", func() ([]string, error) { return e.reader.SpanServices(ctx, time.Now().Add(-namesWindow)) })
+	return e.services.get("", e.whole(ctx), func() ([]string, error) { return e.reader.SpanServices(ctx) })
 }
 
-// Operations is what a service did within the last week, with the kind given or any.
+// Operations is what a service does, of the kind given or of any.
 func (e *Explorer) Operations(ctx context.Context, service, kind string) ([]storage.Operation, error) {
-	all, err := e.operations.get(service, func() ([]storage.Operation, error) {
-		return e.reader.SpanOperations(ctx, service, time.Now().Add(-namesWindow))
+	all, err := e.operations.get(service, e.whole(ctx), func() ([]storage.Operation, error) {
+		return e.reader.SpanOperations(ctx, service)
 	})
 	if err != nil || kind == "" {
 		return all, err
@@ -190,7 +188,7 @@ func (e *Explorer) Keys(ctx context.Context, from, to time.Time) (ofSpans, ofRes
 	if from, to, err = lastDay(from, to); err != nil {
 		return nil, nil, err
 	}
-	both, err := e.keys.get(from.Truncate(keptFor).String()+to.Truncate(keptFor).String(), func() (both [2][]string, err error) {
+	both, err := e.keys.get(from.Truncate(keptFor).String()+to.Truncate(keptFor).String(), e.whole(ctx), func() (both [2][]string, err error) {
 		both[0], both[1], err = e.reader.AttributeKeys(ctx, from, to)
 		return both, err
 	})
@@ -222,10 +220,15 @@ func (e *Explorer) Calls(ctx context.Context, from time.Time) ([]storage.Call, e
 	return e.reader.Calls(ctx, from)
 }
 
+// whole asks whether all shards answer: what only some say is not kept.
+func (e *Explorer) whole(ctx context.Context) func() bool {
+	return func() bool { return len(e.reader.Missing(ctx)) == 0 }
+}
+
 // Missing names the shards that do not answer.
 func (e *Explorer) Missing(ctx context.Context) []string { return e.reader.Missing(ctx) }
 
-// keptFor is how long names are kept: to list those of a week takes ClickHouse a while, and they hardly change within a minute.
+// keptFor is how long names are kept: to list them is to look at all spans, and they hardly change within a minute.
 const (
 	keptFor = time.Minute
 	keptMax = 200 // answers
@@ -243,7 +246,7 @@ type keptAnswer[T any] struct {
 	of T
 }
 
-func (k *kept[T]) get(key string, look func() (T, error)) (T, error) {
+func (k *kept[T]) get(key string, whole func() bool, look func() (T, error)) (T, error) {
 	k.mu.Lock()
 	if k.answers == nil || len(k.answers) >= keptMax && k.answers[key] == nil {
 		k.answers = make(map[string]*keptAnswer[T])
@@ -260,7 +263,7 @@ func (k *kept[T]) get(key string, look func() (T, error)) (T, error) {
 		return a.of, nil
 	}
 	of, err := look()
-	if err == nil {
+	if err == nil && whole() {
 		a.of, a.at = of, time.Now()
 	}
 	return of, err

@@ -36,9 +36,9 @@ type ServiceSummary struct {
 	Spans, Errors uint64
 }
 
-// searchSettings are of questions with a condition on the trace: of a cluster, each shard looks for that among its own
-// spans, for a trace lies on one.
-const searchSettings = readSettings + ", distributed_product_mode = 'local'"
+// searchSettings are of questions with a condition on the trace. Of a cluster, each shard looks for that among its own spans, for a trace lies
+// on one. The traces that it holds for are many, and not looked for one by one.
+const searchSettings = readSettings + ", distributed_product_mode = 'local', use_index_for_in_with_subqueries = 0"
 
 // The newest part of the time is looked through first, and then so many times as much: what is asked for is mostly found in that, and what is
 // not costs little more for it.

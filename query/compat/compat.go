@@ -111,8 +111,10 @@ func first(q url.Values, names ...string) (value, name string) {
 // traceIDOf reads an id that may have lost the zeros before it.
 func traceIDOf(text string) (spans.TraceID, error) {
 	const length = 32
-	if n := len(text); n > 0 && n < length && !strings.ContainsAny(text, "- ") {
-		text = strings.Repeat("0", length-n) + text
+	if n := len(text); n > 0 && n < length {
+		if id, err := query.ParseTraceID(strings.Repeat("0", length-n) + text); err == nil {
+			return id, nil
+		}
 	}
 	return query.ParseTraceID(text)
 }

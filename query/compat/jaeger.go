@@ -342,7 +342,7 @@ func instant(q url.Values, name string, unitNs int64) (time.Time, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 || n > (1<<63-1)/unitNs {
-		return time.Time{}, fmt.Errorf("%w: %s %q is not a time in %ss since 1970", query.ErrInvalid, name, text, time.Duration(unitNs))
+		return time.Time{}, fmt.Errorf("%w: %s %q is not a time since 1970 in units of %s", query.ErrInvalid, name, text, time.Duration(unitNs))
 	}
 	return time.Unix(0, n*unitNs), nil
 }

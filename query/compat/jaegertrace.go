@@ -93,11 +93,14 @@ func newJaegerProcess(b *spans.Block, i int) jaegerProcess {
 	return p
 }
 
+// w3cFlags are the flags of the trace's context, which Jaeger has: above them OTLP has some of its own.
+const w3cFlags = 0xff
+
 var jaegerKinds = [...]string{"", "internal", "server", "client", "producer", "consumer"}
 
 func newJaegerSpan(b *spans.Block, i int) jaegerSpan {
 	s := jaegerSpan{
-		TraceID: hex.EncodeToString(b.TraceIDs[i][:]), SpanID: hex.EncodeToString(b.SpanIDs[i][:]), Flags: b.Flags[i], OperationName: b.Names.Str(i),
+		TraceID: hex.EncodeToString(b.TraceIDs[i][:]), SpanID: hex.EncodeToString(b.SpanIDs[i][:]), Flags: b.Flags[i] & w3cFlags, OperationName: b.Names.Str(i),
 		StartTime: b.StartNs[i] / 1000, Duration: max(0, b.EndNs[i]-b.StartNs[i]) / 1000, References: []jaegerReference{}, Logs: []jaegerLog{},
 	}
 	if b.ParentIDs[i] != (spans.SpanID{}) {

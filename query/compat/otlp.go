@@ -53,7 +53,7 @@ func remarks(t *query.Trace) map[string]*remark {
 			s := &v.Shares[k]
 			for _, id := range s.SpanIDs {
 				r := of(id)
-				r.blame = append(r.blame, fmt.Sprintf("%.0f %% on %s, %s, by %s", 100*s.Weight, s.Site, s.Owner, s.Rule))
+				r.blame = append(r.blame, fmt.Sprintf("%.0f %%: %s (%s), %s", 100*s.Weight, s.Site, s.Owner, s.Rule))
 				r.evidence = append(r.evidence, s.Evidence...)
 			}
 		}
