@@ -127,6 +127,7 @@ func (db *DB) retain(ctx context.Context, keep Retention) error {
 	}{
 		{db.table("otel_traces"), "toDateTime(IngestTime)", keep.Spans},
 		{db.table("verdicts"), "toDateTime(FirstIngest)", keep.Verdicts},
+		{db.table("verdict_reviews"), "toDateTime(At)", keep.Verdicts},
 		{db.table("baseline"), "At", keep.Baseline},
 	} {
 		// Another process may set the same at this moment, and one of the two is refused; what counts
