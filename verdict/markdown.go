@@ -96,16 +96,23 @@ func (s *Share) markdown(b *strings.Builder, c *Context) {
 // calls are words that call everybody of a channel.
 var calls = strings.NewReplacer("@here", "@ here", "@channel", "@ channel", "@everyone", "@ everyone", "@all", "@ all")
 
-var escaped = func() *strings.Replacer {
-	pairs := []string{"\n", " ", "\r", " "}
-	for _, c := range "\\`*_[]<>|~#" {
-		pairs = append(pairs, string(c), `\`+string(c))
+// plain is a text of others in which nothing is markup. What is in a span may be anything. As little as can be is escaped: chats
+// that know some of Markdown only show the backslashes.
+func plain(s string) string {
+	var b strings.Builder
+	word := func(i int) bool { return i >= 0 && i < len(s) && (s[i] >= '0' && s[i] <= '9' || s[i]|0x20 >= 'a' && s[i]|0x20 <= 'z') }
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '\n' || c == '\r':
+			b.WriteByte(' ')
+			continue
+		case strings.IndexByte("\\`*[<~", c) >= 0, c == '_' && !(word(i-1) && word(i+1)), i == 0 && strings.IndexByte("#>-+|", c) >= 0:
+			b.WriteByte('\\')
+		}
+		b.WriteByte(s[i])
 	}
-	return strings.NewReplacer(pairs...)
-}()
-
-// plain is a text of others in which nothing is markup. What is in a span may be anything.
-func plain(s string) string { return calls.Replace(escaped.Replace(s)) }
+	return calls.Replace(b.String())
+}
 
 // code is a name as it is. A code span ends at as many backticks as it began with.
 func code(s string) string {

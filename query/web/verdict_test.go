@@ -149,8 +149,8 @@ func TestDeepTraceShowsWhatIsToBlame(t *testing.T) {
 func TestVerdictPageSaysAll(t *testing.T) {
 	_, body := page(t, serve(t).URL+fmt.Sprintf("/verdicts/%x", storyID[:]))
 	for _, want := range []string{
-		"java.net.SocketException: Connection reset &lt;by peer&gt;", // the exception of the span to blame
-		"1 of 2 attempts of shipping POST /shipments, 1 failed",      // the attempt that came to nothing is folded
+		"java.net.SocketException: Connection reset &lt;by peer&gt;",      // the exception of the span to blame
+		"2 attempts of shipping POST /shipments, 1 failed: one is folded", // the attempt that came to nothing is folded
 		"attempt 2 of 2",
 		"normally 29 ms", // the baseline beside what was
 		"checkout → payments", "response 87–92 ms, clocks ±2.5 ms",

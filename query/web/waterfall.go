@@ -439,9 +439,13 @@ func (w *waterfall) fold(from, to int) row {
 	switch under := ""; {
 	case spans[from].Retry > 0:
 		retry := &w.line.Retries[spans[from].Retry-1]
-		r.Text = fmt.Sprintf("%d of %d attempts of %s", attempts, len(retry.Attempts), w.called(from))
-		if failed = attempts; attempts == len(retry.Attempts) {
-			r.Text, failed = fmt.Sprintf("%d attempts of %s", attempts, w.called(from)), retry.Failed
+		r.Text, failed = fmt.Sprintf("%d attempts of %s, %d failed", len(retry.Attempts), w.called(from), retry.Failed), 0
+		switch {
+		case attempts == len(retry.Attempts):
+		case attempts == 1:
+			r.Text += ": one is folded"
+		default:
+			r.Text += fmt.Sprintf(": %d are folded", attempts)
 		}
 	default:
 		if parent >= 0 {

@@ -113,6 +113,706 @@ func (x *GetVerdictResponse) GetVerdictJson() []string {
 	return nil
 }
 
+type GetWhyNotRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 hexadecimal digits.
+	TraceId string `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// The service, or the peer that sends no spans.
+	Service       string `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWhyNotRequest) Reset() {
+	*x = GetWhyNotRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWhyNotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWhyNotRequest) ProtoMessage() {}
+
+func (x *GetWhyNotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWhyNotRequest.ProtoReflect.Descriptor instead.
+func (*GetWhyNotRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *GetWhyNotRequest) GetTraceId() string {
+	if x != nil {
+		return x.TraceId
+	}
+	return ""
+}
+
+func (x *GetWhyNotRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+type GetWhyNotResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The JSON form of the answer, as REST has it, for each entry in which the service has a part.
+	AnswerJson    []string `protobuf:"bytes,1,rep,name=answer_json,json=answerJson,proto3" json:"answer_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWhyNotResponse) Reset() {
+	*x = GetWhyNotResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWhyNotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWhyNotResponse) ProtoMessage() {}
+
+func (x *GetWhyNotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWhyNotResponse.ProtoReflect.Descriptor instead.
+func (*GetWhyNotResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GetWhyNotResponse) GetAnswerJson() []string {
+	if x != nil {
+		return x.AnswerJson
+	}
+	return nil
+}
+
+type ReviewVerdictRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 hexadecimal digits.
+	TraceId string `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// The entry; may be left out where one alone has a symptom.
+	EntrySpanId string `protobuf:"bytes,2,opt,name=entry_span_id,json=entrySpanId,proto3" json:"entry_span_id,omitempty"`
+	// confirmed or contested.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Who says so; 100 bytes at most.
+	By string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	// 2000 bytes at most; must be there to contest.
+	Why           string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReviewVerdictRequest) Reset() {
+	*x = ReviewVerdictRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReviewVerdictRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReviewVerdictRequest) ProtoMessage() {}
+
+func (x *ReviewVerdictRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReviewVerdictRequest.ProtoReflect.Descriptor instead.
+func (*ReviewVerdictRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ReviewVerdictRequest) GetTraceId() string {
+	if x != nil {
+		return x.TraceId
+	}
+	return ""
+}
+
+func (x *ReviewVerdictRequest) GetEntrySpanId() string {
+	if x != nil {
+		return x.EntrySpanId
+	}
+	return ""
+}
+
+func (x *ReviewVerdictRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ReviewVerdictRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *ReviewVerdictRequest) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type ReviewVerdictResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Review        *Review                `protobuf:"bytes,1,opt,name=review,proto3" json:"review,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReviewVerdictResponse) Reset() {
+	*x = ReviewVerdictResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReviewVerdictResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReviewVerdictResponse) ProtoMessage() {}
+
+func (x *ReviewVerdictResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReviewVerdictResponse.ProtoReflect.Descriptor instead.
+func (*ReviewVerdictResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ReviewVerdictResponse) GetReview() *Review {
+	if x != nil {
+		return x.Review
+	}
+	return nil
+}
+
+// Review is what somebody said of a verdict. Of those on one entry the newest counts.
+type Review struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	TraceId     string                 `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	EntrySpanId string                 `protobuf:"bytes,2,opt,name=entry_span_id,json=entrySpanId,proto3" json:"entry_span_id,omitempty"`
+	At          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	// confirmed or contested.
+	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	By   string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	Why  string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	// Of the verdict as it was then, as are the next three.
+	Version uint32 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
+	// Of the main share.
+	Rule          string `protobuf:"bytes,8,opt,name=rule,proto3" json:"rule,omitempty"`
+	Owner         string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
+	Summary       string `protobuf:"bytes,10,opt,name=summary,proto3" json:"summary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Review) Reset() {
+	*x = Review{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Review) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Review) ProtoMessage() {}
+
+func (x *Review) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Review.ProtoReflect.Descriptor instead.
+func (*Review) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Review) GetTraceId() string {
+	if x != nil {
+		return x.TraceId
+	}
+	return ""
+}
+
+func (x *Review) GetEntrySpanId() string {
+	if x != nil {
+		return x.EntrySpanId
+	}
+	return ""
+}
+
+func (x *Review) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Review) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Review) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Review) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Review) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Review) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Review) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Review) GetSummary() string {
+	if x != nil {
+		return x.Summary
+	}
+	return ""
+}
+
+type ListReviewsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only of this trace.
+	TraceId string `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// Given at from or later; 30 days ago if not given, or of a trace at any time.
+	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Given before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// Only confirmed or contested.
+	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Only of verdicts by this rule.
+	Rule string `protobuf:"bytes,5,opt,name=rule,proto3" json:"rule,omitempty"`
+	// Only of verdicts whose main share this owner had.
+	Owner string `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	// At most 500; 50 if not given.
+	PageSize int32 `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReviewsRequest) Reset() {
+	*x = ListReviewsRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReviewsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReviewsRequest) ProtoMessage() {}
+
+func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReviewsRequest.ProtoReflect.Descriptor instead.
+func (*ListReviewsRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListReviewsRequest) GetTraceId() string {
+	if x != nil {
+		return x.TraceId
+	}
+	return ""
+}
+
+func (x *ListReviewsRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *ListReviewsRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *ListReviewsRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ListReviewsRequest) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ListReviewsRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ListReviewsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListReviewsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListReviewsResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Reviews []*Review              `protobuf:"bytes,1,rep,name=reviews,proto3" json:"reviews,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,3,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReviewsResponse) Reset() {
+	*x = ListReviewsResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReviewsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReviewsResponse) ProtoMessage() {}
+
+func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReviewsResponse.ProtoReflect.Descriptor instead.
+func (*ListReviewsResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListReviewsResponse) GetReviews() []*Review {
+	if x != nil {
+		return x.Reviews
+	}
+	return nil
+}
+
+func (x *ListReviewsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListReviewsResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+type GetReviewSummaryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest review was given at from or later; 30 days ago if not given.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// It was given before to; now if not given.
+	To            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetReviewSummaryRequest) Reset() {
+	*x = GetReviewSummaryRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetReviewSummaryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetReviewSummaryRequest) ProtoMessage() {}
+
+func (x *GetReviewSummaryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetReviewSummaryRequest.ProtoReflect.Descriptor instead.
+func (*GetReviewSummaryRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetReviewSummaryRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetReviewSummaryRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+type GetReviewSummaryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	All   *ReviewCount           `protobuf:"bytes,1,opt,name=all,proto3" json:"all,omitempty"`
+	Rules []*ReviewCount         `protobuf:"bytes,2,rep,name=rules,proto3" json:"rules,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,3,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetReviewSummaryResponse) Reset() {
+	*x = GetReviewSummaryResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetReviewSummaryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetReviewSummaryResponse) ProtoMessage() {}
+
+func (x *GetReviewSummaryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetReviewSummaryResponse.ProtoReflect.Descriptor instead.
+func (*GetReviewSummaryResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GetReviewSummaryResponse) GetAll() *ReviewCount {
+	if x != nil {
+		return x.All
+	}
+	return nil
+}
+
+func (x *GetReviewSummaryResponse) GetRules() []*ReviewCount {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *GetReviewSummaryResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// ReviewCount counts verdicts, each once, by its newest review.
+type ReviewCount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty for all of them.
+	Rule      string `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	Confirmed uint64 `protobuf:"varint,2,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
+	Contested uint64 `protobuf:"varint,3,opt,name=contested,proto3" json:"contested,omitempty"`
+	// Of those that were reviewed, 0 to 1.
+	ConfirmedShare float64 `protobuf:"fixed64,4,opt,name=confirmed_share,json=confirmedShare,proto3" json:"confirmed_share,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ReviewCount) Reset() {
+	*x = ReviewCount{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReviewCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReviewCount) ProtoMessage() {}
+
+func (x *ReviewCount) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReviewCount.ProtoReflect.Descriptor instead.
+func (*ReviewCount) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReviewCount) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ReviewCount) GetConfirmed() uint64 {
+	if x != nil {
+		return x.Confirmed
+	}
+	return 0
+}
+
+func (x *ReviewCount) GetContested() uint64 {
+	if x != nil {
+		return x.Contested
+	}
+	return 0
+}
+
+func (x *ReviewCount) GetConfirmedShare() float64 {
+	if x != nil {
+		return x.ConfirmedShare
+	}
+	return 0
+}
+
 type ListVerdictsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The entry started at from or later; one hour ago if not given.
@@ -137,7 +837,7 @@ type ListVerdictsRequest struct {
 
 func (x *ListVerdictsRequest) Reset() {
 	*x = ListVerdictsRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[2]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -149,7 +849,7 @@ func (x *ListVerdictsRequest) String() string {
 func (*ListVerdictsRequest) ProtoMessage() {}
 
 func (x *ListVerdictsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[2]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -162,7 +862,7 @@ func (x *ListVerdictsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVerdictsRequest.ProtoReflect.Descriptor instead.
 func (*ListVerdictsRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{2}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListVerdictsRequest) GetFrom() *timestamppb.Timestamp {
@@ -234,7 +934,7 @@ type ListVerdictsResponse struct {
 
 func (x *ListVerdictsResponse) Reset() {
 	*x = ListVerdictsResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[3]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -246,7 +946,7 @@ func (x *ListVerdictsResponse) String() string {
 func (*ListVerdictsResponse) ProtoMessage() {}
 
 func (x *ListVerdictsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[3]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -259,7 +959,7 @@ func (x *ListVerdictsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVerdictsResponse.ProtoReflect.Descriptor instead.
 func (*ListVerdictsResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{3}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListVerdictsResponse) GetVerdicts() []*VerdictSummary {
@@ -304,7 +1004,7 @@ type VerdictSummary struct {
 
 func (x *VerdictSummary) Reset() {
 	*x = VerdictSummary{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[4]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -316,7 +1016,7 @@ func (x *VerdictSummary) String() string {
 func (*VerdictSummary) ProtoMessage() {}
 
 func (x *VerdictSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[4]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -329,7 +1029,7 @@ func (x *VerdictSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerdictSummary.ProtoReflect.Descriptor instead.
 func (*VerdictSummary) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{4}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *VerdictSummary) GetTraceId() string {
@@ -416,7 +1116,7 @@ type GetAttributionRequest struct {
 
 func (x *GetAttributionRequest) Reset() {
 	*x = GetAttributionRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[5]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +1128,7 @@ func (x *GetAttributionRequest) String() string {
 func (*GetAttributionRequest) ProtoMessage() {}
 
 func (x *GetAttributionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[5]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +1141,7 @@ func (x *GetAttributionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttributionRequest.ProtoReflect.Descriptor instead.
 func (*GetAttributionRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{5}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetAttributionRequest) GetFrom() *timestamppb.Timestamp {
@@ -483,7 +1183,7 @@ type GetAttributionResponse struct {
 
 func (x *GetAttributionResponse) Reset() {
 	*x = GetAttributionResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[6]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -495,7 +1195,7 @@ func (x *GetAttributionResponse) String() string {
 func (*GetAttributionResponse) ProtoMessage() {}
 
 func (x *GetAttributionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[6]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -508,7 +1208,7 @@ func (x *GetAttributionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttributionResponse.ProtoReflect.Descriptor instead.
 func (*GetAttributionResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{6}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetAttributionResponse) GetAttributions() []*Attribution {
@@ -543,7 +1243,7 @@ type Attribution struct {
 
 func (x *Attribution) Reset() {
 	*x = Attribution{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[7]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -555,7 +1255,7 @@ func (x *Attribution) String() string {
 func (*Attribution) ProtoMessage() {}
 
 func (x *Attribution) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[7]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -568,7 +1268,7 @@ func (x *Attribution) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attribution.ProtoReflect.Descriptor instead.
 func (*Attribution) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{7}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Attribution) GetAt() *timestamppb.Timestamp {
@@ -620,7 +1320,7 @@ type GetTopRequest struct {
 
 func (x *GetTopRequest) Reset() {
 	*x = GetTopRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[8]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +1332,7 @@ func (x *GetTopRequest) String() string {
 func (*GetTopRequest) ProtoMessage() {}
 
 func (x *GetTopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[8]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +1345,7 @@ func (x *GetTopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopRequest.ProtoReflect.Descriptor instead.
 func (*GetTopRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{8}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetTopRequest) GetFrom() *timestamppb.Timestamp {
@@ -687,7 +1387,7 @@ type GetTopResponse struct {
 
 func (x *GetTopResponse) Reset() {
 	*x = GetTopResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[9]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +1399,7 @@ func (x *GetTopResponse) String() string {
 func (*GetTopResponse) ProtoMessage() {}
 
 func (x *GetTopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[9]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +1412,7 @@ func (x *GetTopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopResponse.ProtoReflect.Descriptor instead.
 func (*GetTopResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{9}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetTopResponse) GetTop() []*Top {
@@ -748,7 +1448,7 @@ type Top struct {
 
 func (x *Top) Reset() {
 	*x = Top{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[10]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +1460,7 @@ func (x *Top) String() string {
 func (*Top) ProtoMessage() {}
 
 func (x *Top) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[10]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +1473,7 @@ func (x *Top) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Top.ProtoReflect.Descriptor instead.
 func (*Top) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{10}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Top) GetName() string {
@@ -842,7 +1542,7 @@ type GetRankRequest struct {
 
 func (x *GetRankRequest) Reset() {
 	*x = GetRankRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[11]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +1554,7 @@ func (x *GetRankRequest) String() string {
 func (*GetRankRequest) ProtoMessage() {}
 
 func (x *GetRankRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[11]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +1567,7 @@ func (x *GetRankRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRankRequest.ProtoReflect.Descriptor instead.
 func (*GetRankRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{11}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetRankRequest) GetFrom() *timestamppb.Timestamp {
@@ -910,7 +1610,7 @@ type GetRankResponse struct {
 
 func (x *GetRankResponse) Reset() {
 	*x = GetRankResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[12]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -922,7 +1622,7 @@ func (x *GetRankResponse) String() string {
 func (*GetRankResponse) ProtoMessage() {}
 
 func (x *GetRankResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[12]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -935,7 +1635,7 @@ func (x *GetRankResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRankResponse.ProtoReflect.Descriptor instead.
 func (*GetRankResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{12}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetRankResponse) GetSuspectJson() []string {
@@ -969,7 +1669,7 @@ type PutOwnersRequest struct {
 
 func (x *PutOwnersRequest) Reset() {
 	*x = PutOwnersRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1681,7 @@ func (x *PutOwnersRequest) String() string {
 func (*PutOwnersRequest) ProtoMessage() {}
 
 func (x *PutOwnersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1694,7 @@ func (x *PutOwnersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutOwnersRequest.ProtoReflect.Descriptor instead.
 func (*PutOwnersRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{13}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PutOwnersRequest) GetSet() string {
@@ -1044,7 +1744,7 @@ type PutOwnersResponse struct {
 
 func (x *PutOwnersResponse) Reset() {
 	*x = PutOwnersResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1756,7 @@ func (x *PutOwnersResponse) String() string {
 func (*PutOwnersResponse) ProtoMessage() {}
 
 func (x *PutOwnersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1769,7 @@ func (x *PutOwnersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutOwnersResponse.ProtoReflect.Descriptor instead.
 func (*PutOwnersResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{14}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PutOwnersResponse) GetSet() string {
@@ -1144,7 +1844,7 @@ type OwnersChange struct {
 
 func (x *OwnersChange) Reset() {
 	*x = OwnersChange{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1856,7 @@ func (x *OwnersChange) String() string {
 func (*OwnersChange) ProtoMessage() {}
 
 func (x *OwnersChange) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1869,7 @@ func (x *OwnersChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnersChange.ProtoReflect.Descriptor instead.
 func (*OwnersChange) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{15}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *OwnersChange) GetWhat() string {
@@ -1221,7 +1921,7 @@ type Handover struct {
 
 func (x *Handover) Reset() {
 	*x = Handover{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1933,7 @@ func (x *Handover) String() string {
 func (*Handover) ProtoMessage() {}
 
 func (x *Handover) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1946,7 @@ func (x *Handover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Handover.ProtoReflect.Descriptor instead.
 func (*Handover) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{16}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Handover) GetAbout() string {
@@ -1305,7 +2005,7 @@ type ListOwnersRequest struct {
 
 func (x *ListOwnersRequest) Reset() {
 	*x = ListOwnersRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[17]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +2017,7 @@ func (x *ListOwnersRequest) String() string {
 func (*ListOwnersRequest) ProtoMessage() {}
 
 func (x *ListOwnersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[17]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +2030,7 @@ func (x *ListOwnersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOwnersRequest.ProtoReflect.Descriptor instead.
 func (*ListOwnersRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{17}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListOwnersRequest) GetSet() string {
@@ -1394,7 +2094,7 @@ type ListOwnersResponse struct {
 
 func (x *ListOwnersResponse) Reset() {
 	*x = ListOwnersResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[18]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +2106,7 @@ func (x *ListOwnersResponse) String() string {
 func (*ListOwnersResponse) ProtoMessage() {}
 
 func (x *ListOwnersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[18]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +2119,7 @@ func (x *ListOwnersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOwnersResponse.ProtoReflect.Descriptor instead.
 func (*ListOwnersResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{18}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListOwnersResponse) GetRecordJson() []string {
@@ -1450,7 +2150,7 @@ type ListHandoversRequest struct {
 
 func (x *ListHandoversRequest) Reset() {
 	*x = ListHandoversRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[19]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +2162,7 @@ func (x *ListHandoversRequest) String() string {
 func (*ListHandoversRequest) ProtoMessage() {}
 
 func (x *ListHandoversRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[19]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +2175,7 @@ func (x *ListHandoversRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHandoversRequest.ProtoReflect.Descriptor instead.
 func (*ListHandoversRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{19}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListHandoversRequest) GetFrom() *timestamppb.Timestamp {
@@ -1510,7 +2210,7 @@ type ListHandoversResponse struct {
 
 func (x *ListHandoversResponse) Reset() {
 	*x = ListHandoversResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[20]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +2222,7 @@ func (x *ListHandoversResponse) String() string {
 func (*ListHandoversResponse) ProtoMessage() {}
 
 func (x *ListHandoversResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[20]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +2235,7 @@ func (x *ListHandoversResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHandoversResponse.ProtoReflect.Descriptor instead.
 func (*ListHandoversResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{20}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListHandoversResponse) GetHandovers() []*Handover {
@@ -1578,7 +2278,7 @@ type ResolveOwnerRequest struct {
 
 func (x *ResolveOwnerRequest) Reset() {
 	*x = ResolveOwnerRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +2290,7 @@ func (x *ResolveOwnerRequest) String() string {
 func (*ResolveOwnerRequest) ProtoMessage() {}
 
 func (x *ResolveOwnerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +2303,7 @@ func (x *ResolveOwnerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveOwnerRequest.ProtoReflect.Descriptor instead.
 func (*ResolveOwnerRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{21}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ResolveOwnerRequest) GetService() string {
@@ -1690,7 +2390,7 @@ type ResolveOwnerResponse struct {
 
 func (x *ResolveOwnerResponse) Reset() {
 	*x = ResolveOwnerResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +2402,7 @@ func (x *ResolveOwnerResponse) String() string {
 func (*ResolveOwnerResponse) ProtoMessage() {}
 
 func (x *ResolveOwnerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +2415,7 @@ func (x *ResolveOwnerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveOwnerResponse.ProtoReflect.Descriptor instead.
 func (*ResolveOwnerResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{22}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ResolveOwnerResponse) GetOwner() string {
@@ -1758,7 +2458,7 @@ type GetCoverageRequest struct {
 
 func (x *GetCoverageRequest) Reset() {
 	*x = GetCoverageRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +2470,7 @@ func (x *GetCoverageRequest) String() string {
 func (*GetCoverageRequest) ProtoMessage() {}
 
 func (x *GetCoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +2483,7 @@ func (x *GetCoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCoverageRequest.ProtoReflect.Descriptor instead.
 func (*GetCoverageRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{23}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetCoverageRequest) GetFrom() *timestamppb.Timestamp {
@@ -1835,7 +2535,7 @@ type GetCoverageResponse struct {
 
 func (x *GetCoverageResponse) Reset() {
 	*x = GetCoverageResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1847,7 +2547,7 @@ func (x *GetCoverageResponse) String() string {
 func (*GetCoverageResponse) ProtoMessage() {}
 
 func (x *GetCoverageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1860,7 +2560,7 @@ func (x *GetCoverageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCoverageResponse.ProtoReflect.Descriptor instead.
 func (*GetCoverageResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{24}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetCoverageResponse) GetFindingJson() []string {
@@ -1892,7 +2592,59 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x11GetVerdictRequest\x12\x19\n" +
 	"\btrace_id\x18\x01 \x01(\tR\atraceId\"7\n" +
 	"\x12GetVerdictResponse\x12!\n" +
-	"\fverdict_json\x18\x01 \x03(\tR\vverdictJson\"\x8d\x02\n" +
+	"\fverdict_json\x18\x01 \x03(\tR\vverdictJson\"G\n" +
+	"\x10GetWhyNotRequest\x12\x19\n" +
+	"\btrace_id\x18\x01 \x01(\tR\atraceId\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\"4\n" +
+	"\x11GetWhyNotResponse\x12\x1f\n" +
+	"\vanswer_json\x18\x01 \x03(\tR\n" +
+	"answerJson\"\x8b\x01\n" +
+	"\x14ReviewVerdictRequest\x12\x19\n" +
+	"\btrace_id\x18\x01 \x01(\tR\atraceId\x12\"\n" +
+	"\rentry_span_id\x18\x02 \x01(\tR\ventrySpanId\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"D\n" +
+	"\x15ReviewVerdictResponse\x12+\n" +
+	"\x06review\x18\x01 \x01(\v2\x13.whosehop.v1.ReviewR\x06review\"\x87\x02\n" +
+	"\x06Review\x12\x19\n" +
+	"\btrace_id\x18\x01 \x01(\tR\atraceId\x12\"\n" +
+	"\rentry_span_id\x18\x02 \x01(\tR\ventrySpanId\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\x12\x18\n" +
+	"\aversion\x18\a \x01(\rR\aversion\x12\x12\n" +
+	"\x04rule\x18\b \x01(\tR\x04rule\x12\x14\n" +
+	"\x05owner\x18\t \x01(\tR\x05owner\x12\x18\n" +
+	"\asummary\x18\n" +
+	" \x01(\tR\asummary\"\x85\x02\n" +
+	"\x12ListReviewsRequest\x12\x19\n" +
+	"\btrace_id\x18\x01 \x01(\tR\atraceId\x12.\n" +
+	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04rule\x18\x05 \x01(\tR\x04rule\x12\x14\n" +
+	"\x05owner\x18\x06 \x01(\tR\x05owner\x12\x1b\n" +
+	"\tpage_size\x18\a \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\b \x01(\tR\tpageToken\"\x86\x01\n" +
+	"\x13ListReviewsResponse\x12-\n" +
+	"\areviews\x18\x01 \x03(\v2\x13.whosehop.v1.ReviewR\areviews\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x18\n" +
+	"\amissing\x18\x03 \x03(\tR\amissing\"u\n" +
+	"\x17GetReviewSummaryRequest\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"\x90\x01\n" +
+	"\x18GetReviewSummaryResponse\x12*\n" +
+	"\x03all\x18\x01 \x01(\v2\x18.whosehop.v1.ReviewCountR\x03all\x12.\n" +
+	"\x05rules\x18\x02 \x03(\v2\x18.whosehop.v1.ReviewCountR\x05rules\x12\x18\n" +
+	"\amissing\x18\x03 \x03(\tR\amissing\"\x86\x01\n" +
+	"\vReviewCount\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x1c\n" +
+	"\tconfirmed\x18\x02 \x01(\x04R\tconfirmed\x12\x1c\n" +
+	"\tcontested\x18\x03 \x01(\x04R\tcontested\x12'\n" +
+	"\x0fconfirmed_share\x18\x04 \x01(\x01R\x0econfirmedShare\"\x8d\x02\n" +
 	"\x13ListVerdictsRequest\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x14\n" +
@@ -2036,10 +2788,14 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\ffinding_json\x18\x01 \x03(\tR\vfindingJson\x12\x1f\n" +
 	"\vtotals_json\x18\x02 \x01(\tR\n" +
 	"totalsJson\x12\x18\n" +
-	"\amissing\x18\x03 \x03(\tR\amissing2\xae\x06\n" +
+	"\amissing\x18\x03 \x03(\tR\amissing2\x85\t\n" +
 	"\bWhosehop\x12M\n" +
 	"\n" +
-	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12S\n" +
+	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12J\n" +
+	"\tGetWhyNot\x12\x1d.whosehop.v1.GetWhyNotRequest\x1a\x1e.whosehop.v1.GetWhyNotResponse\x12V\n" +
+	"\rReviewVerdict\x12!.whosehop.v1.ReviewVerdictRequest\x1a\".whosehop.v1.ReviewVerdictResponse\x12P\n" +
+	"\vListReviews\x12\x1f.whosehop.v1.ListReviewsRequest\x1a .whosehop.v1.ListReviewsResponse\x12_\n" +
+	"\x10GetReviewSummary\x12$.whosehop.v1.GetReviewSummaryRequest\x1a%.whosehop.v1.GetReviewSummaryResponse\x12S\n" +
 	"\fListVerdicts\x12 .whosehop.v1.ListVerdictsRequest\x1a!.whosehop.v1.ListVerdictsResponse\x12Y\n" +
 	"\x0eGetAttribution\x12\".whosehop.v1.GetAttributionRequest\x1a#.whosehop.v1.GetAttributionResponse\x12A\n" +
 	"\x06GetTop\x12\x1a.whosehop.v1.GetTopRequest\x1a\x1b.whosehop.v1.GetTopResponse\x12D\n" +
@@ -2063,91 +2819,118 @@ func file_whosehop_v1_whosehop_proto_rawDescGZIP() []byte {
 	return file_whosehop_v1_whosehop_proto_rawDescData
 }
 
-var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_whosehop_v1_whosehop_proto_goTypes = []any{
-	(*GetVerdictRequest)(nil),      // 0: whosehop.v1.GetVerdictRequest
-	(*GetVerdictResponse)(nil),     // 1: whosehop.v1.GetVerdictResponse
-	(*ListVerdictsRequest)(nil),    // 2: whosehop.v1.ListVerdictsRequest
-	(*ListVerdictsResponse)(nil),   // 3: whosehop.v1.ListVerdictsResponse
-	(*VerdictSummary)(nil),         // 4: whosehop.v1.VerdictSummary
-	(*GetAttributionRequest)(nil),  // 5: whosehop.v1.GetAttributionRequest
-	(*GetAttributionResponse)(nil), // 6: whosehop.v1.GetAttributionResponse
-	(*Attribution)(nil),            // 7: whosehop.v1.Attribution
-	(*GetTopRequest)(nil),          // 8: whosehop.v1.GetTopRequest
-	(*GetTopResponse)(nil),         // 9: whosehop.v1.GetTopResponse
-	(*Top)(nil),                    // 10: whosehop.v1.Top
-	(*GetRankRequest)(nil),         // 11: whosehop.v1.GetRankRequest
-	(*GetRankResponse)(nil),        // 12: whosehop.v1.GetRankResponse
-	(*PutOwnersRequest)(nil),       // 13: whosehop.v1.PutOwnersRequest
-	(*PutOwnersResponse)(nil),      // 14: whosehop.v1.PutOwnersResponse
-	(*OwnersChange)(nil),           // 15: whosehop.v1.OwnersChange
-	(*Handover)(nil),               // 16: whosehop.v1.Handover
-	(*ListOwnersRequest)(nil),      // 17: whosehop.v1.ListOwnersRequest
-	(*ListOwnersResponse)(nil),     // 18: whosehop.v1.ListOwnersResponse
-	(*ListHandoversRequest)(nil),   // 19: whosehop.v1.ListHandoversRequest
-	(*ListHandoversResponse)(nil),  // 20: whosehop.v1.ListHandoversResponse
-	(*ResolveOwnerRequest)(nil),    // 21: whosehop.v1.ResolveOwnerRequest
-	(*ResolveOwnerResponse)(nil),   // 22: whosehop.v1.ResolveOwnerResponse
-	(*GetCoverageRequest)(nil),     // 23: whosehop.v1.GetCoverageRequest
-	(*GetCoverageResponse)(nil),    // 24: whosehop.v1.GetCoverageResponse
-	nil,                            // 25: whosehop.v1.ResolveOwnerRequest.AttributesEntry
-	(*timestamppb.Timestamp)(nil),  // 26: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 27: google.protobuf.Duration
+	(*GetVerdictRequest)(nil),        // 0: whosehop.v1.GetVerdictRequest
+	(*GetVerdictResponse)(nil),       // 1: whosehop.v1.GetVerdictResponse
+	(*GetWhyNotRequest)(nil),         // 2: whosehop.v1.GetWhyNotRequest
+	(*GetWhyNotResponse)(nil),        // 3: whosehop.v1.GetWhyNotResponse
+	(*ReviewVerdictRequest)(nil),     // 4: whosehop.v1.ReviewVerdictRequest
+	(*ReviewVerdictResponse)(nil),    // 5: whosehop.v1.ReviewVerdictResponse
+	(*Review)(nil),                   // 6: whosehop.v1.Review
+	(*ListReviewsRequest)(nil),       // 7: whosehop.v1.ListReviewsRequest
+	(*ListReviewsResponse)(nil),      // 8: whosehop.v1.ListReviewsResponse
+	(*GetReviewSummaryRequest)(nil),  // 9: whosehop.v1.GetReviewSummaryRequest
+	(*GetReviewSummaryResponse)(nil), // 10: whosehop.v1.GetReviewSummaryResponse
+	(*ReviewCount)(nil),              // 11: whosehop.v1.ReviewCount
+	(*ListVerdictsRequest)(nil),      // 12: whosehop.v1.ListVerdictsRequest
+	(*ListVerdictsResponse)(nil),     // 13: whosehop.v1.ListVerdictsResponse
+	(*VerdictSummary)(nil),           // 14: whosehop.v1.VerdictSummary
+	(*GetAttributionRequest)(nil),    // 15: whosehop.v1.GetAttributionRequest
+	(*GetAttributionResponse)(nil),   // 16: whosehop.v1.GetAttributionResponse
+	(*Attribution)(nil),              // 17: whosehop.v1.Attribution
+	(*GetTopRequest)(nil),            // 18: whosehop.v1.GetTopRequest
+	(*GetTopResponse)(nil),           // 19: whosehop.v1.GetTopResponse
+	(*Top)(nil),                      // 20: whosehop.v1.Top
+	(*GetRankRequest)(nil),           // 21: whosehop.v1.GetRankRequest
+	(*GetRankResponse)(nil),          // 22: whosehop.v1.GetRankResponse
+	(*PutOwnersRequest)(nil),         // 23: whosehop.v1.PutOwnersRequest
+	(*PutOwnersResponse)(nil),        // 24: whosehop.v1.PutOwnersResponse
+	(*OwnersChange)(nil),             // 25: whosehop.v1.OwnersChange
+	(*Handover)(nil),                 // 26: whosehop.v1.Handover
+	(*ListOwnersRequest)(nil),        // 27: whosehop.v1.ListOwnersRequest
+	(*ListOwnersResponse)(nil),       // 28: whosehop.v1.ListOwnersResponse
+	(*ListHandoversRequest)(nil),     // 29: whosehop.v1.ListHandoversRequest
+	(*ListHandoversResponse)(nil),    // 30: whosehop.v1.ListHandoversResponse
+	(*ResolveOwnerRequest)(nil),      // 31: whosehop.v1.ResolveOwnerRequest
+	(*ResolveOwnerResponse)(nil),     // 32: whosehop.v1.ResolveOwnerResponse
+	(*GetCoverageRequest)(nil),       // 33: whosehop.v1.GetCoverageRequest
+	(*GetCoverageResponse)(nil),      // 34: whosehop.v1.GetCoverageResponse
+	nil,                              // 35: whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	(*timestamppb.Timestamp)(nil),    // 36: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 37: google.protobuf.Duration
 }
 var file_whosehop_v1_whosehop_proto_depIdxs = []int32{
-	26, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
-	26, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
-	4,  // 2: whosehop.v1.ListVerdictsResponse.verdicts:type_name -> whosehop.v1.VerdictSummary
-	26, // 3: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
-	27, // 4: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
-	26, // 5: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
-	26, // 6: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
-	27, // 7: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
-	7,  // 8: whosehop.v1.GetAttributionResponse.attributions:type_name -> whosehop.v1.Attribution
-	26, // 9: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
-	27, // 10: whosehop.v1.Attribution.excess:type_name -> google.protobuf.Duration
-	26, // 11: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
-	26, // 12: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
-	10, // 13: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Top
-	27, // 14: whosehop.v1.Top.excess:type_name -> google.protobuf.Duration
-	26, // 15: whosehop.v1.Top.last_seen:type_name -> google.protobuf.Timestamp
-	26, // 16: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
-	26, // 17: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
-	15, // 18: whosehop.v1.PutOwnersResponse.changes:type_name -> whosehop.v1.OwnersChange
-	16, // 19: whosehop.v1.PutOwnersResponse.handovers:type_name -> whosehop.v1.Handover
-	26, // 20: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
-	26, // 21: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
-	26, // 22: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
-	16, // 23: whosehop.v1.ListHandoversResponse.handovers:type_name -> whosehop.v1.Handover
-	25, // 24: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
-	26, // 25: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
-	26, // 26: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
-	26, // 27: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
-	0,  // 28: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
-	2,  // 29: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
-	5,  // 30: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
-	8,  // 31: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
-	11, // 32: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
-	13, // 33: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
-	17, // 34: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
-	19, // 35: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
-	21, // 36: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
-	23, // 37: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
-	1,  // 38: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
-	3,  // 39: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
-	6,  // 40: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
-	9,  // 41: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
-	12, // 42: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
-	14, // 43: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
-	18, // 44: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
-	20, // 45: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
-	22, // 46: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
-	24, // 47: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
-	38, // [38:48] is the sub-list for method output_type
-	28, // [28:38] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	6,  // 0: whosehop.v1.ReviewVerdictResponse.review:type_name -> whosehop.v1.Review
+	36, // 1: whosehop.v1.Review.at:type_name -> google.protobuf.Timestamp
+	36, // 2: whosehop.v1.ListReviewsRequest.from:type_name -> google.protobuf.Timestamp
+	36, // 3: whosehop.v1.ListReviewsRequest.to:type_name -> google.protobuf.Timestamp
+	6,  // 4: whosehop.v1.ListReviewsResponse.reviews:type_name -> whosehop.v1.Review
+	36, // 5: whosehop.v1.GetReviewSummaryRequest.from:type_name -> google.protobuf.Timestamp
+	36, // 6: whosehop.v1.GetReviewSummaryRequest.to:type_name -> google.protobuf.Timestamp
+	11, // 7: whosehop.v1.GetReviewSummaryResponse.all:type_name -> whosehop.v1.ReviewCount
+	11, // 8: whosehop.v1.GetReviewSummaryResponse.rules:type_name -> whosehop.v1.ReviewCount
+	36, // 9: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
+	36, // 10: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
+	14, // 11: whosehop.v1.ListVerdictsResponse.verdicts:type_name -> whosehop.v1.VerdictSummary
+	36, // 12: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
+	37, // 13: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
+	36, // 14: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
+	36, // 15: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
+	37, // 16: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
+	17, // 17: whosehop.v1.GetAttributionResponse.attributions:type_name -> whosehop.v1.Attribution
+	36, // 18: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
+	37, // 19: whosehop.v1.Attribution.excess:type_name -> google.protobuf.Duration
+	36, // 20: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
+	36, // 21: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
+	20, // 22: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Top
+	37, // 23: whosehop.v1.Top.excess:type_name -> google.protobuf.Duration
+	36, // 24: whosehop.v1.Top.last_seen:type_name -> google.protobuf.Timestamp
+	36, // 25: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
+	36, // 26: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
+	25, // 27: whosehop.v1.PutOwnersResponse.changes:type_name -> whosehop.v1.OwnersChange
+	26, // 28: whosehop.v1.PutOwnersResponse.handovers:type_name -> whosehop.v1.Handover
+	36, // 29: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
+	36, // 30: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
+	36, // 31: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
+	26, // 32: whosehop.v1.ListHandoversResponse.handovers:type_name -> whosehop.v1.Handover
+	35, // 33: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	36, // 34: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
+	36, // 35: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
+	36, // 36: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
+	0,  // 37: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
+	2,  // 38: whosehop.v1.Whosehop.GetWhyNot:input_type -> whosehop.v1.GetWhyNotRequest
+	4,  // 39: whosehop.v1.Whosehop.ReviewVerdict:input_type -> whosehop.v1.ReviewVerdictRequest
+	7,  // 40: whosehop.v1.Whosehop.ListReviews:input_type -> whosehop.v1.ListReviewsRequest
+	9,  // 41: whosehop.v1.Whosehop.GetReviewSummary:input_type -> whosehop.v1.GetReviewSummaryRequest
+	12, // 42: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
+	15, // 43: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
+	18, // 44: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
+	21, // 45: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
+	23, // 46: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
+	27, // 47: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
+	29, // 48: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
+	31, // 49: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
+	33, // 50: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
+	1,  // 51: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
+	3,  // 52: whosehop.v1.Whosehop.GetWhyNot:output_type -> whosehop.v1.GetWhyNotResponse
+	5,  // 53: whosehop.v1.Whosehop.ReviewVerdict:output_type -> whosehop.v1.ReviewVerdictResponse
+	8,  // 54: whosehop.v1.Whosehop.ListReviews:output_type -> whosehop.v1.ListReviewsResponse
+	10, // 55: whosehop.v1.Whosehop.GetReviewSummary:output_type -> whosehop.v1.GetReviewSummaryResponse
+	13, // 56: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
+	16, // 57: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
+	19, // 58: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
+	22, // 59: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
+	24, // 60: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
+	28, // 61: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
+	30, // 62: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
+	32, // 63: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
+	34, // 64: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
+	51, // [51:65] is the sub-list for method output_type
+	37, // [37:51] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_whosehop_v1_whosehop_proto_init() }
@@ -2161,7 +2944,7 @@ func file_whosehop_v1_whosehop_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_whosehop_v1_whosehop_proto_rawDesc), len(file_whosehop_v1_whosehop_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
