@@ -1,7 +1,6 @@
 package query
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -18,20 +17,20 @@ type Links struct {
 	Trace string
 }
 
-// ParseLinks checks addresses.
+// ParseLinks checks addresses, which the settings query.public-url and query.trace-link give.
 func ParseLinks(public, trace string) (Links, error) {
 	l := Links{Public: strings.TrimRight(public, "/"), Trace: trace}
 	if u, err := url.Parse(public); public != "" && (err != nil || !isWeb(u) || u.RawQuery != "" || u.Fragment != "") {
-		return l, fmt.Errorf("%q is not an address such as https://whosehop.example", public)
+		return l, fmt.Errorf("query.public-url: %q is not an address such as https://whosehop.example", public)
 	}
 	if trace == "" {
 		return l, nil
 	}
 	if !strings.Contains(trace, "{traceId}") {
-		return l, errors.New("there is no {traceId} in it")
+		return l, fmt.Errorf("query.trace-link: there is no {traceId} in %q", trace)
 	}
 	if u, err := url.Parse(l.trace(strings.Repeat("0", 32), "", 0, 0)); err != nil || !isWeb(u) {
-		return l, fmt.Errorf("%q is not an address such as https://grafana.example/explore?trace={traceId}", trace)
+		return l, fmt.Errorf("query.trace-link: %q is not an address such as https://jaeger.example/trace/{traceId}", trace)
 	}
 	return l, nil
 }

@@ -100,7 +100,9 @@ var calls = strings.NewReplacer("@here", "@ here", "@channel", "@ channel", "@ev
 // that know some of Markdown only show the backslashes.
 func plain(s string) string {
 	var b strings.Builder
-	word := func(i int) bool { return i >= 0 && i < len(s) && (s[i] >= '0' && s[i] <= '9' || s[i]|0x20 >= 'a' && s[i]|0x20 <= 'z') }
+	word := func(i int) bool {
+		return i >= 0 && i < len(s) && (s[i] >= '0' && s[i] <= '9' || s[i]|0x20 >= 'a' && s[i]|0x20 <= 'z')
+	}
 	for i := range len(s) {
 		switch c := s[i]; {
 		case c == '\n' || c == '\r':

@@ -61,6 +61,8 @@ func (w *WhyNot) ofShare(s *Share) {
 	case r == nil && !w.Blamed:
 		w.Answer = append(w.Answer, fmt.Sprintf("Rule %s named %s with a confidence of %s, and nothing came second.", s.Rule, s.Site, percent(s.Confidence)))
 	case r == nil:
+	case r.Site.Kind == SiteEdge && r.Site.Concerns(w.Service):
+		w.Answer = append(w.Answer, fmt.Sprintf("Rule %s named %s (%s); second came %s (%s), of which it is a side.", s.Rule, s.Site, percent(s.Confidence), r.Site, percent(r.Confidence)))
 	case r.Site.Concerns(w.Service):
 		w.Answer = append(w.Answer, fmt.Sprintf("It came second: if it was not %s (%s), then %s, which was given %s.", s.Site, percent(s.Confidence), r.Site, percent(r.Confidence)))
 	default:
