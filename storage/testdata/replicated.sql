@@ -189,3 +189,20 @@ CREATE TABLE IF NOT EXISTS owner_records_local (
 )
 ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/owner_records', 'ch-2-1', Version)
 ORDER BY (Set, Position);
+CREATE TABLE IF NOT EXISTS verdict_reviews_local (
+    TraceId String,
+    EntrySpanId String,
+    At DateTime64(6, 'UTC'),
+    Kind LowCardinality(String),
+    Author String,
+    Why String,
+    Version UInt32,
+    Rule LowCardinality(String),
+    Owner LowCardinality(String),
+    Summary String,
+    INDEX idx_at At TYPE minmax GRANULARITY 1
+)
+ENGINE = ReplicatedMergeTree('/whosehop/main/whosehop/2/verdict_reviews', 'ch-2-1')
+PARTITION BY toYYYYMM(At)
+ORDER BY (TraceId, EntrySpanId, At);
+CREATE TABLE IF NOT EXISTS verdict_reviews AS verdict_reviews_local ENGINE = Distributed('main', currentDatabase(), 'verdict_reviews_local', cityHash64(TraceId));
