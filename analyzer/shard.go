@@ -16,10 +16,11 @@ import (
 // wait for them.
 type shard struct {
 	*Analyzer
-	index int
-	store ShardStore
-	live  live
-	mine  atomic.Pointer[storage.Slice] // the part that is judged here; nil until the other analyzers are known
+	index   int
+	store   ShardStore
+	live    live
+	traffic traffic
+	mine    atomic.Pointer[storage.Slice] // the part that is judged here; nil until the other analyzers are known
 	// lastRound is when the last round ended well, in Unix nanoseconds; behind, that fresh traces wait; lookedTo,
 	// how far the second look has come, in Unix milliseconds.
 	lastRound atomic.Int64
@@ -52,6 +53,7 @@ func (s *shard) run(ctx context.Context) error {
 	// The first verdicts after a start need a normal as well.
 	group.Go(func() error { s.repeat(ctx, s.here("learn"), time.Second, s.learn); return nil })
 	group.Go(func() error { s.repeat(ctx, s.here("sum verdicts up"), rollUpEvery, s.rollUp); return nil })
+	group.Go(func() error { s.repeat(ctx, s.here("sum up what is called"), trafficEvery, s.sumUp); return nil })
 	return group.Wait()
 }
 

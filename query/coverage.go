@@ -73,8 +73,8 @@ func (s *Service) Coverage(ctx context.Context, r CoverageRequest) (*CoverageRes
 	return &CoverageResponse{From: from, To: to, Report: *report, Missing: missing}, nil
 }
 
-// trafficFor is how long what was seen is kept. To count a week of spans takes ClickHouse a second, and a week hardly changes
-// within a minute; what is written down of owners is always that of now.
+// trafficFor is how long what was seen is kept: a week hardly changes within a minute. What is written down of owners is
+// always that of now.
 const trafficFor = time.Minute
 
 // keptTraffic is what was seen when somebody last asked. Others who ask for the same meanwhile wait for it.

@@ -134,6 +134,7 @@ func (db *DB) retain(ctx context.Context, keep Retention) error {
 		{db.table("verdict_reviews"), "toDateTime(At)", keep.Verdicts},
 		{db.table("blame_hourly"), "Hour", keep.History},
 		{db.table("baseline"), "At", keep.Baseline},
+		{db.table("traffic"), "At", keep.Verdicts},
 	} {
 		// Another process may set the same at this moment, and one of the two is refused; what counts
 		// is what is there afterwards.

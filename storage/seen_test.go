@@ -11,7 +11,6 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
-	"github.com/whosehop/whosehop/analyzer/baseline"
 	"github.com/whosehop/whosehop/internal/clickhousetest"
 	"github.com/whosehop/whosehop/storage"
 )
@@ -48,6 +47,11 @@ func insertSeen(t *testing.T, conn clickhouse.Conn, into, columns, attributes st
 func seenServices(t *testing.T, db *storage.DB) {
 	t.Helper()
 	from, to := seenAt.Add(-7*24*time.Hour), seenAt.Add(time.Hour)
+	for _, shard := range db.Locals() {
+		if err := shard.MakeTraffic(t.Context(), from.Add(-3*24*time.Hour), to, storage.ByHour); err != nil {
+			t.Fatal(err)
+		}
+	}
 	list, err := db.SeenServices(t.Context(), from, to, []string{"deployment.environment.name", "k8s.namespace.name", "service.namespace", "team"})
 	if err != nil {
 		t.Fatal(err)
@@ -119,34 +123,26 @@ func TestSeenServicesInForeignTables(t *testing.T) {
 	}
 }
 
-// TestCalls: the numbers of the baseline's kinds are those of package baseline.
 func TestCalls(t *testing.T) {
-	db := clickhousetest.DB(t)
-	at := time.Now()
-	minute := at.Unix() / 60
-	var cells []storage.BaselineCell
-	add := func(kind baseline.CellKind, minute int64, counts map[int32]int64, key ...string) {
-		c := storage.BaselineCell{Kind: uint8(kind), Minute: minute, Counts: counts}
-		copy(c.Key[:], key)
-		cells = append(cells, c)
+	dsn := clickhousetest.DSN(t)
+	db := clickhousetest.Open(t, dsn)
+	at := time.Now().UTC().Truncate(time.Minute)
+	for _, values := range []string{
+		"'web', 'pay', '', 40", "'web', 'pay', 'messaging_system', 2", "'pay', 'postgresql pay', 'database', 7", "'web', 'mailer', 'messaging_system', 41", "'user', 'web', 'virtual_node', 90", "'web', '(other)', '', 99",
+	} {
+		if err := rawConn(t, dsn).Exec(t.Context(), fmt.Sprintf("INSERT INTO traffic_recent (Kind, At, Service, Name, Type, Calls) VALUES ('edge', '%s', %s)", at.Format(time.DateTime), values)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	add(baseline.CellCallCounts, 0, map[int32]int64{0: 5, 1: 5}, "web", "pay.local", "POST", "pay")
-	add(baseline.CellCallCounts, 0, map[int32]int64{0: 5}, "web", "bank", "POST", "")
-	add(baseline.CellQueue, 0, map[int32]int64{3: 9}, "web", "mailer", "send")
-	add(baseline.CellSeen, 0, nil, "web")
-	add(baseline.CellRoute, minute, map[int32]int64{0: 3, 6: 30}, "web", "pay")
-	add(baseline.CellRoute, minute-1, map[int32]int64{0: 1, 6: 10}, "web", "pay")
-	add(baseline.CellRoute, minute, map[int32]int64{0: 1, 6: 7}, "pay", "postgresql pay")
-	add(baseline.CellClock, minute, nil, "web", "pay")
-	if err := db.WriteBaseline(t.Context(), cells, at, "one"); err != nil {
+	if err := db.MakeTraffic(t.Context(), at, at.Add(time.Minute), storage.ByMinute); err != nil {
 		t.Fatal(err)
 	}
 	list, err := db.Calls(t.Context(), at.Add(-time.Hour))
-	want := []storage.Call{{Caller: "web", Callee: "pay", Calls: 40}, {Caller: "pay", Callee: "postgresql pay", Calls: 7}, {Caller: "web", Callee: "mailer"}}
+	want := []storage.Call{{Caller: "web", Callee: "pay", Calls: 42}, {Caller: "web", Callee: "mailer", Calls: 41}, {Caller: "pay", Callee: "postgresql pay", Calls: 7}}
 	if err != nil || !slices.Equal(list, want) {
 		t.Errorf("%+v, %v; want %+v", list, err, want)
 	}
 	if list, err := db.Calls(t.Context(), at.Add(2*time.Hour)); err != nil || len(list) != 0 {
-		t.Errorf("learnt later: %+v, %v", list, err)
+		t.Errorf("made later: %+v, %v", list, err)
 	}
 }
