@@ -164,38 +164,42 @@ func (w *waterfall) choose(drawn map[int]bool, blamed []int, entry int) {
 			way(i)
 		}
 	}
-	for i := entry + 1; i <= entry+int(w.line.Spans[entry].Below) && len(ways) < rowsMost/2; i++ {
-		if w.line.Spans[i].OnPath && drawn[int(w.line.Spans[i].Parent)] && !drawn[i] && w.siblingsOnPath(i) <= siblingsMost {
+	for i := entry + 1; i <= entry+int(w.line.Spans[entry].Below) && len(drawn) < rowsMost; i++ {
+		if s := &w.line.Spans[i]; s.OnPath && drawn[int(s.Parent)] && !drawn[i] && w.long(s) {
 			drawn[i] = true
 			ways = append(ways, i)
 		}
 	}
+	shown := blamed
+	if len(blamed) == 0 {
+		shown = []int{entry}
+	}
+	for _, parent := range shown {
+		w.add(drawn, parent, func(*verdict.TimelineSpan) bool { return true })
+	}
 	for _, parent := range append([]int{entry}, ways...) {
-		beside := 0
-		for c := range w.children(parent) {
-			if beside == siblingsMost || len(drawn) >= rowsMost {
-				break
-			}
-			if !drawn[c] {
-				drawn[c] = true
-				beside++
-			}
+		w.add(drawn, parent, func(s *verdict.TimelineSpan) bool { return s.Failed || w.long(s) })
+	}
+}
+
+// add draws some of the children of a span, of which want says whether they matter.
+func (w *waterfall) add(drawn map[int]bool, parent int, want func(*verdict.TimelineSpan) bool) {
+	beside := 0
+	for c := range w.children(parent) {
+		if beside == siblingsMost || len(drawn) >= rowsMost {
+			return
+		}
+		if !drawn[c] && want(&w.line.Spans[c]) {
+			drawn[c] = true
+			beside++
 		}
 	}
 }
 
-// siblingsOnPath counts the spans on the critical path beside one, as far as that matters.
-func (w *waterfall) siblingsOnPath(i int) (n int) {
-	for c := range w.children(int(w.line.Spans[i].Parent)) {
-		if c >= i || n > siblingsMost {
-			break
-		}
-		if w.line.Spans[c].OnPath {
-			n++
-		}
-	}
-	return n
-}
+// long is what takes a twentieth of the whole.
+func (w *waterfall) long(s *verdict.TimelineSpan) bool { return s.EndNs-s.StartNs >= w.longNs() }
+
+func (w *waterfall) longNs() int64 { return max(1_000_000, (w.end-w.start)/20) }
 
 // children are the spans right below one.
 func (w *waterfall) children(parent int) func(yield func(int) bool) {
@@ -344,7 +348,7 @@ func (w *waterfall) gaps(rows []row, i, depth int) []row {
 	if !ok {
 		return rows
 	}
-	longNs := max(1_000_000, (w.end-w.start)/20) // of the whole, a twentieth
+	longNs := w.longNs()
 	for _, phase := range [...]verdict.Phase{verdict.PhaseRequest, verdict.PhaseResponse} {
 		low, high := legOf(&gap, phase)
 		if low/2+high/2 < longNs || slices.Contains(drawn, phase) {
