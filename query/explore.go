@@ -46,6 +46,8 @@ func NewExplorer(reader TraceReader, service *Service) *Explorer {
 // The limits of searches and of what they bring.
 const (
 	SearchMax = 500 // traces
+	// SpansMax is how many spans of a trace are handed out.
+	SpansMax = 20_000
 	// foundSpansMax is how many spans the traces of an answer have together.
 	foundSpansMax = SpansMax
 	foundBytesMax = 256 << 20
