@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -67,9 +68,9 @@ type judgedTable struct {
 	traceID, version, firstIngest, rows, lastIngest, rules *native.TableColumn
 	entries, shares, hops                                  *native.Group
 
-	entry struct{ service, operation, span, start, duration, symptom, summary, body *native.TableColumn }
+	entry struct{ service, operation, span, start, duration, symptom, summary, body, represents *native.TableColumn }
 	share struct {
-		entry, kind, service, operation, caller, callee, phase, peer, accountable, owner, rule, class, errorType, weight, excess, confidence *native.TableColumn
+		entry, kind, service, operation, caller, callee, phase, peer, accountable, owner, rule, class, errorType, weight, excess, confidence, fingerprint, version, via, target *native.TableColumn
 	}
 	hop struct{ entry, service, owner, role *native.TableColumn }
 }
@@ -94,6 +95,7 @@ func newJudgedTable() *judgedTable {
 		{&t.entry.symptom, t.entries, "Symptom", word},
 		{&t.entry.summary, t.entries, "Summary", text},
 		{&t.entry.body, t.entries, "Body", text},
+		{&t.entry.represents, t.entries, "Represents", "Float64"},
 		{&t.share.entry, t.shares, "Entry", "UInt32"},
 		{&t.share.kind, t.shares, "Kind", word},
 		{&t.share.service, t.shares, "Service", word},
@@ -110,6 +112,10 @@ func newJudgedTable() *judgedTable {
 		{&t.share.weight, t.shares, "Weight", "Float64"},
 		{&t.share.excess, t.shares, "ExcessNs", number},
 		{&t.share.confidence, t.shares, "Confidence", "Float64"},
+		{&t.share.fingerprint, t.shares, "Fingerprint", word},
+		{&t.share.version, t.shares, "Version", word},
+		{&t.share.via, t.shares, "Via", word},
+		{&t.share.target, t.shares, "Target", word},
 		{&t.hop.entry, t.hops, "Entry", "UInt32"},
 		{&t.hop.service, t.hops, "Service", word},
 		{&t.hop.owner, t.hops, "Owner", word},
@@ -141,6 +147,7 @@ func (t *judgedTable) add(j *JudgedTrace) error {
 		t.entry.symptom.Text(string(v.Symptom))
 		t.entry.summary.Text(v.Summary)
 		t.entry.body.Bytes(bytes.TrimSuffix(t.body.Bytes(), []byte("\n")))
+		t.entry.represents.Float64(cmp.Or(v.Represents, 1))
 		for k := range v.Shares {
 			t.addShare(number, &v.Shares[k])
 		}
@@ -181,4 +188,8 @@ func (t *judgedTable) addShare(entry uint32, s *verdict.Share) {
 	t.share.weight.Float64(s.Weight)
 	t.share.excess.Int64(s.ExcessNs)
 	t.share.confidence.Float64(s.Confidence)
+	t.share.fingerprint.Text(s.Fingerprint)
+	t.share.version.Text(s.Version)
+	t.share.via.Text(s.Caller)
+	t.share.target.Text(s.Callee)
 }

@@ -56,7 +56,9 @@ func (db *DB) migrate(ctx context.Context, keep Retention, statements func(strin
 			return fmt.Errorf("the database has schema version %d, this whosehop knows %d: use a newer whosehop, or another database", v, len(files))
 		}
 	}
-	if old, err := db.Count(ctx, "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'otel_traces_trace_id_ts' AND engine = 'MergeTree'"); err != nil || old > 0 {
+	const layouts = `SELECT countIf(name = 'otel_traces_trace_id_ts' AND engine = 'MergeTree' OR name = ? AND sorting_key = 'TraceId')
+		FROM system.tables WHERE database = currentDatabase()`
+	if old, err := db.Count(ctx, layouts, db.table("verdicts")); err != nil || old > 0 {
 		if err == nil {
 			err = errors.New("the database was made by a whosehop before its first release: use another database, or another directory")
 		}
