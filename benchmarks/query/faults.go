@@ -103,8 +103,9 @@ func companyFaults(list []*service) ([]*fault, error) {
 		{kind: isTriedAgain, on: op("catalog.List"), caller: op("storefront.GET_/"), thrownBy: "io.grpc.StatusRuntimeException", thrown: "UNAVAILABLE: draining", weight: 3, every: 25 * h, lasts: 5 * h, phase: 8 * h},
 		{kind: breaks, on: op("payments.Charge"), peer: "bank:443", code: 503, thrownBy: "503", weight: 4, every: 35 * h, lasts: 2 * h, phase: 24 * h},
 		{kind: refuses, on: op("permissions.May"), code: answerBusy, weight: 2, every: 21 * h, lasts: 3 * h, phase: 6 * h},
-		{kind: refuses, on: op("partner-api.POST_/partner/orders"), code: answerInvalid, weight: 1.5},
-		{kind: refuses, on: op("mobile-api.POST_/v2/orders"), code: answerInvalid, weight: 1},
+		{kind: refuses, on: op("partner-api.POST_/partner/orders"), code: answerInvalid, weight: 1},
+		{kind: refuses, on: op("mobile-api.POST_/v2/orders"), code: answerInvalid, weight: 0.7},
+		{kind: refuses, on: op("mobile-api.GET_/v2/home"), code: answerLeft, weight: 0.7},
 		// What nobody owns, what does not matter, and what comes later.
 		{kind: breaks, on: op("legacy-rates.Get"), code: 500, thrownBy: "System.TimeZoneNotFoundException", thrown: "The time zone ID 'Europe/Kyiv' was not found", weight: 3, every: 15 * h, lasts: 3 * h, phase: 4 * h},
 		{kind: breaks, on: op("flags.For"), code: 503, thrownBy: "UnavailableError", thrown: "no quorum", weight: 2},

@@ -23,7 +23,7 @@ import (
 type options struct {
 	whosehop, engine, keep string
 	spans, failing         int
-	rounds                 int
+	rounds, calls          int
 	fillOnly               bool
 }
 
@@ -38,10 +38,11 @@ func main() {
 	flag.IntVar(&o.spans, "spans", 50_000_000, "spans of the week")
 	flag.IntVar(&o.failing, "failing", 500_000, "traces of the week that fail, are degraded or slow")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often everything is asked for; medians of the rounds are printed")
+	flag.IntVar(&o.calls, "calls", 200, "how often each question is asked in a round")
 	flag.BoolVar(&o.fillOnly, "fill-only", false, "fill and judge, and measure nothing")
 	flag.Parse()
-	if o.spans < 100_000 || o.failing < 1 || o.rounds < 1 {
-		log.Fatal("-spans is at least 100000, -failing and -rounds at least 1")
+	if o.spans < 100_000 || o.failing < 1 || o.rounds < 1 || o.calls < 1 {
+		log.Fatal("-spans is at least 100000, -failing, -rounds and -calls at least 1")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -142,11 +143,62 @@ func (b *bench) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := b.settle(ctx); err != nil {
+		return err
+	}
 	if err := b.look(ctx); err != nil {
 		return err
 	}
 	if b.fillOnly {
 		return nil
 	}
-	return fmt.Errorf("nothing is measured yet")
+	return b.measure(ctx)
+}
+
+// pageLoads is how often the page of the largest trace is loaded.
+const pageLoads = 20
+
+func (b *bench) measure(ctx context.Context) error {
+	server, err := b.startQuery(ctx)
+	if err != nil {
+		return err
+	}
+	defer server.child.Stop()
+	list := questions()
+	c, err := newClient(server, len(list))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.grpc.Close() }()
+	if err := c.complete(ctx, list); err != nil {
+		return err
+	}
+	about, err := b.knowAll(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := c.measure(ctx, list, about, b.rounds, b.calls)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("asked over loopback by one client, one question after the other, with other parameters each time, until the whole answer is there; %d calls of each before are not counted; medians of %d rounds:\n", warmUps, b.rounds)
+	missed := printTable(os.Stdout, all)
+	l, err := browse(ctx, c.base+"/verdicts/"+about.giant, pageLoads)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("the page of a verdict of %d spans in headless Chromium, %d loads, each with a new profile, ms from the begin of the navigation:\n", giantSpans, pageLoads)
+	for _, x := range []struct {
+		what string
+		of   []time.Duration
+	}{{"first content painted", l.painted}, {"can be read", l.readable}, {"loaded", l.loaded}} {
+		fmt.Printf("  %-22s median %s, p99 %s\n", x.what, ms(quantile(x.of, 0.5)), ms(quantile(x.of, 0.99)))
+	}
+	if quantile(l.readable, 0.99) > barBrowser {
+		missed++
+	}
+	if missed > 0 {
+		return fmt.Errorf("%d bars are missed", missed)
+	}
+	return nil
 }

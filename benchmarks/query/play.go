@@ -84,6 +84,7 @@ const (
 	answerInvalid = 400
 	answerDenied  = 401
 	answerBusy    = 429
+	answerLeft    = 499
 	answerBroken  = 500
 	answerAway    = 503
 	answerLate    = 504
