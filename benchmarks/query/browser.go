@@ -9,7 +9,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 )
 
@@ -72,7 +74,17 @@ func browse(ctx context.Context, address string, times int) (l loads, err error)
 }
 
 func loadOnce(ctx context.Context, address string) (times []float64, err error) {
-	ctx, stop := chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
+	var profile cdp.BrowserContextID
+	var tab target.ID
+	browser := cdp.WithExecutor(ctx, chromedp.FromContext(ctx).Browser)
+	if profile, err = target.CreateBrowserContext().WithDisposeOnDetach(true).Do(browser); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, target.DisposeBrowserContext(profile).Do(browser)) }()
+	if tab, err = target.CreateTarget("about:blank").WithBrowserContextID(profile).WithNewWindow(true).Do(browser); err != nil {
+		return nil, err
+	}
+	ctx, stop := chromedp.NewContext(ctx, chromedp.WithTargetID(tab))
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -21,10 +23,10 @@ import (
 
 // options are what a run is given.
 type options struct {
-	whosehop, engine, keep string
-	spans, failing         int
-	rounds, calls          int
-	fillOnly               bool
+	whosehop, engine, keep, only string
+	spans, failing               int
+	rounds, calls                int
+	fillOnly                     bool
 }
 
 func main() {
@@ -39,6 +41,7 @@ func main() {
 	flag.IntVar(&o.failing, "failing", 500_000, "traces of the week that fail, are degraded or slow")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often everything is asked for; medians of the rounds are printed")
 	flag.IntVar(&o.calls, "calls", 200, "how often each question is asked in a round")
+	flag.StringVar(&o.only, "only", "", "measure only paths that have this in them; the browser is one")
 	flag.BoolVar(&o.fillOnly, "fill-only", false, "fill and judge, and measure nothing")
 	flag.Parse()
 	if o.spans < 100_000 || o.failing < 1 || o.rounds < 1 || o.calls < 1 {
@@ -177,12 +180,16 @@ func (b *bench) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	list = slices.DeleteFunc(list, func(q question) bool { return !strings.Contains(q.path, b.only) })
 	all, err := c.measure(ctx, list, about, b.rounds, b.calls)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("asked over loopback by one client, one question after the other, with other parameters each time, until the whole answer is there; %d calls of each before are not counted; medians of %d rounds:\n", warmUps, b.rounds)
 	missed := printTable(os.Stdout, all)
+	if !strings.Contains("browser", b.only) {
+		return missedBars(missed)
+	}
 	l, err := browse(ctx, c.base+"/verdicts/"+about.giant, pageLoads)
 	if err != nil {
 		return err
@@ -197,8 +204,12 @@ func (b *bench) measure(ctx context.Context) error {
 	if quantile(l.readable, 0.99) > barBrowser {
 		missed++
 	}
-	if missed > 0 {
-		return fmt.Errorf("%d bars are missed", missed)
+	return missedBars(missed)
+}
+
+func missedBars(n int) error {
+	if n > 0 {
+		return fmt.Errorf("%d bars are missed", n)
 	}
 	return nil
 }
