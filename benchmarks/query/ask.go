@@ -130,6 +130,7 @@ func nextPage(address string, body []byte) (string, error) {
 func newAnswer(method string) (any, error) {
 	answers := map[string]any{
 		"GetVerdict": new(whosehopv1.GetVerdictResponse), "ListVerdicts": new(whosehopv1.ListVerdictsResponse), "GetAttribution": new(whosehopv1.GetAttributionResponse),
+		"GetNow": new(whosehopv1.GetNowResponse), "GetReport": new(whosehopv1.GetReportResponse), "GetMap": new(whosehopv1.GetMapResponse),
 		"GetTop": new(whosehopv1.GetTopResponse), "GetRank": new(whosehopv1.GetRankResponse), "ListOwners": new(whosehopv1.ListOwnersResponse),
 		"ListHandovers": new(whosehopv1.ListHandoversResponse), "ResolveOwner": new(whosehopv1.ResolveOwnerResponse), "GetCoverage": new(whosehopv1.GetCoverageResponse),
 	}

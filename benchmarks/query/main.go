@@ -26,7 +26,7 @@ type options struct {
 	whosehop, engine, keep, only string
 	spans, failing               int
 	rounds, calls                int
-	fillOnly                     bool
+	again, fillOnly              bool
 }
 
 func main() {
@@ -42,6 +42,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often everything is asked for; medians of the rounds are printed")
 	flag.IntVar(&o.calls, "calls", 200, "how often each question is asked in a round")
 	flag.StringVar(&o.only, "only", "", "measure only paths that have this in them; the browser is one")
+	flag.BoolVar(&o.again, "again", false, "of a database that is filled, keep the spans alone and have them judged again: for another schema, or other rules")
 	flag.BoolVar(&o.fillOnly, "fill-only", false, "fill and judge, and measure nothing")
 	flag.Parse()
 	if o.spans < 100_000 || o.failing < 1 || o.rounds < 1 || o.calls < 1 {
@@ -81,6 +82,12 @@ func run(ctx context.Context, o *options) error {
 		return err
 	}
 	defer s.Stop(context.WithoutCancel(ctx))
+	if o.again && found {
+		if err := forget(ctx, s); err != nil {
+			return err
+		}
+		f.Judged = f.From
+	}
 	if err := migrate(ctx, s); err != nil {
 		return err
 	}
@@ -95,6 +102,22 @@ func run(ctx context.Context, o *options) error {
 		}
 	}
 	return b.run(ctx)
+}
+
+// forget drops all tables but the spans'.
+func forget(ctx context.Context, s *store.Store) error {
+	tables, err := s.Tables(ctx, "whosehop")
+	if err != nil {
+		return err
+	}
+	for _, table := range tables {
+		if table != "otel_traces" {
+			if err := s.Run(ctx, "DROP TABLE whosehop."+table+" SYNC"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func migrate(ctx context.Context, s *store.Store) error {

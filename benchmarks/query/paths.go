@@ -55,11 +55,14 @@ func questions() []question {
 		get(v1+"verdicts", "any filters", with(v1+"verdicts", (*asked).filters)),
 		pages, ofOwner,
 		get(v1+"attribution", "all owners", with(v1+"attribution", (*asked).since)),
-		get(v1+"attribution", "an owner", with(v1+"attribution", func(w *asked) url.Values {
-			v := w.since()
-			v.Set("owner", w.owner())
-			return v
+		get(v1+"attribution", "an owner", with(v1+"attribution", (*asked).sinceOfOwner)),
+		get(v1+"now", "", with(v1+"now", func(w *asked) url.Values {
+			return w.sometimes("owner", w.owner, url.Values{"since": {one(w, "15m", "1h")}})
 		})),
+		get(v1+"report", "all owners", with(v1+"report", (*asked).since)),
+		get(v1+"report", "an owner", with(v1+"report", (*asked).sinceOfOwner)),
+		get(v1+"map", "", with(v1+"map", (*asked).since)),
+		get(v1+"map", "around a service", with(v1+"map", func(w *asked) url.Values { return w.sometimes("focus", w.service, w.since()) })),
 		get(v1+"top", "", with(v1+"top", func(w *asked) url.Values {
 			v := w.since()
 			v.Set("by", one(w, "owner", "service", "edge"))
@@ -101,6 +104,15 @@ func questions() []question {
 		}),
 		rpc(barPage, func(w *asked) (string, any) {
 			return "GetAttribution", &whosehopv1.GetAttributionRequest{From: w.from(), Step: durationpb.New(time.Hour)}
+		}),
+		rpc(barPage, func(w *asked) (string, any) {
+			return "GetNow", &whosehopv1.GetNowRequest{Owner: w.owner()}
+		}),
+		rpc(barPage, func(w *asked) (string, any) {
+			return "GetReport", &whosehopv1.GetReportRequest{From: w.from(), Owner: w.owner()}
+		}),
+		rpc(barPage, func(w *asked) (string, any) {
+			return "GetMap", &whosehopv1.GetMapRequest{From: w.from()}
 		}),
 		rpc(barPage, func(w *asked) (string, any) {
 			return "GetTop", &whosehopv1.GetTopRequest{From: w.from(), By: one(w, "owner", "service", "edge")}
@@ -149,6 +161,20 @@ func (w *asked) since() url.Values {
 	d, _ := time.ParseDuration(one(w, windows[:2]...))
 	to := time.Now().Add(-time.Duration(w.random.Int64N(int64(6 * 24 * time.Hour))))
 	return url.Values{"from": {to.Add(-d).Format(time.RFC3339)}, "to": {to.Format(time.RFC3339)}}
+}
+
+func (w *asked) sinceOfOwner() url.Values {
+	v := w.since()
+	v.Set("owner", w.owner())
+	return v
+}
+
+// sometimes adds a parameter to every second question.
+func (w *asked) sometimes(key string, value func() string, v url.Values) url.Values {
+	if w.random.IntN(2) == 0 {
+		v.Set(key, value())
+	}
+	return v
 }
 
 // filters are some of those that verdicts can be listed by.

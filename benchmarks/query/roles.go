@@ -56,6 +56,9 @@ func awaitReady(ctx context.Context, address string) error {
 // it is there.
 var settled = []struct{ what, query string }{
 	{"what is normal", "SELECT toUInt8(max(ScannedTo) > fromUnixTimestamp64Milli(?) - 120) FROM whosehop.analyzer_progress WHERE Name = 'baseline'"},
+	{"the sum of each hour's verdicts", `SELECT toUInt8(count() = 0 AND (SELECT count() FROM whosehop.blame_hours) > 1) FROM (SELECT DISTINCT toStartOfHour(FirstIngest, 'UTC') AS Hour FROM whosehop.verdicts
+		WHERE FirstIngest < toStartOfHour(fromUnixTimestamp64Milli(?))) WHERE Hour NOT IN (SELECT Hour FROM whosehop.blame_hours)`},
+	{"the sum of what is called in each hour", `SELECT toUInt8(count() >= 7 * 24 - 1) FROM (SELECT DISTINCT At FROM whosehop.traffic WHERE Kind = 'made' AND At < fromUnixTimestamp64Milli(?))`},
 }
 
 // settle runs an analyzer until it has made what it makes beside verdicts.
