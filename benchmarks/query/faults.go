@@ -114,8 +114,10 @@ func companyFaults(list []*service) ([]*fault, error) {
 	}
 	// A little of everything is broken always.
 	errorsOf := [][2]string{
-		{"java.lang.IllegalStateException", "unexpected state: CLOSED"}, {"TypeError", "Cannot read properties of undefined (reading 'id')"},
-		{"ValueError", "invalid literal for int() with base 10: ''"}, {"runtime.boundsError", "index out of range [3] with length 3"},
+		{"java.lang.IllegalStateException", "unexpected state: CLOSED"},
+		{"TypeError", "Cannot read properties of undefined (reading 'id')"},
+		{"ValueError", "invalid literal for int() with base 10: ''"},
+		{"runtime.boundsError", "index out of range [3] with length 3"},
 		{"ArgumentNullException", "Value cannot be null. (Parameter 'key')"},
 	}
 	for _, s := range list {

@@ -90,8 +90,7 @@ type writer struct {
 	services  []*service
 	faults    []*fault
 	versions  []string // by service, at
-	at        time.Time
-	resources []int // by service and instance, -1 where the block has none yet
+	resources []int    // by service and instance, -1 where the block has none yet
 	ids       []spans.SpanID
 }
 
