@@ -24,11 +24,12 @@ type asked struct {
 	random                     *rand.Rand
 	owners, services, entries  []string
 	failingTraces, healthyOnes []string
+	orders                     []string
 	giant                      string
 }
 
 func newAsked() *asked {
-	return &asked{random: rand.New(rand.NewPCG(13, 17)), owners: []string{""}, services: []string{""}, entries: []string{""}, failingTraces: []string{""}, healthyOnes: []string{""}}
+	return &asked{random: rand.New(rand.NewPCG(13, 17)), owners: []string{""}, services: []string{""}, entries: []string{""}, failingTraces: []string{""}, healthyOnes: []string{""}, orders: []string{""}}
 }
 
 func one(w *asked, of ...string) string { return of[w.random.IntN(len(of))] }
@@ -54,9 +55,13 @@ func (b *bench) knowAll(ctx context.Context) (w *asked, err error) {
 	if w.failingTraces, err = b.store.Strings(ctx, "SELECT TraceId FROM whosehop.verdicts WHERE notEmpty(Entries.Symptom) ORDER BY cityHash64(TraceId) LIMIT 5000"); err != nil {
 		return nil, err
 	}
+	if w.orders, err = b.store.Strings(ctx, `SELECT DISTINCT SpanAttributes['app.order.id'] FROM whosehop.otel_traces WHERE ServiceName = 'checkout' AND SpanName = 'acme.Checkout/Place'
+		AND cityHash64(TraceId) % 100 = 0 LIMIT 1000`); err != nil {
+		return nil, err
+	}
 	w.healthyOnes, err = b.store.Strings(ctx, `SELECT DISTINCT TraceId FROM whosehop.otel_traces WHERE ServiceName = 'storefront' AND ParentSpanId = '' AND cityHash64(TraceId) % 100 = 0
 		AND TraceId NOT IN (SELECT TraceId FROM whosehop.verdicts) LIMIT 5000`)
-	if len(w.failingTraces) == 0 || len(w.healthyOnes) == 0 {
+	if len(w.failingTraces) == 0 || len(w.healthyOnes) == 0 || len(w.orders) == 0 {
 		err = errors.Join(err, errors.New("there is nothing to ask about"))
 	}
 	return w, err
@@ -94,9 +99,16 @@ func (c *client) ask(ctx context.Context, number int, q *question, w *asked) (to
 	if next := c.nextPage[number]; next != "" {
 		address = next
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+address, nil)
+	method, sent := http.MethodGet, ""
+	if q.body != nil {
+		method, sent = http.MethodPost, q.body(w)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, c.base+address, strings.NewReader(sent))
 	if err != nil {
 		return 0, err
+	}
+	if sent != "" {
+		request.Header.Set("Content-Type", "application/json")
 	}
 	began := time.Now()
 	answer, err := c.http.Do(request)
@@ -106,8 +118,8 @@ func (c *client) ask(ctx context.Context, number int, q *question, w *asked) (to
 	body, err := io.ReadAll(answer.Body)
 	took = time.Since(began)
 	_ = answer.Body.Close()
-	if err == nil && answer.StatusCode != http.StatusOK {
-		err = fmt.Errorf("GET %s: %s: %.300s", address, answer.Status, body)
+	if err == nil && answer.StatusCode/100 != 2 {
+		err = fmt.Errorf("%s: %s: %.300s", address, answer.Status, body)
 	}
 	if err == nil && q.paged {
 		c.nextPage[number], err = nextPage(address, body)
@@ -130,7 +142,8 @@ func nextPage(address string, body []byte) (string, error) {
 func newAnswer(method string) (any, error) {
 	answers := map[string]any{
 		"GetVerdict": new(whosehopv1.GetVerdictResponse), "ListVerdicts": new(whosehopv1.ListVerdictsResponse), "GetAttribution": new(whosehopv1.GetAttributionResponse),
-		"GetNow": new(whosehopv1.GetNowResponse), "GetReport": new(whosehopv1.GetReportResponse), "GetMap": new(whosehopv1.GetMapResponse),
+		"GetNow": new(whosehopv1.GetNowResponse), "GetWhyNot": new(whosehopv1.GetWhyNotResponse), "ListReviews": new(whosehopv1.ListReviewsResponse), "GetReviewSummary": new(whosehopv1.GetReviewSummaryResponse),
+		"GetReport": new(whosehopv1.GetReportResponse), "GetMap": new(whosehopv1.GetMapResponse),
 		"GetTop": new(whosehopv1.GetTopResponse), "GetRank": new(whosehopv1.GetRankResponse), "ListOwners": new(whosehopv1.ListOwnersResponse),
 		"ListHandovers": new(whosehopv1.ListHandoversResponse), "ResolveOwner": new(whosehopv1.ResolveOwnerResponse), "GetCoverage": new(whosehopv1.GetCoverageResponse),
 	}

@@ -24,8 +24,9 @@ type question struct {
 	what string // which of the questions of this path
 	bar  time.Duration
 	url  func(w *asked) string                       // of HTTP
+	body func(w *asked) string                       // what is posted; nil asks by GET
 	call func(w *asked) (method string, request any) // of gRPC
-	// next reads the page that comes after an answer: the next one is asked for that.
+	// paged goes on with the next page of the answer before.
 	paged bool
 }
 
@@ -52,6 +53,16 @@ func questions() []question {
 		verdict,
 		get(v1+"verdicts/{traceId}", "a healthy trace, judged on demand", func(w *asked) string { return v1 + "verdicts/" + w.healthy() }),
 		get(v1+"verdicts/{traceId}", "of 10,000 spans", func(w *asked) string { return v1 + "verdicts/" + w.giant }),
+		get(v1+"verdicts/{traceId}/why-not", "", func(w *asked) string { return v1 + "verdicts/" + w.failing() + "/why-not?service=storefront" }),
+		{path: v1 + "verdicts/{traceId}/reviews", what: "one is given", bar: barPage, url: func(w *asked) string { return v1 + "verdicts/" + w.failing() + "/reviews" }, body: func(w *asked) string {
+			return one(w, `{"kind": "confirmed", "by": "ann"}`, `{"kind": "contested", "by": "bob", "why": "the deploy was rolled back before"}`)
+		}},
+		get(v1+"verdicts/{traceId}/reviews", "", func(w *asked) string { return v1 + "verdicts/" + w.failing() + "/reviews" }),
+		get(v1+"reviews", "", fixed(v1+"reviews")),
+		get(v1+"reviews/summary", "", fixed(v1+"reviews/summary")),
+		get(v1+"verdicts", "of an order, by attribute", with(v1+"verdicts", func(w *asked) url.Values {
+			return url.Values{"since": {one(w, windows...)}, "attribute": {"app.order.id=" + one(w, w.orders...)}}
+		})),
 		get(v1+"verdicts", "any filters", with(v1+"verdicts", (*asked).filters)),
 		pages, ofOwner,
 		get(v1+"attribution", "all owners", with(v1+"attribution", (*asked).since)),
@@ -89,12 +100,61 @@ func questions() []question {
 		get("/verdicts/{traceId}", "", func(w *asked) string { return "/verdicts/" + w.failing() }),
 		get("/verdicts/{traceId}", "a healthy trace", func(w *asked) string { return "/verdicts/" + w.healthy() }),
 		get("/verdicts/{traceId}", "of 10,000 spans", func(w *asked) string { return "/verdicts/" + w.giant }),
+		get("/verdicts/{traceId}/why-not", "", func(w *asked) string { return "/verdicts/" + w.failing() + "/why-not?service=storefront" }),
+		get("/verdicts/{traceId}/rows", "of 10,000 spans", func(w *asked) string {
+			from := 20 * w.random.IntN(450)
+			return "/verdicts/" + w.giant + "/rows?" + url.Values{"from": {strconv.Itoa(from)}, "to": {strconv.Itoa(from + 300)}, "of": {strconv.Itoa(giantSpans)}}.Encode()
+		}),
 		get("/traces/{traceId}", "", func(w *asked) string { return "/traces/" + w.failing() }),
 		get("/traces/{traceId}", "of 10,000 spans", func(w *asked) string {
 			return "/traces/" + w.giant + "?page=" + strconv.Itoa(1+w.random.IntN(20))
 		}),
 		get("/metrics", "", fixed("/metrics")),
 		get("/readyz", "", fixed("/readyz")),
+
+		get("/api/services", "Jaeger", fixed("/api/services")),
+		get("/api/services/{service}/operations", "Jaeger", func(w *asked) string { return "/api/services/" + w.service() + "/operations" }),
+		get("/api/operations", "Jaeger", func(w *asked) string { return "/api/operations?service=" + w.service() }),
+		get("/api/traces", "Jaeger, of a service", with("/api/traces", (*asked).jaeger)),
+		get("/api/traces", "Jaeger, of an order", with("/api/traces", func(w *asked) url.Values {
+			v := w.jaeger()
+			v.Set("service", "checkout")
+			v.Set("tags", `{"app.order.id":"`+one(w, w.orders...)+`"}`)
+			return v
+		})),
+		get("/api/traces", "Jaeger, slow ones", with("/api/traces", func(w *asked) url.Values {
+			v := w.jaeger()
+			v.Set("minDuration", "800ms")
+			return v
+		})),
+		get("/api/traces/{traceId}", "Jaeger", func(w *asked) string { return "/api/traces/" + w.failing() }),
+		get("/api/traces/{traceId}", "Jaeger, of 10,000 spans", func(w *asked) string { return "/api/traces/" + w.giant }),
+		get("/api/dependencies", "Jaeger", fixed("/api/dependencies?lookback=86400000")),
+		get("/api/v3/services", "Jaeger", fixed("/api/v3/services")),
+		get("/api/v3/operations", "Jaeger", func(w *asked) string { return "/api/v3/operations?service=" + w.service() }),
+		get("/api/v3/traces", "Jaeger", with("/api/v3/traces", (*asked).jaeger3)),
+		get("/api/v3/trace-summaries", "Jaeger", with("/api/v3/trace-summaries", (*asked).jaeger3)),
+		get("/api/v3/traces/{traceId}", "Jaeger", func(w *asked) string { return "/api/v3/traces/" + w.failing() }),
+		get("/tempo/api/echo", "", fixed("/tempo/api/echo")),
+		get("/tempo/api/status/buildinfo", "", fixed("/tempo/api/status/buildinfo")),
+		get("/tempo/api/traces/{traceId}", "", func(w *asked) string { return "/tempo/api/traces/" + w.failing() }),
+		get("/tempo/api/v2/traces/{traceId}", "", func(w *asked) string { return "/tempo/api/v2/traces/" + w.failing() }),
+		get("/tempo/api/search", "of a service, failing", with("/tempo/api/search", func(w *asked) url.Values {
+			return w.tempo(`{ resource.service.name = "` + w.service() + `" && status = error }`)
+		})),
+		get("/tempo/api/search", "of an order", with("/tempo/api/search", func(w *asked) url.Values {
+			return w.tempo(`{ span.app.order.id = "` + one(w, w.orders...) + `" }`)
+		})),
+		get("/tempo/api/search", "slow ones", with("/tempo/api/search", func(w *asked) url.Values {
+			return w.tempo(`{ resource.service.name = "` + w.service() + `" && duration > 500ms }`)
+		})),
+		get("/tempo/api/search/tags", "", with("/tempo/api/search/tags", (*asked).tempoWindow)),
+		get("/tempo/api/search/tag/{tag}/values", "", with("/tempo/api/search/tag/http.route/values", (*asked).tempoWindow)),
+		get("/tempo/api/v2/search/tags", "", with("/tempo/api/v2/search/tags", (*asked).tempoWindow)),
+		get("/tempo/api/v2/search/tag/{tag}/values", "", with("/tempo/api/v2/search/tag/resource.service.name/values", (*asked).tempoWindow)),
+		get("/tempo/api/v2/search/tag/{tag}/values", "of a service", with("/tempo/api/v2/search/tag/span.http.route/values", func(w *asked) url.Values {
+			return w.tempo(`{ resource.service.name = "` + w.service() + `" }`)
+		})),
 
 		rpc(barVerdict, func(w *asked) (string, any) {
 			return "GetVerdict", &whosehopv1.GetVerdictRequest{TraceId: w.failing()}
@@ -104,6 +164,15 @@ func questions() []question {
 		}),
 		rpc(barPage, func(w *asked) (string, any) {
 			return "GetAttribution", &whosehopv1.GetAttributionRequest{From: w.from(), Step: durationpb.New(time.Hour)}
+		}),
+		rpc(barPage, func(w *asked) (string, any) {
+			return "GetWhyNot", &whosehopv1.GetWhyNotRequest{TraceId: w.failing(), Service: "storefront"}
+		}),
+		rpc(barPage, func(w *asked) (string, any) {
+			return "ListReviews", &whosehopv1.ListReviewsRequest{From: w.from()}
+		}),
+		rpc(barPage, func(w *asked) (string, any) {
+			return "GetReviewSummary", &whosehopv1.GetReviewSummaryRequest{From: w.from()}
 		}),
 		rpc(barPage, func(w *asked) (string, any) {
 			return "GetNow", &whosehopv1.GetNowRequest{Owner: w.owner()}
@@ -136,7 +205,7 @@ func questions() []question {
 }
 
 // unmeasured are methods that change something.
-var unmeasured = []string{"PutOwners"}
+var unmeasured = []string{"PutOwners", "ReviewVerdict"}
 
 func rpc(bar time.Duration, call func(w *asked) (string, any)) question {
 	method, _ := call(newAsked())
@@ -161,6 +230,41 @@ func (w *asked) since() url.Values {
 	d, _ := time.ParseDuration(one(w, windows[:2]...))
 	to := time.Now().Add(-time.Duration(w.random.Int64N(int64(6 * 24 * time.Hour))))
 	return url.Values{"from": {to.Add(-d).Format(time.RFC3339)}, "to": {to.Format(time.RFC3339)}}
+}
+
+// window is a time of the past or one that ends now, no longer than those that traces are searched in.
+func (w *asked) window() (from, to time.Time) {
+	d, _ := time.ParseDuration(one(w, windows[:2]...))
+	to = time.Now()
+	if w.random.IntN(2) == 0 {
+		to = to.Add(-time.Duration(w.random.Int64N(int64(6 * 24 * time.Hour))))
+	}
+	return to.Add(-d), to
+}
+
+// jaeger is a search as Jaeger's front end and Grafana send it, jaeger3 one of Jaeger's newer API, tempo one by Grafana.
+func (w *asked) jaeger() url.Values {
+	from, to := w.window()
+	return url.Values{"service": {w.service()}, "start": {strconv.FormatInt(from.UnixMicro(), 10)}, "end": {strconv.FormatInt(to.UnixMicro(), 10)}, "limit": {"20"}}
+}
+
+func (w *asked) jaeger3() url.Values {
+	from, to := w.window()
+	return url.Values{
+		"query.service_name": {w.service()}, "query.start_time_min": {from.UTC().Format(time.RFC3339Nano)}, "query.start_time_max": {to.UTC().Format(time.RFC3339Nano)},
+		"query.search_depth": {"20"},
+	}
+}
+
+func (w *asked) tempo(q string) url.Values {
+	v := w.tempoWindow()
+	v.Set("q", q)
+	return v
+}
+
+func (w *asked) tempoWindow() url.Values {
+	from, to := w.window()
+	return url.Values{"start": {strconv.FormatInt(from.Unix(), 10)}, "end": {strconv.FormatInt(to.Unix(), 10)}, "limit": {"20"}}
 }
 
 func (w *asked) sinceOfOwner() url.Values {
