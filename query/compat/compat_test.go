@@ -469,7 +469,7 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 	server, r := serve(t)
 	r.missing = []string{"shard 2"}
 	for path, status := range map[string]int{"/api/services": 200, "/api/search": 200, "/api/traces/99": 503, "/tempo/api/traces/99": 503, "/api/v3/traces/99": 503} {
-		response, err := http.Get(server.URL + path) //nolint:noctx // of a test
+		response, err := http.Get(server.URL + path)
 		if err != nil {
 			t.Fatal(err)
 		}
