@@ -49,6 +49,8 @@ type Config struct {
 	SLO map[string]int64
 	// Slice is the part of all traces that this analyzer judges; without one, all that run share the work.
 	Slice storage.Slice
+	// KeepVerdicts is how long verdicts are kept; 0 is for ever. An hour of which some may have gone is not summed up again.
+	KeepVerdicts time.Duration
 }
 
 // Validate names the first key that cannot be.
@@ -100,6 +102,12 @@ type ShardStore interface {
 	SpansPerMinute(ctx context.Context, from, to time.Time) ([]storage.MinuteCount, error)
 	HistoryTo(ctx context.Context, job string) (time.Time, error)
 	SetHistoryTo(ctx context.Context, job string, at time.Time) error
+	RollUp(ctx context.Context, oldest time.Time) (hours int, err error)
+	MakeTraffic(ctx context.Context, from, to time.Time, grain storage.Grain) error
+	AddUpTraffic(ctx context.Context, hour time.Time) error
+	TrafficMade(ctx context.Context, from time.Time, grain storage.Grain) (map[time.Time]uint64, error)
+	Stored(ctx context.Context, from, to time.Time, grain storage.Grain) (map[time.Time]uint64, error)
+	OldestStored(ctx context.Context) (time.Time, error)
 }
 
 // Owners says who owns what is asked about, as *ownership.Registry does. What it answers may change while it is asked.
@@ -204,18 +212,38 @@ func (a *Analyzer) slow() (list []storage.SlowOperation) {
 }
 
 // JudgeNow judges a trace on what is stored of it at this moment; nil where nothing is.
-func (a *Analyzer) JudgeNow(ctx context.Context, id spans.TraceID) ([]verdict.Verdict, error) {
+func (a *Analyzer) JudgeNow(ctx context.Context, id spans.TraceID) (verdicts []verdict.Verdict, err error) {
+	err = a.lookAt(ctx, id, func(f *trace.Forest, cfg blame.Config) { verdicts = blame.Judge(f, cfg) })
+	return verdicts, err
+}
+
+// ExplainNow is like JudgeNow; the verdicts say as well which rules were tried on the spans of a service, and on calls to it.
+func (a *Analyzer) ExplainNow(ctx context.Context, id spans.TraceID, service string) (verdicts []verdict.Verdict, err error) {
+	err = a.lookAt(ctx, id, func(f *trace.Forest, cfg blame.Config) {
+		cfg.Explain, cfg.ExplainOf = true, service
+		verdicts = blame.Judge(f, cfg)
+	})
+	return verdicts, err
+}
+
+// TimelineNow lays out what is stored of a trace, with the exceptions of the spans of these ids; nil where nothing is stored.
+func (a *Analyzer) TimelineNow(ctx context.Context, id spans.TraceID, logsOf map[spans.SpanID]bool) (line *verdict.Timeline, err error) {
+	err = a.lookAt(ctx, id, func(f *trace.Forest, cfg blame.Config) { line = blame.Timeline(f, cfg, logsOf) })
+	return line, err
+}
+
+// lookAt gives a trace to use, if anything of it is stored. Use must not keep the forest.
+func (a *Analyzer) lookAt(ctx context.Context, id spans.TraceID, use func(*trace.Forest, blame.Config)) error {
 	block := a.blocks.Get().(*spans.Block)
 	defer a.blocks.Put(block)
 	block.Reset()
 	if err := a.store.ReadTraces(ctx, storage.TraceQuery{IDs: []spans.TraceID{id}, SpansMax: a.cfg.SpansMax, Keep: trace.Reads}, block); err != nil {
-		return nil, err
+		return err
 	}
-	groups := trace.Group(block)
-	if len(groups) == 0 {
-		return nil, nil
+	if groups := trace.Group(block); len(groups) > 0 {
+		use(trace.Build(block, groups[0].Rows, a.cfg.SpansMax), blame.Config{Owners: a.owners, Normal: a.known.now(), SLO: a.cfg.SLO})
 	}
-	return blame.Judge(trace.Build(block, groups[0].Rows, a.cfg.SpansMax), blame.Config{Owners: a.owners, Normal: a.known.now(), SLO: a.cfg.SLO}), nil
+	return nil
 }
 
 // Ready says why no verdicts are written at the moment, nil when they are, on some shard at least.

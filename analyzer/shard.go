@@ -16,10 +16,11 @@ import (
 // wait for them.
 type shard struct {
 	*Analyzer
-	index int
-	store ShardStore
-	live  live
-	mine  atomic.Pointer[storage.Slice] // the part that is judged here; nil until the other analyzers are known
+	index   int
+	store   ShardStore
+	live    live
+	traffic traffic
+	mine    atomic.Pointer[storage.Slice] // the part that is judged here; nil until the other analyzers are known
 	// lastRound is when the last round ended well, in Unix nanoseconds; behind, that fresh traces wait; lookedTo,
 	// how far the second look has come, in Unix milliseconds.
 	lastRound atomic.Int64
@@ -51,7 +52,30 @@ func (s *shard) run(ctx context.Context) error {
 	group.Go(func() error { s.repeat(ctx, s.here("catch up"), catchUpEvery(&s.cfg), s.catchUp); return nil })
 	// The first verdicts after a start need a normal as well.
 	group.Go(func() error { s.repeat(ctx, s.here("learn"), time.Second, s.learn); return nil })
+	group.Go(func() error { s.repeat(ctx, s.here("sum verdicts up"), rollUpEvery, s.rollUp); return nil })
+	group.Go(func() error { s.repeat(ctx, s.here("sum up what is called"), trafficEvery, s.sumUp); return nil })
 	return group.Wait()
+}
+
+// rollUpEvery is how often is looked for hours of verdicts that can be summed up. Until then they are counted one by one.
+const rollUpEvery = 10 * time.Second
+
+// rollUp sums verdicts up; of the analyzers of a shard, the one with the first part of its traces does it.
+func (s *shard) rollUp(ctx context.Context) (more bool, err error) {
+	if slice, ok := s.slice(); !ok || slice.From > 0 {
+		return false, nil
+	}
+	oldest := time.Time{}
+	if s.cfg.KeepVerdicts > 0 {
+		now, err := s.store.ServerTime(ctx)
+		if err != nil {
+			return false, err
+		}
+		const around = 2 * time.Hour
+		oldest = now.Add(around - s.cfg.KeepVerdicts)
+	}
+	_, err = s.store.RollUp(ctx, oldest)
+	return false, err
 }
 
 // here is something that is done on this shard, in words.

@@ -20,7 +20,7 @@ type TraceReader interface {
 	SummarizeTraces(ctx context.Context, ids []spans.TraceID) ([]storage.TraceSummary, error)
 	MatchedSpans(ctx context.Context, q storage.TraceSearch, ids []spans.TraceID, fields []storage.FieldRef) (map[spans.TraceID][]storage.SpanMatch, error)
 	SpanServices(ctx context.Context) ([]string, error)
-	SpanOperations(ctx context.Context, service string) ([]storage.Operation, error)
+	SpanOperations(ctx context.Context, service string) ([]storage.SpanOperation, error)
 	AttributeKeys(ctx context.Context, from, to time.Time) (ofSpans, ofResources []string, err error)
 	Values(ctx context.Context, f storage.FieldRef, m storage.Match, from, to time.Time, limit int) ([]string, error)
 	Calls(ctx context.Context, from time.Time) ([]storage.Call, error)
@@ -34,7 +34,7 @@ type Explorer struct {
 	verdicts func(ctx context.Context, traceID string) ([]verdict.Verdict, error)
 
 	services   kept[[]string]
-	operations kept[[]storage.Operation]
+	operations kept[[]storage.SpanOperation]
 	keys       kept[[2][]string]
 }
 
@@ -46,6 +46,8 @@ func NewExplorer(reader TraceReader, service *Service) *Explorer {
 // The limits of searches and of what they bring.
 const (
 	SearchMax = 500 // traces
+	// SpansMax is how many spans of a trace are handed out.
+	SpansMax = 20_000
 	// foundSpansMax is how many spans the traces of an answer have together.
 	foundSpansMax = SpansMax
 	foundBytesMax = 256 << 20
@@ -173,14 +175,14 @@ func (e *Explorer) Services(ctx context.Context) ([]string, error) {
 }
 
 // Operations is what a service does, of the kind given or of any.
-func (e *Explorer) Operations(ctx context.Context, service, kind string) ([]storage.Operation, error) {
-	all, err := e.operations.get(service, e.whole(ctx), func() ([]storage.Operation, error) {
+func (e *Explorer) Operations(ctx context.Context, service, kind string) ([]storage.SpanOperation, error) {
+	all, err := e.operations.get(service, e.whole(ctx), func() ([]storage.SpanOperation, error) {
 		return e.reader.SpanOperations(ctx, service)
 	})
 	if err != nil || kind == "" {
 		return all, err
 	}
-	return slices.DeleteFunc(slices.Clone(all), func(o storage.Operation) bool { return o.Kind != kind }), nil
+	return slices.DeleteFunc(slices.Clone(all), func(o storage.SpanOperation) bool { return o.Kind != kind }), nil
 }
 
 // Keys are the keys of attributes that spans and resources have, of spans that began within the last day before a time.

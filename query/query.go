@@ -28,17 +28,24 @@ var (
 	ErrMissing = errors.New("no span of this trace lies on the shards that answer")
 )
 
+// invalid is an ErrInvalid that says what is wrong.
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrInvalid, fmt.Errorf(format, args...))
+}
+
 // Reader is what the service needs of the storage.
 type Reader interface {
 	TraceVerdicts(ctx context.Context, id spans.TraceID) (bodies []string, of storage.SettledTrace, found bool, err error)
 	StoredTrace(ctx context.Context, id spans.TraceID) (storage.SettledTrace, error)
 	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
 	ListVerdicts(ctx context.Context, f storage.VerdictFilter) ([]storage.VerdictRow, error)
-	Attribution(ctx context.Context, from, to time.Time, step time.Duration, owner string) ([]storage.AttributionRow, error)
-	Top(ctx context.Context, from, to time.Time, by string, limit int) ([]storage.TopRow, error)
+	Blame(ctx context.Context, f storage.BlameFilter, by []string, step time.Duration, limit int) ([]storage.BlameRow, error)
 	SeenServices(ctx context.Context, from, to time.Time, attributes []string) ([]storage.SeenService, error)
 	Calls(ctx context.Context, from time.Time) ([]storage.Call, error)
-	Harm(ctx context.Context, from, to time.Time) ([]storage.Harm, error)
+	Operations(ctx context.Context, w storage.TrafficWindow) ([]storage.Operation, error)
+	Edges(ctx context.Context, w storage.TrafficWindow) ([]storage.Edge, error)
+	Versions(ctx context.Context, w storage.TrafficWindow, services ...string) ([]storage.SeenVersion, error)
+	Reviews
 	Ping(ctx context.Context) error
 	// Missing names the shards that do not answer.
 	Missing(ctx context.Context) []string
@@ -48,17 +55,25 @@ type Reader interface {
 // in at an entry over a time, against as long a time before.
 type Judge interface {
 	JudgeNow(ctx context.Context, id spans.TraceID) ([]verdict.Verdict, error)
+	// ExplainNow says as well which rules were tried on the spans of a service, and on calls to it.
+	ExplainNow(ctx context.Context, id spans.TraceID, service string) ([]verdict.Verdict, error)
+	// TimelineNow lays a trace out, with the exceptions of some spans; nil where no span of it is stored.
+	TimelineNow(ctx context.Context, id spans.TraceID, logsOf map[spans.SpanID]bool) (*verdict.Timeline, error)
 	RankNow(ctx context.Context, from, to time.Time, entry string, limit int) ([]verdict.Suspect, error)
 }
 
 // Service answers questions. It is safe for concurrent use.
 type Service struct {
-	reader   Reader
-	judge    Judge
-	owners   *ownership.Current
-	stored   Owners
-	applying chan struct{}
-	seen     keptTraffic
+	// Links are set before the service is used.
+	Links Links
+
+	reader    Reader
+	judge     Judge
+	owners    *ownership.Current
+	stored    Owners
+	applying  chan struct{}
+	seen      keptTraffic
+	timelines keptTimelines
 }
 
 // New makes a service. Owners are those in force, stored is what they are applied to.
@@ -147,68 +162,6 @@ func parseBodies(bodies []string) ([]verdict.Verdict, error) {
 	return verdicts, nil
 }
 
-// Span is a span as a page draws it.
-type Span struct {
-	ID, ParentID   string
-	Service, Name  string
-	Kind           string
-	StartNs, EndNs int64
-	Status         string // the code it ended with, "" for a good end
-	Failed         bool
-}
-
-// SpansMax is how many spans of a trace are shown.
-const SpansMax = 20_000
-
-// Spans returns the spans of a trace, the earliest first.
-func (s *Service) Spans(ctx context.Context, traceID string) ([]Span, error) {
-	id, err := ParseTraceID(traceID)
-	if err != nil {
-		return nil, err
-	}
-	var b spans.Block
-	if err := s.reader.ReadTraces(ctx, storage.TraceQuery{IDs: []spans.TraceID{id}, SpansMax: SpansMax}, &b); err != nil {
-		return nil, err
-	}
-	return spansOf(&b), nil
-}
-
-var kindNames = [...]string{"", "internal", "server", "client", "producer", "consumer"}
-
-func spansOf(b *spans.Block) []Span {
-	list := make([]Span, b.Len())
-	for i := range list {
-		list[i] = Span{
-			ID: hex.EncodeToString(b.SpanIDs[i][:]), Service: string(b.Service(i)), Name: b.Names.Str(i),
-			Kind: kindNames[min(int(b.Kinds[i]), len(kindNames)-1)], StartNs: b.StartNs[i], EndNs: max(b.StartNs[i], b.EndNs[i]),
-		}
-		if b.ParentIDs[i] != (spans.SpanID{}) {
-			list[i].ParentID = hex.EncodeToString(b.ParentIDs[i][:])
-		}
-		list[i].Status, list[i].Failed = statusOf(b, i)
-	}
-	return list
-}
-
-// statusOf is what a person wants to see of how a span ended; the verdict knows better.
-func statusOf(b *spans.Block, i int) (string, bool) {
-	for _, key := range [...]string{"http.response.status_code", "http.status_code"} {
-		if v, ok := b.Attrs.Get(i, key); ok {
-			code, _ := strconv.Atoi(string(v))
-			return string(v), code >= 500 || b.Statuses[i] == spans.StatusError
-		}
-	}
-	for _, key := range [...]string{"error.type", "db.response.status_code"} {
-		if v, ok := b.Attrs.Get(i, key); ok {
-			return string(v), b.Statuses[i] == spans.StatusError
-		}
-	}
-	if b.Statuses[i] == spans.StatusError {
-		return "error", true
-	}
-	return "", false
-}
-
 // The limits of a listing.
 const (
 	pageSizeDefault = 50
@@ -223,10 +176,10 @@ const (
 
 // ListRequest asks for verdicts; what is empty selects all, or the default.
 type ListRequest struct {
-	From, To                       time.Time
-	Owner, Service, Entry, Symptom string
-	PageSize                       int
-	PageToken                      string
+	// VerdictFilter without its place and limit, which are set from here.
+	storage.VerdictFilter
+	PageSize  int
+	PageToken string
 }
 
 // ListResponse is a page of verdicts; NextPageToken is empty on the last. Missing, here and in the other answers, are the
@@ -252,7 +205,11 @@ func (s *Service) List(ctx context.Context, r ListRequest) (*ListResponse, error
 	if err != nil {
 		return nil, err
 	}
-	f := storage.VerdictFilter{From: from, To: to, Owner: r.Owner, Service: r.Service, Entry: r.Entry, Symptom: r.Symptom, Limit: size + 1}
+	if err := checkFilter(&r.VerdictFilter); err != nil {
+		return nil, err
+	}
+	f := r.VerdictFilter
+	f.From, f.To, f.Limit = from, to, size+1
 	if r.PageToken != "" {
 		if f.Before, err = parseToken(r.PageToken); err != nil {
 			return nil, err
@@ -270,6 +227,22 @@ func (s *Service) List(ctx context.Context, r ListRequest) (*ListResponse, error
 	return page, nil
 }
 
+// attributesMost bounds the attributes that are asked for.
+const attributesMost = 4
+
+func checkFilter(f *storage.VerdictFilter) error {
+	if _, err := hex.DecodeString(f.Fingerprint); err != nil || f.Fingerprint != "" && len(f.Fingerprint) != 16 {
+		return invalid("fingerprint %q is not 16 hexadecimal digits", f.Fingerprint)
+	}
+	if f.MinNs < 0 || f.MaxNs < 0 || f.MaxNs > 0 && f.MaxNs < f.MinNs {
+		return invalid("no duration is within %s and %s", time.Duration(f.MinNs), time.Duration(f.MaxNs))
+	}
+	if len(f.Attributes) > attributesMost {
+		return invalid("%d attributes are more than %d", len(f.Attributes), attributesMost)
+	}
+	return nil
+}
+
 // window fills in and checks a span of time.
 func window(from, to time.Time) (time.Time, time.Time, error) {
 	if to.IsZero() {
@@ -281,7 +254,7 @@ func window(from, to time.Time) (time.Time, time.Time, error) {
 	if !from.Before(to) || to.Sub(from) > windowMax {
 		return from, to, fmt.Errorf("%w: from must lie before to, by no more than %d days", ErrInvalid, int(windowMax.Hours()/24))
 	}
-	return from, to, nil
+	return from.UTC(), to.UTC(), nil
 }
 
 func limit(name string, n, otherwise int) (int, error) {
@@ -310,41 +283,6 @@ func parseToken(token string) (*storage.VerdictKey, error) {
 		return nil, fmt.Errorf("%w: pageToken %q is not one of ours", ErrInvalid, token)
 	}
 	return &storage.VerdictKey{StartNs: ns, TraceID: parts[1], SpanID: parts[2]}, nil
-}
-
-// AttributionRequest asks what owners caused and suffered.
-type AttributionRequest struct {
-	From, To time.Time
-	Step     time.Duration
-	Owner    string
-}
-
-// AttributionResponse has a row for each owner and step in which there was something.
-type AttributionResponse struct {
-	From, To time.Time
-	Step     time.Duration
-	Rows     []storage.AttributionRow
-	Missing  []string
-}
-
-// Attribution sums up by owner, over time.
-func (s *Service) Attribution(ctx context.Context, r AttributionRequest) (*AttributionResponse, error) {
-	from, to, err := window(r.From, r.To)
-	if err != nil {
-		return nil, err
-	}
-	step := r.Step
-	if step == 0 {
-		step = niceStep(to.Sub(from) / stepsWanted)
-	}
-	if step < time.Second || to.Sub(from)/step > stepsMax {
-		return nil, fmt.Errorf("%w: step %s makes more than %d steps, or is less than 1s", ErrInvalid, step, stepsMax)
-	}
-	rows, err := s.reader.Attribution(ctx, from, to, step, r.Owner)
-	if err != nil {
-		return nil, err
-	}
-	return &AttributionResponse{From: from, To: to, Step: step, Rows: rows, Missing: s.reader.Missing(ctx)}, nil
 }
 
 // niceStep rounds up to a step that people read off easily.
@@ -388,40 +326,4 @@ func (s *Service) Rank(ctx context.Context, r RankRequest) (*RankResponse, error
 		return nil, err
 	}
 	return &RankResponse{Suspects: suspects, Missing: s.reader.Missing(ctx)}, nil
-}
-
-// TopRequest asks what caused the most.
-type TopRequest struct {
-	From, To time.Time
-	By       string // owner, service or edge
-	Limit    int
-}
-
-// TopResponse has what caused the most first.
-type TopResponse struct {
-	Rows    []storage.TopRow
-	Missing []string
-}
-
-// Top ranks what caused the most.
-func (s *Service) Top(ctx context.Context, r TopRequest) (*TopResponse, error) {
-	from, to, err := window(r.From, r.To)
-	if err != nil {
-		return nil, err
-	}
-	if r.By == "" {
-		r.By = "owner"
-	}
-	if r.By != "owner" && r.By != "service" && r.By != "edge" {
-		return nil, fmt.Errorf("%w: by %q is none of owner, service, edge", ErrInvalid, r.By)
-	}
-	n, err := limit("limit", r.Limit, topDefault)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.reader.Top(ctx, from, to, r.By, n)
-	if err != nil {
-		return nil, err
-	}
-	return &TopResponse{Rows: rows, Missing: s.reader.Missing(ctx)}, nil
 }

@@ -19,6 +19,8 @@ var migrations embed.FS
 type Retention struct {
 	Spans    time.Duration
 	Verdicts time.Duration
+	// History is of what was caused and suffered, summed up by the hour.
+	History time.Duration
 	// Baseline is of what is normal; what is kept by the minute goes after some hours in any case.
 	Baseline time.Duration
 }
@@ -56,7 +58,9 @@ func (db *DB) migrate(ctx context.Context, keep Retention, statements func(strin
 			return fmt.Errorf("the database has schema version %d, this whosehop knows %d: use a newer whosehop, or another database", v, len(files))
 		}
 	}
-	if old, err := db.Count(ctx, "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'otel_traces_trace_id_ts' AND engine = 'MergeTree'"); err != nil || old > 0 {
+	const layouts = `SELECT countIf(name = 'otel_traces_trace_id_ts' AND engine = 'MergeTree' OR name = ? AND sorting_key = 'TraceId')
+		FROM system.tables WHERE database = currentDatabase()`
+	if old, err := db.Count(ctx, layouts, db.table("verdicts")); err != nil || old > 0 {
 		if err == nil {
 			err = errors.New("the database was made by a whosehop before its first release: use another database, or another directory")
 		}
@@ -127,7 +131,10 @@ func (db *DB) retain(ctx context.Context, keep Retention) error {
 	}{
 		{db.table("otel_traces"), "toDateTime(IngestTime)", keep.Spans},
 		{db.table("verdicts"), "toDateTime(FirstIngest)", keep.Verdicts},
+		{db.table("verdict_reviews"), "toDateTime(At)", keep.Verdicts},
+		{db.table("blame_hourly"), "Hour", keep.History},
 		{db.table("baseline"), "At", keep.Baseline},
+		{db.table("traffic"), "At", keep.Verdicts},
 	} {
 		// Another process may set the same at this moment, and one of the two is refused; what counts
 		// is what is there afterwards.

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Operation is what a service does.
-type Operation struct {
+// SpanOperation is what a service does.
+type SpanOperation struct {
 	Name string
 	Kind string // internal, server, client, producer or consumer
 }
@@ -27,7 +27,7 @@ func (db *DB) SpanServices(ctx context.Context) ([]string, error) {
 }
 
 // SpanOperations is what a service does, by what is stored.
-func (db *DB) SpanOperations(ctx context.Context, service string) ([]Operation, error) {
+func (db *DB) SpanOperations(ctx context.Context, service string) ([]SpanOperation, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	kind := FieldRef{Field: FieldKind}
@@ -37,9 +37,9 @@ func (db *DB) SpanOperations(ctx context.Context, service string) ([]Operation, 
 		return nil, wrap("list operations", err)
 	}
 	defer func() { _ = rows.Close() }()
-	var list []Operation
+	var list []SpanOperation
 	for rows.Next() {
-		var o Operation
+		var o SpanOperation
 		if err := rows.Scan(&o.Name, &o.Kind); err != nil {
 			return nil, wrap("list operations", err)
 		}

@@ -203,7 +203,7 @@ func checkNames(t *testing.T, db *storage.DB) {
 		t.Errorf("services: %q, %v", services, err)
 	}
 	operations, err := db.SpanOperations(t.Context(), "web")
-	if want := []storage.Operation{{"GET /a", "server"}, {"GET /b", "server"}, {"pay.Charge", "client"}, {"think", "internal"}}; err != nil || !slices.Equal(operations, want) {
+	if want := []storage.SpanOperation{{"GET /a", "server"}, {"GET /b", "server"}, {"pay.Charge", "client"}, {"think", "internal"}}; err != nil || !slices.Equal(operations, want) {
 		t.Errorf("operations: %+v, %v", operations, err)
 	}
 }

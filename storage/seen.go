@@ -1,14 +1,12 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/ClickHouse/clickhouse-go/v2/ext"
 )
 
 // SeenService is a service with one of the sets of values that the resource attributes asked for have on its spans.
@@ -19,218 +17,83 @@ type SeenService struct {
 	LastNs     int64 // when its last span was stored, in Unix nanoseconds
 }
 
-// The bounds of what is looked at.
+// The bounds of what is listed.
 const (
-	seenServicesMax = 20_000
-	seenSetsMax     = 20              // sets of values of one service
-	seenSample      = 100_000         // of the newest spans, of which attributes are read
-	seenSampleMax   = 10 * seenSample // when they come in bursts
-	seenSampleLeast = 10 * time.Second
-	seenSampleMost  = time.Hour
+	seenSetsMax    = 20 // sets of values of one service
+	seenSetsListed = 20_000
 )
 
-// SeenServices are the services that had spans stored within [from, to), those with the most spans first.
-//
-// How many spans a service has is counted over all of them, which takes two columns that are next to nothing on disk.
-// Attributes are not read of all: of some of the newest spans, and of a service that has none among those, of the spans of
-// its last second. So spans are split between the sets of values by what the sample has.
+// SeenServices are the services that had spans stored within [from, to), made larger as NewTrafficWindow says, those with the most spans
+// first. Attributes that tell instances of a service apart are not kept, and have no values.
 func (db *DB) SeenServices(ctx context.Context, from, to time.Time, attributes []string) ([]SeenService, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	counted, oldest, err := db.countServices(ctx, from, to)
-	if err != nil || len(counted) == 0 {
-		return nil, wrap("look for services", err)
-	}
-	total, newest := uint64(0), oldest
-	for i := range counted {
-		total += counted[i].Spans
-		newest = max(newest, counted[i].LastNs)
-	}
-	window := min(max(time.Duration(float64(newest-oldest)*seenSample/float64(total)), seenSampleLeast), seenSampleMost)
-	sample := make(map[string][]SeenService)
-	late := fmt.Sprintf("%[1]s >= '%[2]s' AND %[1]s <= '%[3]s'", db.stored, stamp(time.Unix(0, newest).Add(-window)), stamp(time.Unix(0, newest).Add(time.Millisecond)))
-	if err := db.sampleServices(ctx, late, attributes, sample); err != nil {
-		return nil, wrap("look at the attributes of services", err)
-	}
-	rest, err := ext.NewTable("seen_last", ext.Column("Name", "String"), ext.Column("At", "DateTime"))
-	if err != nil {
-		return nil, wrap("look at the attributes of services", err)
-	}
-	missing := 0
-	for i := range counted {
-		if c := &counted[i]; sample[c.Name] == nil {
-			missing++
-			if err := rest.Append(c.Name, time.Unix(0, c.LastNs)); err != nil {
-				return nil, wrap("look at the attributes of services", err)
-			}
-		}
-	}
-	if missing > 0 {
-		last := fmt.Sprintf("%[1]s >= '%[2]s' AND %[1]s < '%[3]s' AND (ServiceName, toDateTime(%[1]s)) IN seen_last", db.stored, stamp(from), stamp(to))
-		if err := db.sampleServices(clickhouse.Context(ctx, clickhouse.WithExternalTable(rest)), last, attributes, sample); err != nil {
-			return nil, wrap("look at the attributes of services", err)
-		}
-	}
-	var list []SeenService
-	for i := range counted {
-		list = append(list, counted[i].split(sample[counted[i].Name])...)
-	}
-	return list, nil
-}
-
-// countServices counts spans by service alone, and says when the oldest was stored.
-func (db *DB) countServices(ctx context.Context, from, to time.Time) (list []SeenService, oldestNs int64, err error) {
-	rows, err := db.conn.Query(ctx, fmt.Sprintf(`SELECT ServiceName, count() AS Spans, toUnixTimestamp64Nano(toDateTime64(max(%[1]s), 9)), toUnixTimestamp64Nano(toDateTime64(min(%[1]s), 9))
-		FROM %[2]s WHERE %[1]s >= '%[3]s' AND %[1]s < '%[4]s' AND ServiceName != ''
-		GROUP BY ServiceName ORDER BY Spans DESC, ServiceName LIMIT %[5]d`, db.stored, db.spans, stamp(from), stamp(to), seenServicesMax)+readSettings)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var s SeenService
-		var firstNs int64
-		if err := rows.Scan(&s.Name, &s.Spans, &s.LastNs, &firstNs); err != nil {
-			return nil, 0, err
-		}
-		if list = append(list, s); len(list) == 1 || firstNs < oldestNs {
-			oldestNs = firstNs
-		}
-	}
-	return list, oldestNs, rows.Err()
-}
-
-// sampleServices adds the sets of values of the spans that fit a condition, by service, those with the most spans first.
-func (db *DB) sampleServices(ctx context.Context, where string, attributes []string, into map[string][]SeenService) error {
 	values := make([]string, len(attributes))
 	for i, key := range attributes {
 		values[i] = "Resource[" + quoteText(key) + "]"
 	}
-	// Resources repeat from span to span: they are told apart by a hash, and looked into once each.
-	rows, err := db.conn.Query(ctx, fmt.Sprintf(`SELECT ServiceName, [%s] AS Values, sum(Spans) AS Sum FROM (
-			SELECT ServiceName, any(ResourceAttributes) AS Resource, count() AS Spans FROM (
-				SELECT ServiceName, ResourceAttributes FROM %s WHERE %s LIMIT %d
-			) GROUP BY ServiceName, cityHash64(ResourceAttributes)
-		) GROUP BY ServiceName, Values ORDER BY Sum DESC, ServiceName, Values LIMIT %d BY ServiceName`, strings.Join(values, ", "), db.spans, where, seenSampleMax, seenSetsMax)+readSettings)
+	// The same resource comes in every hour: it is looked into once.
+	rows, err := db.conn.Query(ctx, fmt.Sprintf(`SELECT Service, CAST([%s], 'Array(String)') AS Values, sum(Seen) AS Spans, toUnixTimestamp64Nano(toDateTime64(max(Latest), 9)) FROM (
+			SELECT Service, any(Resource) AS Resource, sum(Calls) AS Seen, max(Last) AS Latest FROM (%s) GROUP BY Service, Hash
+		) GROUP BY Service, Values ORDER BY Spans DESC, Service, Values LIMIT %d BY Service LIMIT %d`, strings.Join(values, ", "),
+		db.trafficSQL(NewTrafficWindow(from, to, time.Now()), "service", "Service, Hash, Resource, Calls, Last"), seenSetsMax, seenSetsListed)+trafficSettings)
 	if err != nil {
-		return err
+		return nil, wrap("look for services", err)
 	}
 	defer func() { _ = rows.Close() }()
+	var list []SeenService
+	whole := make(map[string]SeenService)
 	for rows.Next() {
 		s := SeenService{Attributes: make(map[string]string)}
 		var set []string
-		if err := rows.Scan(&s.Name, &set, &s.Spans); err != nil {
-			return err
+		if err := rows.Scan(&s.Name, &set, &s.Spans, &s.LastNs); err != nil {
+			return nil, wrap("look for services", err)
 		}
 		for i, value := range set {
 			if value != "" {
 				s.Attributes[attributes[i]] = value
 			}
 		}
-		into[s.Name] = append(into[s.Name], s)
+		list = append(list, s)
+		all := whole[s.Name]
+		whole[s.Name] = SeenService{Spans: all.Spans + s.Spans, LastNs: max(all.LastNs, s.LastNs)}
 	}
-	return rows.Err()
-}
-
-// split makes one service for each set of values in its sample, with as large a part of its spans as of the sample.
-func (s *SeenService) split(sample []SeenService) []SeenService {
-	if len(sample) == 0 {
-		return []SeenService{*s}
-	}
-	of, left := uint64(0), s.Spans
-	for i := range sample {
-		of += sample[i].Spans
-	}
-	list := slices.Clone(sample)
 	for i := range list {
-		list[i].LastNs = s.LastNs
-		list[i].Spans = uint64(float64(s.Spans) * float64(sample[i].Spans) / float64(of))
-		left -= list[i].Spans
+		list[i].LastNs = whole[list[i].Name].LastNs
 	}
-	list[0].Spans += left
-	return list
+	slices.SortStableFunc(list, func(a, b SeenService) int {
+		return cmp.Or(cmp.Compare(whole[b.Name].Spans, whole[a.Name].Spans), strings.Compare(a.Name, b.Name))
+	})
+	return list, wrap("look for services", rows.Err())
 }
 
-// Call is that one service called another, or something that sends no spans, as far as the baseline knows.
+// Call is that one service called another, or something that sends no spans.
 type Call struct {
 	Caller, Callee string
-	Calls          uint64 // of the last hours; 0 if there was none
+	Calls          uint64
 }
 
-// seenCallsMax bounds the pairs.
-const seenCallsMax = 100_000
-
-// The kinds of baseline cells that say who calls whom, and the counter of calls (package analyzer/baseline).
-const (
-	cellCallCounts = 10 // caller, what it calls the callee, operation, the callee's service if that is known
-	cellQueue      = 11 // producer, consumer
-	cellRoute      = 20 // caller, callee, by the minute
-	routeMade      = 6
-)
-
-// Calls are the pairs that the baseline has learnt or seen since a time, those with the most calls first. What sends no spans is
-// there if it was called in the last hours.
+// Calls are who called whom since a time, those with the most calls first.
 func (db *DB) Calls(ctx context.Context, from time.Time) ([]Call, error) {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	rows, err := db.conn.Query(ctx, fmt.Sprintf(`SELECT Caller, Callee, toUInt64(greatest(sum(Made), 0)) AS Calls FROM (
-			SELECT Key1 AS Caller, if(Kind = %[1]d, Key4, Key2) AS Callee, toInt64(0) AS Made FROM %[5]s
-			WHERE Kind IN (%[1]d, %[2]d) AND At >= '%[7]s'
-			UNION ALL
-			SELECT Key1, Key2, arraySum(arrayFilter((n, k) -> k = %[4]d, Counts.2, Counts.1)) FROM %[6]s
-			WHERE Kind = %[3]d AND At >= '%[7]s'
-		) WHERE Caller != '' AND Callee != '' GROUP BY Caller, Callee ORDER BY Calls DESC, Caller, Callee LIMIT %[8]d`,
-		cellCallCounts, cellQueue, cellRoute, routeMade, db.table("baseline"), db.table("baseline_recent"), from.UTC().Truncate(time.Hour).Format(time.DateTime), seenCallsMax)+readSettings)
+	now := time.Now()
+	edges, err := db.Edges(ctx, NewTrafficWindow(from, now, now))
 	if err != nil {
-		return nil, wrap("look for calls", err)
+		return nil, err
 	}
-	defer func() { _ = rows.Close() }()
 	var list []Call
-	for rows.Next() {
-		var c Call
-		if err := rows.Scan(&c.Caller, &c.Callee, &c.Calls); err != nil {
-			return nil, wrap("look for calls", err)
+	at := make(map[Call]int)
+	for i := range edges {
+		e := &edges[i]
+		if e.Caller == UserCaller && e.Type == "virtual_node" || e.Callee == otherName {
+			continue
 		}
-		list = append(list, c)
-	}
-	return list, wrap("look for calls", rows.Err())
-}
-
-// Harm is what one site caused.
-type Harm struct {
-	Kind, Service, Operation, Caller, Callee, Phase, Peer, Accountable string
-	// Failed is the sum of the weights of its shares in requests that failed or were degraded.
-	Failed   float64
-	ExcessNs int64
-}
-
-// seenHarmMax bounds the sites. What the others caused is given as that of a site of the kind "unknown".
-const seenHarmMax = 50_000
-
-// Harm sums up by site, over entries that started in [from, to).
-func (db *DB) Harm(ctx context.Context, from, to time.Time) ([]Harm, error) {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	rows, err := db.conn.Query(ctx, fmt.Sprintf(`SELECT if(Rank > %[1]d, 'unknown', Kind) AS K, if(Rank > %[1]d, '', Service) AS S, if(Rank > %[1]d, '', Operation) AS O,
-			if(Rank > %[1]d, '', Caller) AS C, if(Rank > %[1]d, '', Callee) AS D, if(Rank > %[1]d, '', Phase) AS P, if(Rank > %[1]d, '', Peer) AS R, if(Rank > %[1]d, '', Accountable) AS A,
-			sum(Failed), sum(Excess)
-		FROM (SELECT *, row_number() OVER (ORDER BY Failed DESC, Excess DESC) AS Rank FROM (
-			SELECT s.Kind AS Kind, s.Service AS Service, s.Operation AS Operation, s.Caller AS Caller, s.Callee AS Callee, s.Phase AS Phase, s.Peer AS Peer, s.Accountable AS Accountable,
-				sumIf(s.Weight, Entries.Symptom[s.Entry] IN ('error', 'degraded')) AS Failed, sum(s.ExcessNs) AS Excess
-			FROM %[2]s FINAL ARRAY JOIN Shares AS s WHERE Entries.Start[s.Entry] >= ? AND Entries.Start[s.Entry] < ?
-			GROUP BY Kind, Service, Operation, Caller, Callee, Phase, Peer, Accountable
-		)) GROUP BY K, S, O, C, D, P, R, A`, seenHarmMax, db.table("verdicts"))+readSettings, nanos(from), nanos(to))
-	if err != nil {
-		return nil, wrap("sum up what sites caused", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var list []Harm
-	for rows.Next() {
-		var h Harm
-		if err := rows.Scan(&h.Kind, &h.Service, &h.Operation, &h.Caller, &h.Callee, &h.Phase, &h.Peer, &h.Accountable, &h.Failed, &h.ExcessNs); err != nil {
-			return nil, wrap("sum up what sites caused", err)
+		pair := Call{Caller: e.Caller, Callee: e.Callee}
+		if _, known := at[pair]; !known {
+			at[pair] = len(list)
+			list = append(list, pair)
 		}
-		list = append(list, h)
+		list[at[pair]].Calls += e.Calls
 	}
-	return list, wrap("sum up what sites caused", rows.Err())
+	slices.SortStableFunc(list, func(a, b Call) int { return cmp.Compare(b.Calls, a.Calls) })
+	return list, nil
 }

@@ -11,10 +11,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
-	"github.com/whosehop/whosehop/analyzer/baseline"
 	"github.com/whosehop/whosehop/internal/clickhousetest"
 	"github.com/whosehop/whosehop/storage"
-	"github.com/whosehop/whosehop/verdict"
 )
 
 // seenAt is when the newest span was stored that insertSeen inserts.
@@ -49,6 +47,11 @@ func insertSeen(t *testing.T, conn clickhouse.Conn, into, columns, attributes st
 func seenServices(t *testing.T, db *storage.DB) {
 	t.Helper()
 	from, to := seenAt.Add(-7*24*time.Hour), seenAt.Add(time.Hour)
+	for _, shard := range db.Locals() {
+		if err := shard.MakeTraffic(t.Context(), from.Add(-3*24*time.Hour), to, storage.ByHour); err != nil {
+			t.Fatal(err)
+		}
+	}
 	list, err := db.SeenServices(t.Context(), from, to, []string{"deployment.environment.name", "k8s.namespace.name", "service.namespace", "team"})
 	if err != nil {
 		t.Fatal(err)
@@ -120,101 +123,26 @@ func TestSeenServicesInForeignTables(t *testing.T) {
 	}
 }
 
-// TestCalls: the numbers of the baseline's kinds are those of package baseline.
 func TestCalls(t *testing.T) {
-	db := clickhousetest.DB(t)
-	at := time.Now()
-	minute := at.Unix() / 60
-	var cells []storage.BaselineCell
-	add := func(kind baseline.CellKind, minute int64, counts map[int32]int64, key ...string) {
-		c := storage.BaselineCell{Kind: uint8(kind), Minute: minute, Counts: counts}
-		copy(c.Key[:], key)
-		cells = append(cells, c)
+	dsn := clickhousetest.DSN(t)
+	db := clickhousetest.Open(t, dsn)
+	at := time.Now().UTC().Truncate(time.Minute)
+	for _, values := range []string{
+		"'web', 'pay', '', 40", "'web', 'pay', 'messaging_system', 2", "'pay', 'postgresql pay', 'database', 7", "'web', 'mailer', 'messaging_system', 41", "'user', 'web', 'virtual_node', 90", "'web', '(other)', '', 99",
+	} {
+		if err := rawConn(t, dsn).Exec(t.Context(), fmt.Sprintf("INSERT INTO traffic_recent (Kind, At, Service, Name, Type, Calls) VALUES ('edge', '%s', %s)", at.Format(time.DateTime), values)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	add(baseline.CellCallCounts, 0, map[int32]int64{0: 5, 1: 5}, "web", "pay.local", "POST", "pay")
-	add(baseline.CellCallCounts, 0, map[int32]int64{0: 5}, "web", "bank", "POST", "")
-	add(baseline.CellQueue, 0, map[int32]int64{3: 9}, "web", "mailer", "send")
-	add(baseline.CellSeen, 0, nil, "web")
-	add(baseline.CellRoute, minute, map[int32]int64{0: 3, 6: 30}, "web", "pay")
-	add(baseline.CellRoute, minute-1, map[int32]int64{0: 1, 6: 10}, "web", "pay")
-	add(baseline.CellRoute, minute, map[int32]int64{0: 1, 6: 7}, "pay", "postgresql pay")
-	add(baseline.CellClock, minute, nil, "web", "pay")
-	if err := db.WriteBaseline(t.Context(), cells, at, "one"); err != nil {
+	if err := db.MakeTraffic(t.Context(), at, at.Add(time.Minute), storage.ByMinute); err != nil {
 		t.Fatal(err)
 	}
 	list, err := db.Calls(t.Context(), at.Add(-time.Hour))
-	want := []storage.Call{{Caller: "web", Callee: "pay", Calls: 40}, {Caller: "pay", Callee: "postgresql pay", Calls: 7}, {Caller: "web", Callee: "mailer"}}
+	want := []storage.Call{{Caller: "web", Callee: "pay", Calls: 42}, {Caller: "web", Callee: "mailer", Calls: 41}, {Caller: "pay", Callee: "postgresql pay", Calls: 7}}
 	if err != nil || !slices.Equal(list, want) {
 		t.Errorf("%+v, %v; want %+v", list, err, want)
 	}
 	if list, err := db.Calls(t.Context(), at.Add(2*time.Hour)); err != nil || len(list) != 0 {
-		t.Errorf("learnt later: %+v, %v", list, err)
-	}
-}
-
-func TestHarm(t *testing.T) { harmIsSummedUp(t, clickhousetest.DB(t)) }
-
-// TestHarmOfManySites: what is too much to list is not lost.
-func TestHarmOfManySites(t *testing.T) {
-	dsn := clickhousetest.DSN(t)
-	db := clickhousetest.Open(t, dsn)
-	const sites, listed = 50_100, 50_000
-	err := rawConn(t, dsn).Exec(t.Context(), fmt.Sprintf(`INSERT INTO verdicts (TraceId, Version, FirstIngest, Entries.Service, Entries.Operation, Entries.SpanId, Entries.Start, Entries.DurationNs, Entries.Symptom, Entries.Summary, Entries.Body,
-			Shares.Entry, Shares.Kind, Shares.Service, Shares.Operation, Shares.Caller, Shares.Callee, Shares.Phase, Shares.Peer, Shares.Accountable, Shares.Owner, Shares.Rule, Shares.Class, Shares.ErrorType, Shares.Weight, Shares.ExcessNs, Shares.Confidence)
-		WITH range(%d) AS n, arrayMap(i -> '', n) AS none
-		SELECT '01', 1, now64(3), ['web'], ['GET /'], ['1'], [now64(9)], [5], ['error'], [''], [''],
-			arrayMap(i -> 1, n), arrayMap(i -> 'service', n), arrayMap(i -> toString(i), n), none, none, none, none, none, none, none, none, none, none, arrayMap(i -> if(i < 100, 1, 2), n), arrayMap(i -> 3, n), arrayMap(i -> 1, n)`, sites))
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := db.Harm(t.Context(), time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
-	if err != nil || len(list) != listed+1 {
-		t.Fatalf("%d sites, %v", len(list), err)
-	}
-	failed, excessNs := 0.0, int64(0)
-	for _, h := range list {
-		failed, excessNs = failed+h.Failed, excessNs+h.ExcessNs
-		if h.Kind == "unknown" && (h.Failed != 100 || h.ExcessNs != 300) {
-			t.Errorf("%+v are not those that did least", h)
-		}
-	}
-	if failed != 2*listed+100 || excessNs != 3*sites {
-		t.Errorf("%v failed, %d ns", failed, excessNs)
-	}
-}
-
-func TestHarmOfAllShards(t *testing.T) {
-	db, _, _ := openCluster(t)
-	harmIsSummedUp(t, db)
-}
-
-func harmIsSummedUp(t *testing.T, db *storage.DB) {
-	t.Helper()
-	start := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
-	all := []storage.JudgedTrace{judged(1, 1, start, "team-a"), judged(2, 1, start, "team-a"), judged(3, 1, start.Add(-8*24*time.Hour), "team-a"), judged(1, 2, start, "team-b")}
-	slow := judged(4, 1, start, "team-a")
-	slow.Verdicts[0].Symptom = verdict.SymptomLatency
-	slow.Verdicts[0].Shares = []verdict.Share{
-		{Site: verdict.Site{Kind: verdict.SiteService, Service: "payments"}, Accountable: "payments", Weight: 0.5, ExcessNs: 300},
-		{Site: verdict.Site{Kind: verdict.SitePeer, Peer: "bank:443"}, Accountable: "bank:443", Weight: 0.5, ExcessNs: 200},
-	}
-	for _, j := range append(all, slow) {
-		shard := db.Locals()[db.Shards().Of(j.TraceID)]
-		if err := shard.WriteJudged(t.Context(), slices.Values([]*storage.JudgedTrace{&j})); err != nil {
-			t.Fatal(err)
-		}
-	}
-	list, err := db.Harm(t.Context(), start.Add(-7*24*time.Hour), start.Add(time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []storage.Harm{
-		{Kind: "service", Service: "payments", Accountable: "payments", Failed: 1.5, ExcessNs: 300},
-		{Kind: "edge", Caller: "payments", Callee: "db", Phase: "pool", Accountable: "payments", Failed: 0.5},
-		{Kind: "peer", Peer: "bank:443", Accountable: "bank:443", ExcessNs: 200},
-	} {
-		if len(list) != 3 || !slices.Contains(list, want) {
-			t.Errorf("%+v, want %+v", list, want)
-		}
+		t.Errorf("made later: %+v, %v", list, err)
 	}
 }

@@ -98,14 +98,16 @@ const (
 
 // Verdict is the judgement of one entry of a trace.
 type Verdict struct {
-	TraceID      string   `json:"traceId"`
-	Rules        string   `json:"rules"`
-	Version      uint32   `json:"version"`
-	Provisional  bool     `json:"provisional,omitempty"` // judged before the trace has settled
-	Entry        Entry    `json:"entry"`
-	Symptom      Symptom  `json:"symptom"`
-	Shares       []Share  `json:"shares"`
-	Hops         []Hop    `json:"hops"`
+	TraceID     string  `json:"traceId"`
+	Rules       string  `json:"rules"`
+	Version     uint32  `json:"version"`
+	Provisional bool    `json:"provisional,omitempty"` // judged before the trace has settled
+	Entry       Entry   `json:"entry"`
+	Symptom     Symptom `json:"symptom"`
+	Shares      []Share `json:"shares"`
+	Hops        []Hop   `json:"hops"`
+	// Represents is for how many requests this one stands, by what its sampler says; 0 is 1.
+	Represents   float64  `json:"represents,omitempty"`
 	Completeness float64  `json:"completeness"`
 	Notes        []string `json:"notes,omitempty"`
 	Summary      string   `json:"summary"`
@@ -173,6 +175,12 @@ type Share struct {
 	Owner string `json:"owner"`
 	// Weight is this share of the blame, 0 to 1; the weights of a verdict sum to 1.
 	Weight float64 `json:"weight"`
+	// Caller is the service that called the site, Callee what the site's own call went to that went wrong; both empty of
+	// an edge, and where that is not known.
+	Caller string `json:"caller,omitempty"`
+	Callee string `json:"callee,omitempty"`
+	// Version is the service.version of Accountable, or of the site's service.
+	Version string `json:"version,omitempty"`
 	// ExcessNs is this share of the time over the baseline; the shares of a latency verdict sum to it exactly.
 	ExcessNs int64 `json:"excessNs"`
 	// Confidence is the probability, 0 to 1, that this share names the right site.

@@ -26,6 +26,8 @@ type Config struct {
 	OnlyTrouble bool
 	// Explain adds to every verdict which rules were tried, and why they did or did not fit.
 	Explain bool
+	// ExplainOf restricts that to the spans of a service and calls to it; empty is all.
+	ExplainOf string
 }
 
 // Owners says who owns what is asked about, as *ownership.Registry does.
@@ -66,6 +68,9 @@ type trial struct {
 	// a call that was folded away, or one that counts for nothing.
 	folded, dismissed []bool
 	order             []int32
+	// runs are the attempts at one request, of all that were tried more than once; with keepRuns.
+	runs     [][]int32
+	keepRuns bool
 	// answering are the addresses (with port) whose server spans were seen; nil until it is asked for.
 	answering map[string]bool
 	steps     []trace.Step // of PathOf
@@ -211,6 +216,9 @@ func (t *trial) judge(e int32) verdict.Verdict {
 	v.Entry = verdict.Entry{
 		Service: t.serviceName(entry), Operation: t.own(t.f.Nodes[named].Name),
 		SpanID: t.hex(t.f.Nodes[named].SpanID[:]), Start: verdict.Time{UnixNs: n.StartNs}, DurationNs: n.DurationNs(),
+	}
+	if count := t.f.Represents(entry); count != 1 {
+		v.Represents = count
 	}
 	t.tried = nil
 	t.walk(entry)
@@ -450,14 +458,51 @@ func (t *trial) shares(findings []finding, completeness float64) []verdict.Share
 			// A torn trace may lack the span that would say otherwise.
 			Confidence: round(calibrated(f.confidence * (0.7 + 0.3*completeness))),
 			Rule:       f.rule, Class: f.class, ErrorType: f.errorType, Evidence: f.evidence, RunnerUp: f.runnerUp,
-			SpanIDs: t.spanIDs(f.nodes, 16),
+			SpanIDs: t.spanIDs(f.nodes, 16), Version: t.version(f),
 		}
+		s.Caller, s.Callee = t.around(f)
 		if f.attempts > 1 {
 			s.Amplification = f.attempts
 		}
 		shares = append(shares, s)
 	}
 	return shares
+}
+
+// version is that of the service that must act, or that is the site.
+func (t *trial) version(f *finding) string {
+	for _, name := range [...]string{f.accountable, f.site.Service} {
+		if s := t.serviceNamed(name); name != "" && s != trace.None {
+			return t.own(t.f.Services[s].Version)
+		}
+	}
+	return ""
+}
+
+// around says who called the site, and what the call went to with which it went wrong.
+func (t *trial) around(f *finding) (caller, callee string) {
+	if len(f.nodes) == 0 {
+		return "", ""
+	}
+	at := f.nodes[0]
+	switch f.site.Kind {
+	case verdict.SitePeer:
+		return t.serviceName(f.nodes[len(f.nodes)-1]), ""
+	case verdict.SiteService:
+		if t.f.ServiceOf(at).Name != f.site.Service {
+			return t.serviceName(at), "" // the call of what did not answer
+		}
+		if t.f.Nodes[at].Kind == spans.KindClient {
+			callee = t.calleeName(at)
+		}
+		for at != trace.None && t.f.ServiceOf(at).Name == f.site.Service {
+			at = t.f.Nodes[at].Parent
+		}
+		if at != trace.None {
+			caller = t.serviceName(at)
+		}
+	}
+	return caller, callee
 }
 
 // calibrated turns what a rule claims into how often such claims are right. docs/accuracy.md has the

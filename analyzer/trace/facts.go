@@ -91,6 +91,8 @@ var read = map[string]bool{
 	"error.type":                 true,
 	"response_flags":             true,
 	"envoy.response_flags":       true,
+	// For how many requests it stands.
+	attrSampleRate: true,
 	// Whose code it was.
 	"code.file.path": true,
 	"code.filepath":  true,

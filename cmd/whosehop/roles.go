@@ -183,7 +183,9 @@ func openStorage(ctx context.Context, dsn string, set *Settings, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	keep := storage.Retention{Spans: set.Storage.RetentionSpans, Verdicts: set.Storage.RetentionVerdicts, Baseline: set.Storage.RetentionBaseline}
+	keep := storage.Retention{
+		Spans: set.Storage.RetentionSpans, Verdicts: set.Storage.RetentionVerdicts, History: set.Storage.RetentionHistory, Baseline: set.Storage.RetentionBaseline,
+	}
 	if err := db.Migrate(ctx, keep); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -319,6 +321,10 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 			runs = append(runs, judge.Follow)
 		}
 		service := query.New(w.db, judge, w.owners, w.stored)
+		var err error
+		if service.Links, err = query.ParseLinks(w.set.Serve.PublicURL, w.set.Serve.TraceLink); err != nil {
+			return err
+		}
 		ready = append(ready, service.Ready)
 		more, at, err := w.listenQuery(ctx, service, allReady(ready), states)
 		if err != nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/whosehop/whosehop/analyzer"
 	"github.com/whosehop/whosehop/collector"
+	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/storage"
 )
 
@@ -45,6 +46,7 @@ type storageSettings struct {
 	MemoryBytesMax    size          `help:"Memory of a ClickHouse that is started." default:"4GiB"`
 	RetentionSpans    time.Duration `help:"How long spans are kept; 0 is for ever." default:"168h"`
 	RetentionVerdicts time.Duration `help:"How long verdicts are kept; 0 is for ever." default:"2160h"`
+	RetentionHistory  time.Duration `help:"How long is kept what was caused and suffered, summed up by the hour; 0 is for ever." default:"9600h"`
 	RetentionBaseline time.Duration `help:"How long what was learnt counts as normal; 0 is for ever." default:"336h"`
 }
 
@@ -83,6 +85,9 @@ type querySettings struct {
 	TLSCert string `name:"tls-cert" help:"Certificate of both ports." type:"file" placeholder:"FILE"`
 	TLSKey  string `name:"tls-key" help:"Its key." type:"file" placeholder:"FILE"`
 	Token   string `help:"Whoever asks must bring it: as a bearer token, or in a browser as the password."`
+
+	PublicURL string `name:"public-url" help:"Where people reach the pages, for links to verdicts." placeholder:"URL"`
+	TraceLink string `name:"trace-link" help:"Where a trace is in another store, with {traceId} in it, and perhaps {spanId}, {fromMs} and {toMs}." placeholder:"URL"`
 }
 
 type ownershipSettings struct {
@@ -228,6 +233,7 @@ func (s *Settings) analyzerConfig() analyzer.Config {
 	return analyzer.Config{
 		Quiet: a.Quiet, WaitMax: a.WaitMax, Workers: a.Workers, SpansMax: a.SpansMax,
 		Late: map[bool]time.Duration{true: foreignLate}[s.Storage.Traces != ""], Scope: scopes[a.Scope], BytesMax: int64(a.MemoryBytesMax), SLO: a.SLO, Slice: storage.Slice(a.Shard),
+		KeepVerdicts: s.Storage.RetentionVerdicts,
 	}
 }
 
@@ -236,8 +242,8 @@ type roles struct{ collect, analyze, serve bool }
 
 // validate names the first key that cannot be, of the roles that are to run.
 func (s *Settings) validate(r roles) error {
-	if s.Storage.RetentionSpans < 0 || s.Storage.RetentionVerdicts < 0 || s.Storage.RetentionBaseline < 0 {
-		return errors.New("storage.retention-spans, storage.retention-verdicts and storage.retention-baseline: none can be negative")
+	if s.Storage.RetentionSpans < 0 || s.Storage.RetentionVerdicts < 0 || s.Storage.RetentionHistory < 0 || s.Storage.RetentionBaseline < 0 {
+		return errors.New("storage.retention-spans, -verdicts, -history and -baseline: none can be negative")
 	}
 	if s.Storage.DSN == "" && s.Storage.MemoryBytesMax < 512<<20 {
 		return fmt.Errorf("storage.memory-bytes-max: %s is less than 512MiB", s.Storage.MemoryBytesMax)
@@ -265,6 +271,9 @@ func (s *Settings) validate(r roles) error {
 	}
 	if q := &s.Serve; r.serve && (q.TLSCert == "") != (q.TLSKey == "") {
 		return errors.New("query.tls-cert and query.tls-key: one is given without the other")
+	}
+	if _, err := query.ParseLinks(s.Serve.PublicURL, s.Serve.TraceLink); err != nil {
+		return err
 	}
 	for _, p := range s.ports(r) {
 		if err := s.checkPort(p); err != nil {

@@ -128,7 +128,7 @@ func (r *reader) SearchTraces(ctx context.Context, q storage.TraceSearch) ([]sto
 }
 
 // judge blames pay for the failed trace.
-type judge struct{}
+type judge struct{ query.Judge }
 
 func (judge) JudgeNow(_ context.Context, id spans.TraceID) ([]verdict.Verdict, error) {
 	if id != failedID {

@@ -105,7 +105,8 @@ CREATE VIEW IF NOT EXISTS otel_traces_trace_id_ts_mv AS SELECT * FROM otel_trace
 -- One row a trace that was judged; a later Version replaces an earlier one, whole. A trace that was
 -- judged and found healthy has a row too (no entries): that is how it is known to be done.
 -- FirstIngest, the earliest IngestTime of the trace's spans, never changes, so that all versions
--- of a trace lie in one partition.
+-- of a trace lie in one partition, and beside each other: by the hour, so that what is asked of an hour is
+-- read of that hour.
 CREATE TABLE IF NOT EXISTS verdicts
 (
     TraceId String,
@@ -125,7 +126,12 @@ CREATE TABLE IF NOT EXISTS verdicts
         DurationNs Int64,
         Symptom LowCardinality(String),
         Summary String,
-        Body String
+        Body String,
+        -- For how many requests this one stands, by what its sampler says.
+        Represents Float64,
+        -- Whose share is the largest, and what all of them took over the baseline.
+        Cause LowCardinality(String),
+        ExcessNs Int64
     ),
     -- One element a share, of all entries; Entry is its entry's index, counted from 1.
     Shares Nested (
@@ -143,22 +149,38 @@ CREATE TABLE IF NOT EXISTS verdicts
         Class LowCardinality(String),
         ErrorType LowCardinality(String),
         Weight Float64,
+        -- The weight in millionths of a request: those of an entry add up to what it represents; and, as if it
+        -- stood for itself alone, to one.
+        Amount Int64,
+        Stored Int64,
         ExcessNs Int64,
-        Confidence Float64
+        Confidence Float64,
+        Fingerprint LowCardinality(String),
+        -- The service.version of who must act.
+        Version LowCardinality(String),
+        -- Of what is no edge: the service that called the site, and what the call went to that went wrong.
+        Via LowCardinality(String),
+        Target LowCardinality(String)
     ),
     -- One element a service in the trace, of all entries.
     Hops Nested (
         Entry UInt32,
         Service LowCardinality(String),
         Owner LowCardinality(String),
-        Role LowCardinality(String)
+        Role LowCardinality(String),
+        -- Its owner suffered, and this is the first of its services that did: it counts once.
+        Suffered Bool
     ),
+    -- When its entries began; 1970 of a trace without a symptom.
+    FirstStart DateTime64(9) MATERIALIZED arrayMin(Entries.Start),
+    LastStart DateTime64(9) MATERIALIZED arrayMax(Entries.Start),
     -- Whether a trace has a verdict is asked before each judgement; hardly any has.
     INDEX idx_trace_id TraceId TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX idx_judged_at JudgedAt TYPE minmax GRANULARITY 1,
-    INDEX idx_first_ingest FirstIngest TYPE minmax GRANULARITY 1
+    INDEX idx_first_start FirstStart TYPE minmax GRANULARITY 1,
+    INDEX idx_last_start LastStart TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(Version)
 PARTITION BY toDate(FirstIngest)
-ORDER BY TraceId
+ORDER BY (toStartOfHour(FirstIngest, 'UTC'), TraceId)
 SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1, min_parts_to_merge_at_once = 10;

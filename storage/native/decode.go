@@ -42,7 +42,7 @@ type Decoder struct {
 	scopeOf      map[string]uint32
 	key          []byte
 
-	recentNames, recentMessages spans.Recent
+	recentNames, recentMessages, recentStates spans.Recent
 }
 
 type scopeColumns struct {
@@ -89,6 +89,7 @@ func NewDecoder(whole bool) *Decoder {
 		{"Events.Name", arrayOf(typeWord), d.readEventNames},
 		{"Events.Attributes", arrayOf(typeMap), d.readEventAttrs},
 		{"Extras", typeText, d.readExtras},
+		{"TraceState", typeText, func(s *stream, rows int) error { return s.sharedTexts(&d.b.TraceStates, &d.recentStates, rows) }},
 		{"IngestTime", typeMilli, func(s *stream, rows int) (err error) {
 			d.b.IngestMs, err = numbers(s, d.b.IngestMs, rows, 8, int64Of)
 			return err
@@ -96,7 +97,6 @@ func NewDecoder(whole bool) *Decoder {
 	}
 	if whole {
 		d.columns = append(d.columns,
-			Column{"TraceState", typeText, func(s *stream, rows int) error { return s.texts(&d.b.TraceStates, rows) }},
 			Column{"ScopeName", typeText, func(s *stream, rows int) error { d.scopes.names.Reset(); return s.texts(&d.scopes.names, rows) }},
 			Column{"ScopeVersion", typeText, func(s *stream, rows int) error { d.scopes.versions.Reset(); return s.texts(&d.scopes.versions, rows) }},
 			Column{"ResourceSchemaUrl", typeWord, d.resourceURLs.column},
@@ -127,8 +127,10 @@ func (d *Decoder) Into(b *spans.Block) {
 	d.b, d.from = b, b.Len()
 	b.Names.Share()
 	b.StatusMessages.Share()
+	b.TraceStates.Share()
 	clear(d.recentNames[:])
 	clear(d.recentMessages[:])
+	clear(d.recentStates[:])
 	d.attrs.into(&b.Attrs)
 	d.eventAttrs.into(&b.Events.Attrs)
 	d.linkAttrs.into(&b.Links.Attrs)
@@ -146,9 +148,6 @@ func (d *Decoder) Done(rows int) error {
 	// What was not asked for is nothing.
 	b.Flags = zeros(b.Flags, d.from+rows)
 	b.DroppedAttrs, b.DroppedEvents, b.DroppedLinks = zeros(b.DroppedAttrs, d.from+rows), zeros(b.DroppedEvents, d.from+rows), zeros(b.DroppedLinks, d.from+rows)
-	for b.TraceStates.Len() < d.from+rows {
-		b.TraceStates.EndRow()
-	}
 	for len(b.LinkEnds) < d.from+rows {
 		b.LinkEnds = append(b.LinkEnds, uint32(len(b.Links.TraceIDs)))
 	}

@@ -36,7 +36,7 @@ func asked(x told, whole bool, keep func(string) bool) told {
 		x.Attrs = kept
 	}
 	if !whole {
-		x.Flags, x.TraceState, x.Links, x.Resource.SchemaURL = 0, "", nil, ""
+		x.Flags, x.Links, x.Resource.SchemaURL = 0, nil, ""
 		x.Scope.Name, x.Scope.Version, x.Scope.SchemaURL = "", "", ""
 	}
 	return x
