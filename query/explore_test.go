@@ -31,9 +31,9 @@ func (r *traceReader) SpanServices(context.Context) ([]string, error) {
 	return []string{fmt.Sprint("asked ", r.asked)}, r.err
 }
 
-func (r *traceReader) SpanOperations(_ context.Context, service string) ([]storage.Operation, error) {
+func (r *traceReader) SpanOperations(_ context.Context, service string) ([]storage.SpanOperation, error) {
 	r.asked++
-	return []storage.Operation{{Name: service, Kind: "client"}, {Name: service, Kind: "server"}}, nil
+	return []storage.SpanOperation{{Name: service, Kind: "client"}, {Name: service, Kind: "server"}}, nil
 }
 
 func (r *traceReader) SearchTraces(_ context.Context, q storage.TraceSearch) ([]storage.TraceSummary, error) {

@@ -116,8 +116,14 @@ type reader struct {
 
 func (r *reader) Missing(context.Context) []string { return r.missing }
 
-func (r *reader) Calls(context.Context, time.Time) ([]storage.Call, error) {
-	return []storage.Call{{Caller: "web", Callee: "pay", Calls: 3}, {Caller: "pay", Callee: "postgresql", Calls: 1}}, r.err
+func (r *reader) Edges(_ context.Context, w storage.TrafficWindow) ([]storage.Edge, error) {
+	if w.To.Sub(w.From) != time.Hour {
+		return nil, fmt.Errorf("asked for %v to %v", w.From, w.To)
+	}
+	return []storage.Edge{
+		{Caller: storage.UserCaller, Callee: "web", Type: "virtual_node", Calls: 4}, {Caller: "web", Callee: "pay", Calls: 3},
+		{Caller: "pay", Callee: "postgresql", Type: "database", Calls: 1},
+	}, r.err
 }
 
 func (r *reader) SearchTraces(ctx context.Context, q storage.TraceSearch) ([]storage.TraceSummary, error) {
@@ -222,7 +228,7 @@ var requests = []struct {
 	{"jaeger-search-all", "/api/traces?end=1780003600" + us + "&limit=20&maxDuration=100ms&minDuration=1ms&operation=GET+%2Fcart&service=web&start=1779996400" + us, "", 200, jsonType},
 	{"jaeger-trace", "/api/traces/0a000000000000000000000000000001?end=1780003600000&start=1779996400000", "", 200, jsonType},
 	{"jaeger-judged", "/api/traces/0a000000000000000000000000000002", "", 200, jsonType},
-	{"jaeger-dependencies", "/api/dependencies?endTs=1780003600000&lookback=3600000", "", 200, jsonType},
+	{"jaeger-dependencies", "/api/dependencies?endTs=1780002000000&lookback=3600000", "", 200, jsonType},
 	{"jaeger-unknown", "/api/traces/00000000000000000000000000000099", "", 404, jsonType},
 	// The same with feature flags: pkg/tsdb/jaeger/grpc_client.go, which does not encode the times.
 	{"v3-services", "/api/v3/services", "", 200, jsonType},
