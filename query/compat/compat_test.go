@@ -247,7 +247,7 @@ var requests = []struct {
 	{"tempo-echo", "/api/echo", "", 200, textType},
 	{"tempo-search", "/api/search?end=1780003600&limit=20&q=%7Bresource.service.name%3D%22web%22+%26%26+span.http.request.method%3D%22GET%22+%26%26+status%3Derror%7D&spss=3&start=1779996400", jsonType, 200, jsonType},
 	{"tempo-search-all", "/api/search?end=1780003600&limit=2&q=%7B%7D&start=1779996400", jsonType, 200, jsonType},
-	{"tempo-search-trace-duration", "/api/search?end=1780003600&q=%7BtraceDuration%3E100ms+%26%26+name%3D%22pay.Charge%22%7D+%7C+select(.zone)&start=1779996400", jsonType, 200, jsonType},
+	{"tempo-search-trace-duration", "/api/search?end=1780003600&q=%7BtraceDuration%3E100ms+%26%26+name%3D%22pay.Charge%22+%26%26+.zone!%3Dnil%7D+%7C+select(resource.zone,.zone,span.n)&start=1779996400", jsonType, 200, jsonType},
 	{"tempo-search-tags", "/api/search?end=1780003600&start=1779996400&tags=service.name%3Dweb+odd%3D%22a+b%22&minDuration=1ms&maxDuration=1s", jsonType, 200, jsonType},
 	{"tempo-search-nothing", "/api/search?end=1780003600&q=%7Bname%3D%22nothing%22%7D&start=1779996400", jsonType, 200, jsonType},
 	{"tempo-v2-tags", "/api/v2/search/tags?end=1780003600&limit=5000&start=1779996400", jsonType, 200, jsonType},
