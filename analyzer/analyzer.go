@@ -49,6 +49,8 @@ type Config struct {
 	SLO map[string]int64
 	// Slice is the part of all traces that this analyzer judges; without one, all that run share the work.
 	Slice storage.Slice
+	// KeepVerdicts is how long verdicts are kept; 0 is for ever. An hour of which some may have gone is not summed up again.
+	KeepVerdicts time.Duration
 }
 
 // Validate names the first key that cannot be.
@@ -105,6 +107,7 @@ type ShardStore interface {
 	TrafficMade(ctx context.Context, from time.Time, grain storage.Grain) (map[time.Time]uint64, error)
 	Stored(ctx context.Context, from, to time.Time, grain storage.Grain) (map[time.Time]uint64, error)
 	OldestStored(ctx context.Context) (time.Time, error)
+	RollUp(ctx context.Context, oldest time.Time) (hours int, err error)
 }
 
 // Owners says who owns what is asked about, as *ownership.Registry does. What it answers may change while it is asked.

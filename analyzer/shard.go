@@ -53,7 +53,29 @@ func (s *shard) run(ctx context.Context) error {
 	// The first verdicts after a start need a normal as well.
 	group.Go(func() error { s.repeat(ctx, s.here("learn"), time.Second, s.learn); return nil })
 	group.Go(func() error { s.repeat(ctx, s.here("sum up what is called"), trafficEvery, s.sumUp); return nil })
+	group.Go(func() error { s.repeat(ctx, s.here("sum verdicts up"), rollUpEvery, s.rollUp); return nil })
 	return group.Wait()
+}
+
+// rollUpEvery is how often is looked for hours of verdicts that can be summed up. Until then they are counted one by one.
+const rollUpEvery = 10 * time.Second
+
+// rollUp sums verdicts up; of the analyzers of a shard, the one with the first part of its traces does it.
+func (s *shard) rollUp(ctx context.Context) (more bool, err error) {
+	if slice, ok := s.slice(); !ok || slice.From > 0 {
+		return false, nil
+	}
+	oldest := time.Time{}
+	if s.cfg.KeepVerdicts > 0 {
+		now, err := s.store.ServerTime(ctx)
+		if err != nil {
+			return false, err
+		}
+		const around = 2 * time.Hour
+		oldest = now.Add(around - s.cfg.KeepVerdicts)
+	}
+	_, err = s.store.RollUp(ctx, oldest)
+	return false, err
 }
 
 // here is something that is done on this shard, in words.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/whosehop/whosehop/ownership/coverage"
 	"github.com/whosehop/whosehop/storage"
-	"github.com/whosehop/whosehop/verdict"
 )
 
 // CoverageRequest asks what runs without a real owner; what is empty selects all, or the default.
@@ -119,7 +118,8 @@ func (s *Service) readTraffic(ctx context.Context, from, to time.Time, attribute
 	if err != nil {
 		return nil, err
 	}
-	harm, err := s.reader.Harm(ctx, from, to)
+	from, to = storage.Align(from, to)
+	harm, err := s.reader.Blame(ctx, storage.BlameFilter{From: from, To: to}, harmColumns, 0, groupsMax)
 	if err != nil {
 		return nil, err
 	}
@@ -136,11 +136,9 @@ func (s *Service) readTraffic(ctx context.Context, from, to time.Time, attribute
 	return t, nil
 }
 
-func harmOf(h *storage.Harm) coverage.Harm {
-	return coverage.Harm{
-		Site: verdict.Site{
-			Kind: verdict.SiteKind(h.Kind), Service: h.Service, Operation: h.Operation, Caller: h.Caller, Callee: h.Callee, Phase: verdict.Phase(h.Phase), Peer: h.Peer,
-		},
-		Accountable: h.Accountable, Failed: h.Failed, ExcessNs: h.ExcessNs,
-	}
+// harmColumns tell apart what coverage is told of.
+var harmColumns = []string{"Kind", "Service", "Operation", "Caller", "Callee", "Phase", "Peer", "Accountable"}
+
+func harmOf(r *storage.BlameRow) coverage.Harm {
+	return coverage.Harm{Site: siteOf(r), Accountable: r.Accountable, Failed: requests(r.Failed + r.Degraded), ExcessNs: r.ExcessNs}
 }

@@ -28,17 +28,20 @@ var (
 	ErrMissing = errors.New("no span of this trace lies on the shards that answer")
 )
 
+// invalid is an ErrInvalid that says what is wrong.
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrInvalid, fmt.Errorf(format, args...))
+}
+
 // Reader is what the service needs of the storage.
 type Reader interface {
 	TraceVerdicts(ctx context.Context, id spans.TraceID) (bodies []string, of storage.SettledTrace, found bool, err error)
 	StoredTrace(ctx context.Context, id spans.TraceID) (storage.SettledTrace, error)
 	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
 	ListVerdicts(ctx context.Context, f storage.VerdictFilter) ([]storage.VerdictRow, error)
-	Attribution(ctx context.Context, from, to time.Time, step time.Duration, owner string) ([]storage.AttributionRow, error)
-	Top(ctx context.Context, from, to time.Time, by string, limit int) ([]storage.TopRow, error)
+	Blame(ctx context.Context, f storage.BlameFilter, by []string, step time.Duration, limit int) ([]storage.BlameRow, error)
 	SeenServices(ctx context.Context, from, to time.Time, attributes []string) ([]storage.SeenService, error)
 	Calls(ctx context.Context, from time.Time) ([]storage.Call, error)
-	Harm(ctx context.Context, from, to time.Time) ([]storage.Harm, error)
 	Ping(ctx context.Context) error
 	// Missing names the shards that do not answer.
 	Missing(ctx context.Context) []string
@@ -223,10 +226,10 @@ const (
 
 // ListRequest asks for verdicts; what is empty selects all, or the default.
 type ListRequest struct {
-	From, To                       time.Time
-	Owner, Service, Entry, Symptom string
-	PageSize                       int
-	PageToken                      string
+	// VerdictFilter without its place and limit, which are set from here.
+	storage.VerdictFilter
+	PageSize  int
+	PageToken string
 }
 
 // ListResponse is a page of verdicts; NextPageToken is empty on the last. Missing, here and in the other answers, are the
@@ -252,7 +255,11 @@ func (s *Service) List(ctx context.Context, r ListRequest) (*ListResponse, error
 	if err != nil {
 		return nil, err
 	}
-	f := storage.VerdictFilter{From: from, To: to, Owner: r.Owner, Service: r.Service, Entry: r.Entry, Symptom: r.Symptom, Limit: size + 1}
+	if err := checkFilter(&r.VerdictFilter); err != nil {
+		return nil, err
+	}
+	f := r.VerdictFilter
+	f.From, f.To, f.Limit = from, to, size+1
 	if r.PageToken != "" {
 		if f.Before, err = parseToken(r.PageToken); err != nil {
 			return nil, err
@@ -270,6 +277,22 @@ func (s *Service) List(ctx context.Context, r ListRequest) (*ListResponse, error
 	return page, nil
 }
 
+// attributesMost bounds the attributes that are asked for.
+const attributesMost = 4
+
+func checkFilter(f *storage.VerdictFilter) error {
+	if _, err := hex.DecodeString(f.Fingerprint); err != nil || f.Fingerprint != "" && len(f.Fingerprint) != 16 {
+		return invalid("fingerprint %q is not 16 hexadecimal digits", f.Fingerprint)
+	}
+	if f.MinNs < 0 || f.MaxNs < 0 || f.MaxNs > 0 && f.MaxNs < f.MinNs {
+		return invalid("no duration is within %s and %s", time.Duration(f.MinNs), time.Duration(f.MaxNs))
+	}
+	if len(f.Attributes) > attributesMost {
+		return invalid("%d attributes are more than %d", len(f.Attributes), attributesMost)
+	}
+	return nil
+}
+
 // window fills in and checks a span of time.
 func window(from, to time.Time) (time.Time, time.Time, error) {
 	if to.IsZero() {
@@ -281,7 +304,7 @@ func window(from, to time.Time) (time.Time, time.Time, error) {
 	if !from.Before(to) || to.Sub(from) > windowMax {
 		return from, to, fmt.Errorf("%w: from must lie before to, by no more than %d days", ErrInvalid, int(windowMax.Hours()/24))
 	}
-	return from, to, nil
+	return from.UTC(), to.UTC(), nil
 }
 
 func limit(name string, n, otherwise int) (int, error) {
@@ -310,41 +333,6 @@ func parseToken(token string) (*storage.VerdictKey, error) {
 		return nil, fmt.Errorf("%w: pageToken %q is not one of ours", ErrInvalid, token)
 	}
 	return &storage.VerdictKey{StartNs: ns, TraceID: parts[1], SpanID: parts[2]}, nil
-}
-
-// AttributionRequest asks what owners caused and suffered.
-type AttributionRequest struct {
-	From, To time.Time
-	Step     time.Duration
-	Owner    string
-}
-
-// AttributionResponse has a row for each owner and step in which there was something.
-type AttributionResponse struct {
-	From, To time.Time
-	Step     time.Duration
-	Rows     []storage.AttributionRow
-	Missing  []string
-}
-
-// Attribution sums up by owner, over time.
-func (s *Service) Attribution(ctx context.Context, r AttributionRequest) (*AttributionResponse, error) {
-	from, to, err := window(r.From, r.To)
-	if err != nil {
-		return nil, err
-	}
-	step := r.Step
-	if step == 0 {
-		step = niceStep(to.Sub(from) / stepsWanted)
-	}
-	if step < time.Second || to.Sub(from)/step > stepsMax {
-		return nil, fmt.Errorf("%w: step %s makes more than %d steps, or is less than 1s", ErrInvalid, step, stepsMax)
-	}
-	rows, err := s.reader.Attribution(ctx, from, to, step, r.Owner)
-	if err != nil {
-		return nil, err
-	}
-	return &AttributionResponse{From: from, To: to, Step: step, Rows: rows, Missing: s.reader.Missing(ctx)}, nil
 }
 
 // niceStep rounds up to a step that people read off easily.
@@ -388,40 +376,4 @@ func (s *Service) Rank(ctx context.Context, r RankRequest) (*RankResponse, error
 		return nil, err
 	}
 	return &RankResponse{Suspects: suspects, Missing: s.reader.Missing(ctx)}, nil
-}
-
-// TopRequest asks what caused the most.
-type TopRequest struct {
-	From, To time.Time
-	By       string // owner, service or edge
-	Limit    int
-}
-
-// TopResponse has what caused the most first.
-type TopResponse struct {
-	Rows    []storage.TopRow
-	Missing []string
-}
-
-// Top ranks what caused the most.
-func (s *Service) Top(ctx context.Context, r TopRequest) (*TopResponse, error) {
-	from, to, err := window(r.From, r.To)
-	if err != nil {
-		return nil, err
-	}
-	if r.By == "" {
-		r.By = "owner"
-	}
-	if r.By != "owner" && r.By != "service" && r.By != "edge" {
-		return nil, fmt.Errorf("%w: by %q is none of owner, service, edge", ErrInvalid, r.By)
-	}
-	n, err := limit("limit", r.Limit, topDefault)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.reader.Top(ctx, from, to, r.By, n)
-	if err != nil {
-		return nil, err
-	}
-	return &TopResponse{Rows: rows, Missing: s.reader.Missing(ctx)}, nil
 }

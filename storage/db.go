@@ -39,8 +39,10 @@ type DB struct {
 	suffix string
 	// spans is the table that spans are read from, stored its column for when they were stored.
 	spans, stored string
-	cluster       *cluster // nil on one ClickHouse, and on a shard
-	replicated    bool     // blocks are told apart by a Keeper
+	cluster       *cluster      // nil on one ClickHouse, and on a shard
+	shard         int           // of a cluster, counted from 1
+	slack         time.Duration // judgedSlack
+	replicated    bool          // blocks are told apart by a Keeper
 }
 
 // idleMax is how many idle native connections are kept.
@@ -96,7 +98,7 @@ func open(options *clickhouse.Options, suffix string, log *slog.Logger) (*DB, er
 		return nil, fmt.Errorf("open ClickHouse: %w", err)
 	}
 	return &DB{
-		conn: conn, options: options, log: log, suffix: suffix, spans: "otel_traces" + suffix, stored: "IngestTime",
+		conn: conn, options: options, log: log, suffix: suffix, spans: "otel_traces" + suffix, stored: "IngestTime", slack: judgedSlack,
 		idle: make(chan *native.Conn, idleMax), judged: sync.Pool{New: func() any { return newJudgedTable() }},
 	}, nil
 }

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"math"
+	"slices"
 
 	"github.com/whosehop/whosehop/storage/native"
 	"github.com/whosehop/whosehop/verdict"
@@ -68,11 +70,11 @@ type judgedTable struct {
 	traceID, version, firstIngest, rows, lastIngest, rules *native.TableColumn
 	entries, shares, hops                                  *native.Group
 
-	entry struct{ service, operation, span, start, duration, symptom, summary, body, represents *native.TableColumn }
+	entry struct{ service, operation, span, start, duration, symptom, summary, body, represents, cause, excess *native.TableColumn }
 	share struct {
-		entry, kind, service, operation, caller, callee, phase, peer, accountable, owner, rule, class, errorType, weight, excess, confidence, fingerprint, version, via, target *native.TableColumn
+		entry, kind, service, operation, caller, callee, phase, peer, accountable, owner, rule, class, errorType, weight, amount, stored, excess, confidence, fingerprint, version, via, target *native.TableColumn
 	}
-	hop struct{ entry, service, owner, role *native.TableColumn }
+	hop struct{ entry, service, owner, role, suffered *native.TableColumn }
 }
 
 func newJudgedTable() *judgedTable {
@@ -96,6 +98,8 @@ func newJudgedTable() *judgedTable {
 		{&t.entry.summary, t.entries, "Summary", text},
 		{&t.entry.body, t.entries, "Body", text},
 		{&t.entry.represents, t.entries, "Represents", "Float64"},
+		{&t.entry.cause, t.entries, "Cause", word},
+		{&t.entry.excess, t.entries, "ExcessNs", number},
 		{&t.share.entry, t.shares, "Entry", "UInt32"},
 		{&t.share.kind, t.shares, "Kind", word},
 		{&t.share.service, t.shares, "Service", word},
@@ -110,6 +114,8 @@ func newJudgedTable() *judgedTable {
 		{&t.share.class, t.shares, "Class", word},
 		{&t.share.errorType, t.shares, "ErrorType", word},
 		{&t.share.weight, t.shares, "Weight", "Float64"},
+		{&t.share.amount, t.shares, "Amount", number},
+		{&t.share.stored, t.shares, "Stored", number},
 		{&t.share.excess, t.shares, "ExcessNs", number},
 		{&t.share.confidence, t.shares, "Confidence", "Float64"},
 		{&t.share.fingerprint, t.shares, "Fingerprint", word},
@@ -120,6 +126,7 @@ func newJudgedTable() *judgedTable {
 		{&t.hop.service, t.hops, "Service", word},
 		{&t.hop.owner, t.hops, "Owner", word},
 		{&t.hop.role, t.hops, "Role", word},
+		{&t.hop.suffered, t.hops, "Suffered", "Bool"},
 	} {
 		*c.at = t.Nested(c.group, c.name, c.kind)
 	}
@@ -147,10 +154,9 @@ func (t *judgedTable) add(j *JudgedTrace) error {
 		t.entry.symptom.Text(string(v.Symptom))
 		t.entry.summary.Text(v.Summary)
 		t.entry.body.Bytes(bytes.TrimSuffix(t.body.Bytes(), []byte("\n")))
-		t.entry.represents.Float64(cmp.Or(v.Represents, 1))
-		for k := range v.Shares {
-			t.addShare(number, &v.Shares[k])
-		}
+		represents := cmp.Or(v.Represents, 1)
+		t.entry.represents.Float64(represents)
+		t.addShares(number, v.Shares, represents)
 		for k := range v.Hops {
 			h := &v.Hops[k]
 			t.hops.Element()
@@ -158,6 +164,7 @@ func (t *judgedTable) add(j *JudgedTrace) error {
 			t.hop.service.Text(h.Service)
 			t.hop.owner.Text(h.Owner)
 			t.hop.role.Text(string(h.Role))
+			t.hop.suffered.Bool(suffered(v, k))
 		}
 	}
 	t.traceID.Text(hex.EncodeToString(j.TraceID[:]))
@@ -168,6 +175,57 @@ func (t *judgedTable) add(j *JudgedTrace) error {
 	t.rules.Text(verdict.Rules)
 	t.EndRow()
 	return nil
+}
+
+// millionths is what the sums of weights are kept in: integers add up, in whatever order.
+const millionths = 1_000_000
+
+// addShares adds the shares of an entry, the amounts of which add up to what it represents.
+func (t *judgedTable) addShares(entry uint32, shares []verdict.Share, represents float64) {
+	cause, largest, excessNs, weight := "", 0.0, int64(0), 0.0
+	amount, stored := parts{of: int64(math.Round(millionths * represents))}, parts{of: millionths}
+	for k := range shares {
+		s := &shares[k]
+		if s.Weight > largest {
+			cause, largest = s.Owner, s.Weight
+		}
+		excessNs += s.ExcessNs
+		if weight += s.Weight; k == len(shares)-1 {
+			weight = 1
+		}
+		t.addShare(entry, s)
+		t.share.amount.Int64(amount.upTo(weight))
+		t.share.stored.Int64(stored.upTo(weight))
+	}
+	t.entry.cause.Text(cause)
+	t.entry.excess.Int64(excessNs)
+}
+
+// parts hands a whole out in parts, so that their sum is the whole.
+type parts struct{ of, given int64 }
+
+func (p *parts) upTo(weight float64) int64 {
+	part := int64(math.Round(float64(p.of)*weight)) - p.given
+	p.given += part
+	return part
+}
+
+// suffered says whether hop k is the first by which its owner suffered from what others did.
+func suffered(v *verdict.Verdict, k int) bool {
+	h := &v.Hops[k]
+	if !sufferedBy(h) || slices.ContainsFunc(v.Shares, func(s verdict.Share) bool { return s.Owner == h.Owner }) {
+		return false
+	}
+	return !slices.ContainsFunc(v.Hops[:k], func(before verdict.Hop) bool { return before.Owner == h.Owner && sufferedBy(&before) })
+}
+
+func sufferedBy(h *verdict.Hop) bool {
+	switch h.Role {
+	case verdict.RolePropagated, verdict.RoleMasked, verdict.RoleVictim, verdict.RoleAmplified:
+		return h.Owner != ""
+	case verdict.RoleOrigin, verdict.RoleAbsorbed, verdict.RoleSlow, verdict.RoleCleared:
+	}
+	return false
 }
 
 func (t *judgedTable) addShare(entry uint32, s *verdict.Share) {

@@ -19,6 +19,8 @@ var migrations embed.FS
 type Retention struct {
 	Spans    time.Duration
 	Verdicts time.Duration
+	// History is of what was caused and suffered, summed up by the hour.
+	History time.Duration
 	// Baseline is of what is normal; what is kept by the minute goes after some hours in any case.
 	Baseline time.Duration
 }
@@ -129,6 +131,7 @@ func (db *DB) retain(ctx context.Context, keep Retention) error {
 	}{
 		{db.table("otel_traces"), "toDateTime(IngestTime)", keep.Spans},
 		{db.table("verdicts"), "toDateTime(FirstIngest)", keep.Verdicts},
+		{db.table("blame_hourly"), "Hour", keep.History},
 		{db.table("baseline"), "At", keep.Baseline},
 		{db.table("traffic"), "At", keep.Verdicts},
 	} {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/whosehop/whosehop/internal/clickhousetest"
 	"github.com/whosehop/whosehop/storage"
-	"github.com/whosehop/whosehop/verdict"
 )
 
 // seenAt is when the newest span was stored that insertSeen inserts.
@@ -145,72 +144,5 @@ func TestCalls(t *testing.T) {
 	}
 	if list, err := db.Calls(t.Context(), at.Add(2*time.Hour)); err != nil || len(list) != 0 {
 		t.Errorf("made later: %+v, %v", list, err)
-	}
-}
-
-func TestHarm(t *testing.T) { harmIsSummedUp(t, clickhousetest.DB(t)) }
-
-// TestHarmOfManySites: what is too much to list is not lost.
-func TestHarmOfManySites(t *testing.T) {
-	dsn := clickhousetest.DSN(t)
-	db := clickhousetest.Open(t, dsn)
-	const sites, listed = 50_100, 50_000
-	err := rawConn(t, dsn).Exec(t.Context(), fmt.Sprintf(`INSERT INTO verdicts (TraceId, Version, FirstIngest, Entries.Service, Entries.Operation, Entries.SpanId, Entries.Start, Entries.DurationNs, Entries.Symptom, Entries.Summary, Entries.Body,
-			Shares.Entry, Shares.Kind, Shares.Service, Shares.Operation, Shares.Caller, Shares.Callee, Shares.Phase, Shares.Peer, Shares.Accountable, Shares.Owner, Shares.Rule, Shares.Class, Shares.ErrorType, Shares.Weight, Shares.ExcessNs, Shares.Confidence)
-		WITH range(%d) AS n, arrayMap(i -> '', n) AS none
-		SELECT '01', 1, now64(3), ['web'], ['GET /'], ['1'], [now64(9)], [5], ['error'], [''], [''],
-			arrayMap(i -> 1, n), arrayMap(i -> 'service', n), arrayMap(i -> toString(i), n), none, none, none, none, none, none, none, none, none, none, arrayMap(i -> if(i < 100, 1, 2), n), arrayMap(i -> 3, n), arrayMap(i -> 1, n)`, sites))
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := db.Harm(t.Context(), time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
-	if err != nil || len(list) != listed+1 {
-		t.Fatalf("%d sites, %v", len(list), err)
-	}
-	failed, excessNs := 0.0, int64(0)
-	for _, h := range list {
-		failed, excessNs = failed+h.Failed, excessNs+h.ExcessNs
-		if h.Kind == "unknown" && (h.Failed != 100 || h.ExcessNs != 300) {
-			t.Errorf("%+v are not those that did least", h)
-		}
-	}
-	if failed != 2*listed+100 || excessNs != 3*sites {
-		t.Errorf("%v failed, %d ns", failed, excessNs)
-	}
-}
-
-func TestHarmOfAllShards(t *testing.T) {
-	db, _, _ := openCluster(t)
-	harmIsSummedUp(t, db)
-}
-
-func harmIsSummedUp(t *testing.T, db *storage.DB) {
-	t.Helper()
-	start := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
-	all := []storage.JudgedTrace{judged(1, 1, start, "team-a"), judged(2, 1, start, "team-a"), judged(3, 1, start.Add(-8*24*time.Hour), "team-a"), judged(1, 2, start, "team-b")}
-	slow := judged(4, 1, start, "team-a")
-	slow.Verdicts[0].Symptom = verdict.SymptomLatency
-	slow.Verdicts[0].Shares = []verdict.Share{
-		{Site: verdict.Site{Kind: verdict.SiteService, Service: "payments"}, Accountable: "payments", Weight: 0.5, ExcessNs: 300},
-		{Site: verdict.Site{Kind: verdict.SitePeer, Peer: "bank:443"}, Accountable: "bank:443", Weight: 0.5, ExcessNs: 200},
-	}
-	for _, j := range append(all, slow) {
-		shard := db.Locals()[db.Shards().Of(j.TraceID)]
-		if err := shard.WriteJudged(t.Context(), slices.Values([]*storage.JudgedTrace{&j})); err != nil {
-			t.Fatal(err)
-		}
-	}
-	list, err := db.Harm(t.Context(), start.Add(-7*24*time.Hour), start.Add(time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []storage.Harm{
-		{Kind: "service", Service: "payments", Accountable: "payments", Failed: 1.5, ExcessNs: 300},
-		{Kind: "edge", Caller: "payments", Callee: "db", Phase: "pool", Accountable: "payments", Failed: 0.5},
-		{Kind: "peer", Peer: "bank:443", Accountable: "bank:443", ExcessNs: 200},
-	} {
-		if len(list) != 3 || !slices.Contains(list, want) {
-			t.Errorf("%+v, want %+v", list, want)
-		}
 	}
 }

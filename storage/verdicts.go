@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,11 +14,24 @@ import (
 
 // VerdictFilter selects verdicts; empty fields select all.
 type VerdictFilter struct {
-	From, To time.Time // of the entry's start
-	Owner    string    // of a share
-	Service  string    // of a hop
-	Entry    string    // the entry's service or operation
-	Symptom  string
+	From, To  time.Time // of the entry's start
+	Owner     string    // of a share
+	Service   string    // of a hop
+	Operation string    // of a share's site, or of the entry
+	Entry     string    // the entry's service or operation, or both with a space between them
+	Symptom   string
+	Rule      string // of a share, as the next four
+	Class     string
+	ErrorType string
+	// Fingerprint is 16 hexadecimal digits.
+	Fingerprint string
+	Version     string // service.version of who must act
+	// Caller and Callee are of an edge that is to blame, or that a site was called over or called over itself.
+	Caller, Callee string
+	// MinNs and MaxNs bound the entry's duration; 0 does not.
+	MinNs, MaxNs int64
+	// Attributes are of a span of the trace, each of some span.
+	Attributes map[string]string
 	// Before continues a listing: only what comes after this one in its order.
 	Before *VerdictKey
 	Limit  int
@@ -37,6 +52,7 @@ type VerdictRow struct {
 	DurationNs int64
 	Symptom    string
 	Summary    string
+	Represents float64 // requests
 	Owners     []string
 	Rules      []string
 }
@@ -64,20 +80,46 @@ func (db *DB) TraceVerdicts(ctx context.Context, id spans.TraceID) (bodies []str
 	return bodies, of, found, wrap("read the verdicts of a trace", rows.Err())
 }
 
-// ListVerdicts lists verdicts with a symptom, newest entry first.
-func (db *DB) ListVerdicts(ctx context.Context, f VerdictFilter) ([]VerdictRow, error) {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	where, args := []string{"e.Start >= ?", "e.Start < ?"}, []any{nanos(f.From), nanos(f.To)}
+// attributeTraces bounds the traces that are looked at for an attribute: the newest that have it.
+const attributeTraces = 20_000
+
+// where are the conditions on an entry e with a Number, counted from 1.
+func (f *VerdictFilter) where(db *DB) (conditions []string, args []any) {
 	add := func(condition string, values ...any) {
-		where = append(where, condition)
+		conditions = append(conditions, condition)
 		args = append(args, values...)
 	}
-	if f.Owner != "" {
-		add("has(Owners, ?)", f.Owner)
+	from, to := nanos(f.From), nanos(f.To)
+	add("LastStart >= ? AND FirstStart < ? AND e.Start >= ? AND e.Start < ?", from, to, from, to)
+	share := func(column, value string) {
+		if value != "" {
+			add("arrayExists((x, n) -> n = Number AND x = ?, Shares."+column+", Shares.Entry)", value)
+		}
 	}
+	share("Owner", f.Owner)
+	share("Rule", f.Rule)
+	share("Class", f.Class)
+	share("ErrorType", f.ErrorType)
+	share("Fingerprint", f.Fingerprint)
+	share("Version", f.Version)
 	if f.Service != "" {
-		add("has(arrayFilter((s, n) -> n = Number, Hops.Service, Hops.Entry), ?)", f.Service)
+		add("arrayExists((x, n) -> n = Number AND x = ?, Hops.Service, Hops.Entry)", f.Service)
+	}
+	if f.Operation != "" {
+		add("(e.Operation = ? OR arrayExists((x, n) -> n = Number AND x = ?, Shares.Operation, Shares.Entry))", f.Operation, f.Operation)
+	}
+	if f.Caller != "" || f.Callee != "" {
+		is := func(column, value string) string {
+			if value == "" {
+				return "1"
+			}
+			return column + " = " + quoteText(value)
+		}
+		add(fmt.Sprintf(`arrayExists((n, kind, caller, callee, via, target, service, peer) -> n = Number AND (kind = 'edge' AND %s AND %s
+			OR kind = 'service' AND (%s AND %s OR %s AND %s) OR kind = 'peer' AND %s AND %s),
+			Shares.Entry, Shares.Kind, Shares.Caller, Shares.Callee, Shares.Via, Shares.Target, Shares.Service, Shares.Peer)`,
+			is("caller", f.Caller), is("callee", f.Callee), is("via", f.Caller), is("service", f.Callee), is("service", f.Caller), is("target", f.Callee),
+			is("via", f.Caller), is("peer", f.Callee)))
 	}
 	if f.Entry != "" {
 		add("(e.Service = ? OR e.Operation = ? OR concat(e.Service, ' ', e.Operation) = ?)", f.Entry, f.Entry, f.Entry)
@@ -85,16 +127,73 @@ func (db *DB) ListVerdicts(ctx context.Context, f VerdictFilter) ([]VerdictRow, 
 	if f.Symptom != "" {
 		add("e.Symptom = ?", f.Symptom)
 	}
+	if f.MinNs > 0 {
+		add("e.DurationNs >= ?", f.MinNs)
+	}
+	if f.MaxNs > 0 {
+		add("e.DurationNs <= ?", f.MaxNs)
+	}
+	for _, key := range slices.Sorted(maps.Keys(f.Attributes)) {
+		// The spans of an entry that begins at the end of the window may be stored after it, and those of the one before may take long.
+		const around = time.Hour
+		add(fmt.Sprintf("TraceId IN (SELECT TraceId FROM %[1]s WHERE has(mapValues(SpanAttributes), ?) AND SpanAttributes[?] = ? AND Timestamp >= '%[2]s' AND Timestamp < '%[3]s' ORDER BY Timestamp DESC LIMIT %[4]d)",
+			db.spans, nanos(f.From.Add(-around)), nanos(f.To.Add(around)), attributeTraces), f.Attributes[key], key, f.Attributes[key])
+	}
 	if f.Before != nil {
 		add("(toUnixTimestamp64Nano(e.Start), TraceId, e.SpanId) < (?, ?, ?)", f.Before.StartNs, f.Before.TraceID, f.Before.SpanID)
 	}
-	args = append(args, f.Limit)
-	query := `SELECT toUnixTimestamp64Nano(e.Start), TraceId, e.SpanId, e.Service, e.Operation, e.DurationNs, e.Symptom, e.Summary,
+	return conditions, args
+}
+
+// ListVerdicts lists verdicts with a symptom, newest entry first. Which they are is found without what they say, which is most of
+// their bytes.
+func (db *DB) ListVerdicts(ctx context.Context, f VerdictFilter) ([]VerdictRow, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	where, args := f.where(db)
+	rows, err := db.conn.Query(ctx, `SELECT toStartOfHour(FirstIngest, 'UTC') AS Hour, TraceId, e.SpanId
+		FROM `+db.table("verdicts")+` FINAL ARRAY JOIN Entries.Start AS `+"`e.Start`"+`, Entries.SpanId AS `+"`e.SpanId`"+`, Entries.Service AS `+"`e.Service`"+`, Entries.Operation AS `+"`e.Operation`"+`,
+			Entries.Symptom AS `+"`e.Symptom`"+`, Entries.DurationNs AS `+"`e.DurationNs`"+`, arrayEnumerate(Entries.Start) AS Number
+		WHERE `+strings.Join(where, " AND ")+` ORDER BY e.Start DESC, TraceId DESC, e.SpanId DESC LIMIT ?`+readSettings+", "+verdictSettings+", distributed_product_mode = 'local'",
+		append(args, f.Limit)...)
+	if err != nil {
+		return nil, wrap("look for verdicts", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var found []verdictPlace
+	for rows.Next() {
+		var p verdictPlace
+		if err := rows.Scan(&p.hour, &p.trace, &p.span); err != nil {
+			return nil, wrap("look for verdicts", err)
+		}
+		found = append(found, p)
+	}
+	if err := rows.Err(); err != nil || len(found) == 0 {
+		return nil, wrap("look for verdicts", err)
+	}
+	return db.describeVerdicts(ctx, found)
+}
+
+// verdictPlace is where a verdict lies.
+type verdictPlace struct {
+	hour        time.Time
+	trace, span string
+}
+
+// describeVerdicts reads what is listed of verdicts.
+func (db *DB) describeVerdicts(ctx context.Context, places []verdictPlace) ([]VerdictRow, error) {
+	var keys strings.Builder
+	for i, p := range places {
+		if i > 0 {
+			keys.WriteString(", ")
+		}
+		fmt.Fprintf(&keys, "(toDateTime(%d, 'UTC'), %s, %s)", p.hour.Unix(), quoteText(p.trace), quoteText(p.span))
+	}
+	rows, err := db.conn.Query(ctx, `SELECT toUnixTimestamp64Nano(e.Start), TraceId, e.SpanId, e.Service, e.Operation, e.DurationNs, e.Symptom, e.Summary, e.Represents,
 			arrayDistinct(arrayFilter((s, n) -> n = Number, Shares.Owner, Shares.Entry)) AS Owners,
 			arrayDistinct(arrayFilter((s, n) -> n = Number, Shares.Rule, Shares.Entry)) AS Rules
-		FROM ` + db.table("verdicts") + ` FINAL ARRAY JOIN Entries AS e, arrayEnumerate(Entries.Start) AS Number
-		WHERE ` + strings.Join(where, " AND ") + ` ORDER BY e.Start DESC, TraceId DESC, e.SpanId DESC LIMIT ?` + readSettings
-	rows, err := db.conn.Query(ctx, query, args...)
+		FROM `+db.table("verdicts")+` FINAL ARRAY JOIN Entries AS e, arrayEnumerate(Entries.Start) AS Number
+		WHERE (toStartOfHour(FirstIngest, 'UTC'), TraceId, e.SpanId) IN (`+keys.String()+`) ORDER BY e.Start DESC, TraceId DESC, e.SpanId DESC`+readSettings+", "+verdictSettings)
 	if err != nil {
 		return nil, wrap("list verdicts", err)
 	}
@@ -102,7 +201,7 @@ func (db *DB) ListVerdicts(ctx context.Context, f VerdictFilter) ([]VerdictRow, 
 	var list []VerdictRow
 	for rows.Next() {
 		var v VerdictRow
-		err := rows.Scan(&v.Key.StartNs, &v.Key.TraceID, &v.Key.SpanID, &v.Service, &v.Operation, &v.DurationNs, &v.Symptom, &v.Summary, &v.Owners, &v.Rules)
+		err := rows.Scan(&v.Key.StartNs, &v.Key.TraceID, &v.Key.SpanID, &v.Service, &v.Operation, &v.DurationNs, &v.Symptom, &v.Summary, &v.Represents, &v.Owners, &v.Rules)
 		if err != nil {
 			return nil, wrap("list verdicts", err)
 		}
@@ -112,94 +211,3 @@ func (db *DB) ListVerdicts(ctx context.Context, f VerdictFilter) ([]VerdictRow, 
 }
 
 func nanos(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000000000") }
-
-// AttributionRow is what one owner caused and suffered in one step of time.
-type AttributionRow struct {
-	At    time.Time
-	Owner string
-	// Caused is the sum of the weights of the owner's shares: over all owners, the number of requests
-	// with a symptom. Suffered counts the requests in which its services failed or were cut off
-	// through no fault of its own.
-	Caused   float64
-	Suffered uint64
-	// ExcessNs is the time over the baseline that the owner caused.
-	ExcessNs int64
-}
-
-// Attribution sums up by owner and step, over entries that started in [from, to).
-func (db *DB) Attribution(ctx context.Context, from, to time.Time, step time.Duration, owner string) ([]AttributionRow, error) {
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	seconds := int64(max(step, time.Second).Seconds())
-	rows, err := db.conn.Query(ctx, fmt.Sprintf(`
-		SELECT At, Owner, sum(Caused), sum(Suffered), sum(Excess) FROM (
-			SELECT toStartOfInterval(toDateTime(Entries.Start[s.Entry], 'UTC'), INTERVAL %[1]d SECOND) AS At, s.Owner AS Owner, s.Weight AS Caused, toUInt64(0) AS Suffered, s.ExcessNs AS Excess
-			FROM %[2]s FINAL ARRAY JOIN Shares AS s WHERE Entries.Start[s.Entry] >= ? AND Entries.Start[s.Entry] < ?
-			UNION ALL
-			SELECT toStartOfInterval(toDateTime(Entries.Start[Number], 'UTC'), INTERVAL %[1]d SECOND) AS At, arrayJoin(
-				arrayFilter(o -> NOT has(arrayFilter((s, n) -> n = Number, Shares.Owner, Shares.Entry), o),
-					arrayDistinct(arrayFilter((o, n, r) -> n = Number AND r IN ('propagated', 'masked', 'victim', 'amplified'), Hops.Owner, Hops.Entry, Hops.Role)))) AS Owner,
-				0. AS Caused, toUInt64(1) AS Suffered, toInt64(0) AS Excess
-			FROM %[2]s FINAL ARRAY JOIN arrayEnumerate(Entries.Start) AS Number WHERE Entries.Start[Number] >= ? AND Entries.Start[Number] < ?
-		) WHERE ? = '' OR Owner = ? GROUP BY At, Owner ORDER BY At, Owner`, seconds, db.table("verdicts"))+readSettings,
-		nanos(from), nanos(to), nanos(from), nanos(to), owner, owner)
-	if err != nil {
-		return nil, wrap("sum up by owner", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var list []AttributionRow
-	for rows.Next() {
-		var a AttributionRow
-		if err := rows.Scan(&a.At, &a.Owner, &a.Caused, &a.Suffered, &a.ExcessNs); err != nil {
-			return nil, wrap("sum up by owner", err)
-		}
-		list = append(list, a)
-	}
-	return list, wrap("sum up by owner", rows.Err())
-}
-
-// TopRow is one line of a ranking.
-type TopRow struct {
-	Name     string // the owner, service or edge
-	Owner    string
-	Caused   float64 // the sum of the weights
-	ExcessNs int64
-	Rule     string // the most frequent one
-	Exemplar string // the newest trace id
-	LastNs   int64  // when its entry started, in Unix nanoseconds
-}
-
-// topNames are what Top can rank by.
-var topNames = map[string]string{
-	"owner":   "s.Owner",
-	"service": "multiIf(s.Kind = 'edge' AND s.Accountable != '', s.Accountable, s.Kind = 'service', s.Service, s.Kind = 'peer', s.Peer, s.Kind = 'edge', concat(s.Caller, '->', s.Callee), s.Kind)",
-	"edge":    "concat(s.Caller, '->', s.Callee, ' ', s.Phase)",
-}
-
-// Top ranks what caused the most since from, by owner, service or edge.
-func (db *DB) Top(ctx context.Context, from, to time.Time, by string, limit int) ([]TopRow, error) {
-	name, ok := topNames[by]
-	if !ok {
-		return nil, fmt.Errorf("rank by %q: want owner, service or edge", by)
-	}
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	rows, err := db.conn.Query(ctx, `SELECT `+name+` AS Name, any(s.Owner), sum(s.Weight) AS Caused, sum(s.ExcessNs), topK(1)(s.Rule)[1],
-			argMax(TraceId, Entries.Start[s.Entry]), toUnixTimestamp64Nano(max(Entries.Start[s.Entry]))
-		FROM `+db.table("verdicts")+` FINAL ARRAY JOIN Shares AS s
-		WHERE Entries.Start[s.Entry] >= ? AND Entries.Start[s.Entry] < ? AND (? != 'edge' OR s.Kind = 'edge')
-		GROUP BY Name ORDER BY Caused DESC, Name LIMIT ?`+readSettings, nanos(from), nanos(to), by, limit)
-	if err != nil {
-		return nil, wrap("rank", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var list []TopRow
-	for rows.Next() {
-		var r TopRow
-		if err := rows.Scan(&r.Name, &r.Owner, &r.Caused, &r.ExcessNs, &r.Rule, &r.Exemplar, &r.LastNs); err != nil {
-			return nil, wrap("rank", err)
-		}
-		list = append(list, r)
-	}
-	return list, wrap("rank", rows.Err())
-}

@@ -2,7 +2,7 @@ package storage_test
 
 import (
 	"fmt"
-	"math"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -94,24 +94,22 @@ func verdictsAreFoundAndCountedOnce(t *testing.T, db *storage.DB) {
 		}
 	}
 
-	rows, err := db.Attribution(t.Context(), from, to, time.Hour, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	caused, suffered := make(map[string]float64), make(map[string]uint64)
-	total := 0.0
-	for _, r := range rows {
-		caused[r.Owner] += r.Caused
-		suffered[r.Owner] += r.Suffered
-		total += r.Caused
-	}
-	if math.Abs(total-5) > 1e-9 || caused["team-a"] != 3 || caused["team-b"] != 0.75 || suffered["team-checkout"] != 5 || suffered["team-a"] != 0 {
-		t.Errorf("caused %v, suffered %v, total %v", caused, suffered, total)
-	}
-	for by, first := range map[string]string{"owner": "team-a", "service": "payments", "edge": "payments->db pool"} {
-		top, err := db.Top(t.Context(), from, to, by, 10)
-		if err != nil || len(top) == 0 || top[0].Name != first {
-			t.Errorf("top by %s: %+v, %v", by, top, err)
+	sums := func(suffered bool) map[string]float64 {
+		rows, err := db.Blame(t.Context(), storage.BlameFilter{From: from, To: to, Suffered: suffered}, []string{"Owner"}, time.Hour, 100)
+		if err != nil {
+			t.Fatal(err)
 		}
+		of := make(map[string]float64)
+		for _, r := range rows {
+			of[r.Owner] += float64(r.Amount) / 1e6
+		}
+		return of
+	}
+	want := map[string]float64{"team-a": 3, "team-b": 0.75, "unowned": 1.25}
+	if caused := sums(false); !maps.Equal(caused, want) {
+		t.Errorf("caused %v, want %v", caused, want)
+	}
+	if suffered := sums(true); !maps.Equal(suffered, map[string]float64{"team-checkout": 5}) {
+		t.Errorf("suffered %v", suffered)
 	}
 }

@@ -98,14 +98,14 @@ const (
 
 // Verdict is the judgement of one entry of a trace.
 type Verdict struct {
-	TraceID      string   `json:"traceId"`
-	Rules        string   `json:"rules"`
-	Version      uint32   `json:"version"`
-	Provisional  bool     `json:"provisional,omitempty"` // judged before the trace has settled
-	Entry        Entry    `json:"entry"`
-	Symptom      Symptom  `json:"symptom"`
-	Shares       []Share  `json:"shares"`
-	Hops         []Hop    `json:"hops"`
+	TraceID     string  `json:"traceId"`
+	Rules       string  `json:"rules"`
+	Version     uint32  `json:"version"`
+	Provisional bool    `json:"provisional,omitempty"` // judged before the trace has settled
+	Entry       Entry   `json:"entry"`
+	Symptom     Symptom `json:"symptom"`
+	Shares      []Share `json:"shares"`
+	Hops        []Hop   `json:"hops"`
 	// Represents is for how many requests this one stands, by what its sampler says; 0 is 1.
 	Represents   float64  `json:"represents,omitempty"`
 	Completeness float64  `json:"completeness"`

@@ -97,39 +97,51 @@ func (c *analyzeCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 		return err
 	}
 	warnOfMissing(s, db.Missing(ctx))
-	sums, err := db.Attribution(ctx, h.From, h.To, h.To.Sub(h.From), "")
+	sums, err := sumsByOwner(ctx, db, h.From, h.To)
 	if err != nil {
 		return err
 	}
-	return c.print(s.out, result, time.Since(began), byOwner(sums))
+	return c.print(s.out, result, time.Since(began), sums)
 }
 
 // ownerSum is what one owner caused and suffered.
 type ownerSum struct {
 	Owner         string  `json:"owner"`
 	Caused        float64 `json:"caused"`
-	Suffered      uint64  `json:"suffered"`
+	Suffered      float64 `json:"suffered"`
 	ExcessSeconds float64 `json:"excessSeconds"`
 }
 
-func byOwner(rows []storage.AttributionRow) (sums []ownerSum) {
+// sumsByOwner are counted from the verdicts: those that were just made are not summed up yet.
+func sumsByOwner(ctx context.Context, db *storage.DB, from, to time.Time) (sums []ownerSum, err error) {
+	const ownersMax = 100_000
 	sums = []ownerSum{}
 	of := make(map[string]int)
-	for _, r := range rows {
-		at, ok := of[r.Owner]
-		if !ok {
-			at = len(sums)
-			of[r.Owner] = at
-			sums = append(sums, ownerSum{Owner: r.Owner})
+	for _, suffered := range []bool{false, true} {
+		rows, err := db.Blame(ctx, storage.BlameFilter{From: from, To: to, Suffered: suffered, Exact: true}, []string{"Owner"}, 0, ownersMax)
+		if err != nil {
+			return nil, err
 		}
-		sums[at].Caused += r.Caused
-		sums[at].Suffered += r.Suffered
-		sums[at].ExcessSeconds += float64(r.ExcessNs) / 1e9
+		for i := range rows {
+			r := &rows[i]
+			at, ok := of[r.Owner]
+			if !ok {
+				at = len(sums)
+				of[r.Owner] = at
+				sums = append(sums, ownerSum{Owner: r.Owner})
+			}
+			const millionths = 1e6
+			if suffered {
+				sums[at].Suffered = float64(r.Amount) / millionths
+			} else {
+				sums[at].Caused, sums[at].ExcessSeconds = float64(r.Amount)/millionths, float64(r.ExcessNs)/1e9
+			}
+		}
 	}
 	slices.SortFunc(sums, func(a, b ownerSum) int {
 		return cmp.Or(cmp.Compare(b.Caused, a.Caused), cmp.Compare(b.Suffered, a.Suffered), cmp.Compare(a.Owner, b.Owner))
 	})
-	return sums
+	return sums, nil
 }
 
 func (c *analyzeCmd) print(out io.Writer, r *analyzer.HistoryResult, took time.Duration, owners []ownerSum) error {
@@ -149,7 +161,7 @@ func (c *analyzeCmd) print(out io.Writer, r *analyzer.HistoryResult, took time.D
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, "owner\tcaused\tsuffered\texcess seconds")
 	for _, o := range owners {
-		_, _ = fmt.Fprintf(t, "%s\t%.1f\t%d\t%.1f\n", cmp.Or(o.Owner, "(nobody)"), o.Caused, o.Suffered, o.ExcessSeconds)
+		_, _ = fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%.1f\n", cmp.Or(o.Owner, "(nobody)"), o.Caused, o.Suffered, o.ExcessSeconds)
 	}
 	return t.Flush()
 }

@@ -25,7 +25,6 @@ import (
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/analyzer/tracefile"
 	"github.com/whosehop/whosehop/query"
-	"github.com/whosehop/whosehop/query/rest"
 	"github.com/whosehop/whosehop/query/term"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
@@ -335,7 +334,9 @@ type topCmd struct {
 	serverFlags `embed:""`
 
 	Since  time.Duration `help:"How far to look back." default:"1h"`
-	By     string        `help:"owner, service or edge." enum:"owner,service,edge" default:"owner"`
+	By     string        `help:"owner, service, operation, edge, fingerprint, rule, class, version or entry." enum:"owner,service,operation,edge,fingerprint,rule,class,version,entry" default:"owner"`
+	Owner  string        `help:"Only what this owner caused."`
+	Entry  string        `help:"Only requests that came in here: a service, an operation, or both."`
 	Limit  int           `help:"How many lines." default:"20"`
 	Output string        `help:"text or json." short:"o" enum:"text,json" default:"text"`
 }
@@ -343,7 +344,9 @@ type topCmd struct {
 func (topCmd) Help() string { return "Example:\n  whosehop top --since 30m --by edge" }
 
 func (c *topCmd) Run(ctx context.Context, s *streams) error {
-	body, err := c.get(ctx, "/api/v1/top", url.Values{"since": {c.Since.String()}, "by": {c.By}, "limit": {fmt.Sprint(c.Limit)}})
+	body, err := c.get(ctx, "/api/v1/top", url.Values{
+		"since": {c.Since.String()}, "by": {c.By}, "owner": {c.Owner}, "entry": {c.Entry}, "limit": {fmt.Sprint(c.Limit)},
+	})
 	if err != nil {
 		return err
 	}
@@ -351,21 +354,18 @@ func (c *topCmd) Run(ctx context.Context, s *streams) error {
 		_, err := s.out.Write(body)
 		return err
 	}
-	var answer struct {
-		Top     []rest.Top
-		Missing []string
-	}
+	var answer query.TopResponse
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return fmt.Errorf("read the answer of %s: %w", c.Server, err)
 	}
 	warnOfMissing(s, answer.Missing)
-	if len(answer.Top) == 0 {
+	if len(answer.Rows) == 0 {
 		_, err := fmt.Fprintf(s.out, "nothing failed in the last %s\n", c.Since)
 		return err
 	}
-	rows := make([]term.TopRow, len(answer.Top))
-	for i, t := range answer.Top {
-		rows[i] = term.TopRow{Name: t.Name, Owner: t.Owner, Rule: t.Rule, Exemplar: t.Exemplar, Caused: t.Caused}
+	rows := make([]term.TopRow, len(answer.Rows))
+	for i, t := range answer.Rows {
+		rows[i] = term.TopRow{Name: t.Name, Owner: t.Owner, Rule: t.Rule, Exemplar: t.Exemplar, Caused: t.Requests}
 	}
 	return term.Painter{Color: wantsColor(s.out)}.Top(s.out, c.By, rows)
 }

@@ -182,7 +182,9 @@ func openStorage(ctx context.Context, dsn string, set *Settings, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	keep := storage.Retention{Spans: set.Storage.RetentionSpans, Verdicts: set.Storage.RetentionVerdicts, Baseline: set.Storage.RetentionBaseline}
+	keep := storage.Retention{
+		Spans: set.Storage.RetentionSpans, Verdicts: set.Storage.RetentionVerdicts, History: set.Storage.RetentionHistory, Baseline: set.Storage.RetentionBaseline,
+	}
 	if err := db.Migrate(ctx, keep); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

@@ -45,6 +45,7 @@ type storageSettings struct {
 	MemoryBytesMax    size          `help:"Memory of a ClickHouse that is started." default:"4GiB"`
 	RetentionSpans    time.Duration `help:"How long spans are kept; 0 is for ever." default:"168h"`
 	RetentionVerdicts time.Duration `help:"How long verdicts are kept; 0 is for ever." default:"2160h"`
+	RetentionHistory  time.Duration `help:"How long is kept what was caused and suffered, summed up by the hour; 0 is for ever." default:"9600h"`
 	RetentionBaseline time.Duration `help:"How long what was learnt counts as normal; 0 is for ever." default:"336h"`
 }
 
@@ -228,6 +229,7 @@ func (s *Settings) analyzerConfig() analyzer.Config {
 	return analyzer.Config{
 		Quiet: a.Quiet, WaitMax: a.WaitMax, Workers: a.Workers, SpansMax: a.SpansMax,
 		Late: map[bool]time.Duration{true: foreignLate}[s.Storage.Traces != ""], Scope: scopes[a.Scope], BytesMax: int64(a.MemoryBytesMax), SLO: a.SLO, Slice: storage.Slice(a.Shard),
+		KeepVerdicts: s.Storage.RetentionVerdicts,
 	}
 }
 
@@ -236,8 +238,8 @@ type roles struct{ collect, analyze, serve bool }
 
 // validate names the first key that cannot be, of the roles that are to run.
 func (s *Settings) validate(r roles) error {
-	if s.Storage.RetentionSpans < 0 || s.Storage.RetentionVerdicts < 0 || s.Storage.RetentionBaseline < 0 {
-		return errors.New("storage.retention-spans, storage.retention-verdicts and storage.retention-baseline: none can be negative")
+	if s.Storage.RetentionSpans < 0 || s.Storage.RetentionVerdicts < 0 || s.Storage.RetentionHistory < 0 || s.Storage.RetentionBaseline < 0 {
+		return errors.New("storage.retention-spans, -verdicts, -history and -baseline: none can be negative")
 	}
 	if s.Storage.DSN == "" && s.Storage.MemoryBytesMax < 512<<20 {
 		return fmt.Errorf("storage.memory-bytes-max: %s is less than 512MiB", s.Storage.MemoryBytesMax)

@@ -14,12 +14,15 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/whosehop/whosehop/ownership"
 	whosehopv1 "github.com/whosehop/whosehop/proto/whosehop/v1"
 	"github.com/whosehop/whosehop/query"
+	"github.com/whosehop/whosehop/storage"
 )
 
 // Register adds the service to a server.
@@ -55,7 +58,12 @@ func (a *api) GetVerdict(ctx context.Context, r *whosehopv1.GetVerdictRequest) (
 // ListVerdicts implements whosehopv1.WhosehopServer.
 func (a *api) ListVerdicts(ctx context.Context, r *whosehopv1.ListVerdictsRequest) (*whosehopv1.ListVerdictsResponse, error) {
 	page, err := a.service.List(ctx, query.ListRequest{
-		From: instant(r.GetFrom()), To: instant(r.GetTo()), Owner: r.GetOwner(), Service: r.GetService(), Entry: r.GetEntry(), Symptom: r.GetSymptom(),
+		VerdictFilter: storage.VerdictFilter{
+			From: instant(r.GetFrom()), To: instant(r.GetTo()), Owner: r.GetOwner(), Service: r.GetService(), Operation: r.GetOperation(), Entry: r.GetEntry(),
+			Symptom: r.GetSymptom(), Rule: r.GetRule(), Class: r.GetClass(), ErrorType: r.GetErrorType(), Fingerprint: r.GetFingerprint(), Version: r.GetVersion(),
+			Caller: r.GetCaller(), Callee: r.GetCallee(), MinNs: r.GetMinDuration().AsDuration().Nanoseconds(), MaxNs: r.GetMaxDuration().AsDuration().Nanoseconds(),
+			Attributes: r.GetAttributes(),
+		},
 		PageSize: int(r.GetPageSize()), PageToken: r.GetPageToken(),
 	})
 	if err != nil {
@@ -66,41 +74,60 @@ func (a *api) ListVerdicts(ctx context.Context, r *whosehopv1.ListVerdictsReques
 		response.Verdicts = append(response.Verdicts, &whosehopv1.VerdictSummary{
 			TraceId: v.Key.TraceID, EntrySpanId: v.Key.SpanID, EntryService: v.Service, EntryOperation: v.Operation,
 			Start: timestamppb.New(time.Unix(0, v.Key.StartNs)), Duration: durationpb.New(time.Duration(v.DurationNs)),
-			Symptom: v.Symptom, Summary: v.Summary, Owners: v.Owners, Rules: v.Rules,
+			Symptom: v.Symptom, Summary: v.Summary, Owners: v.Owners, Rules: v.Rules, Represents: v.Represents,
 		})
 	}
 	return response, nil
+}
+
+// GetNow implements whosehopv1.WhosehopServer.
+func (a *api) GetNow(ctx context.Context, r *whosehopv1.GetNowRequest) (*whosehopv1.GetNowResponse, error) {
+	got, err := a.service.Now(ctx, query.NowRequest{From: instant(r.GetFrom()), To: instant(r.GetTo()), Entry: r.GetEntry(), Owner: r.GetOwner(), Limit: int(r.GetLimit())})
+	return answer(a, got, err, new(whosehopv1.GetNowResponse))
+}
+
+// GetReport implements whosehopv1.WhosehopServer.
+func (a *api) GetReport(ctx context.Context, r *whosehopv1.GetReportRequest) (*whosehopv1.GetReportResponse, error) {
+	got, err := a.service.Report(ctx, query.ReportRequest{
+		Owner: r.GetOwner(), From: instant(r.GetFrom()), To: instant(r.GetTo()), Step: r.GetStep().AsDuration(), Limit: int(r.GetLimit()),
+	})
+	return answer(a, got, err, new(whosehopv1.GetReportResponse))
+}
+
+// GetMap implements whosehopv1.WhosehopServer.
+func (a *api) GetMap(ctx context.Context, r *whosehopv1.GetMapRequest) (*whosehopv1.GetMapResponse, error) {
+	got, err := a.service.Map(ctx, query.MapRequest{From: instant(r.GetFrom()), To: instant(r.GetTo()), Focus: r.GetFocus(), Depth: int(r.GetDepth()), Owner: r.GetOwner()})
+	return answer(a, got, err, new(whosehopv1.GetMapResponse))
 }
 
 // GetAttribution implements whosehopv1.WhosehopServer.
 func (a *api) GetAttribution(ctx context.Context, r *whosehopv1.GetAttributionRequest) (*whosehopv1.GetAttributionResponse, error) {
 	got, err := a.service.Attribution(ctx, query.AttributionRequest{From: instant(r.GetFrom()), To: instant(r.GetTo()), Step: r.GetStep().AsDuration(), Owner: r.GetOwner()})
-	if err != nil {
-		return nil, a.status(err)
-	}
-	response := &whosehopv1.GetAttributionResponse{Missing: got.Missing}
-	for _, row := range got.Rows {
-		response.Attributions = append(response.Attributions, &whosehopv1.Attribution{
-			At: timestamppb.New(row.At), Owner: row.Owner, Caused: row.Caused, Suffered: row.Suffered, Excess: durationpb.New(time.Duration(row.ExcessNs)),
-		})
-	}
-	return response, nil
+	return answer(a, got, err, new(whosehopv1.GetAttributionResponse))
 }
 
 // GetTop implements whosehopv1.WhosehopServer.
 func (a *api) GetTop(ctx context.Context, r *whosehopv1.GetTopRequest) (*whosehopv1.GetTopResponse, error) {
-	got, err := a.service.Top(ctx, query.TopRequest{From: instant(r.GetFrom()), To: instant(r.GetTo()), By: r.GetBy(), Limit: int(r.GetLimit())})
+	got, err := a.service.Top(ctx, query.TopRequest{
+		From: instant(r.GetFrom()), To: instant(r.GetTo()), By: r.GetBy(), Owner: r.GetOwner(), Entry: r.GetEntry(), Limit: int(r.GetLimit()),
+	})
+	return answer(a, got, err, new(whosehopv1.GetTopResponse))
+}
+
+// answer gives an answer the form of a message, which has the same JSON: REST and gRPC say the same.
+func answer[M proto.Message](a *api, got any, err error, into M) (M, error) {
+	var none M
 	if err != nil {
-		return nil, a.status(err)
+		return none, a.status(err)
 	}
-	response := &whosehopv1.GetTopResponse{Missing: got.Missing}
-	for _, t := range got.Rows {
-		response.Top = append(response.Top, &whosehopv1.Top{
-			Name: t.Name, Owner: t.Owner, Caused: t.Caused, Excess: durationpb.New(time.Duration(t.ExcessNs)), Rule: t.Rule,
-			ExemplarTraceId: t.Exemplar, LastSeen: timestamppb.New(time.Unix(0, t.LastNs)),
-		})
+	text, err := json.Marshal(got)
+	if err == nil {
+		err = protojson.Unmarshal(text, into)
 	}
-	return response, nil
+	if err != nil {
+		return none, a.status(fmt.Errorf("encode an answer: %w", err))
+	}
+	return into, nil
 }
 
 func (a *api) GetRank(ctx context.Context, r *whosehopv1.GetRankRequest) (*whosehopv1.GetRankResponse, error) {

@@ -33,7 +33,10 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	h := &handler{service: service, log: log}
 	mux.HandleFunc("GET /api/v1/verdicts/{traceId}", h.verdict)
 	mux.HandleFunc("GET /api/v1/verdicts", h.list)
+	mux.HandleFunc("GET /api/v1/now", h.now)
 	mux.HandleFunc("GET /api/v1/attribution", h.attribution)
+	mux.HandleFunc("GET /api/v1/report", h.report)
+	mux.HandleFunc("GET /api/v1/map", h.serviceMap)
 	mux.HandleFunc("GET /api/v1/top", h.top)
 	mux.HandleFunc("GET /api/v1/rank", h.rank)
 	mux.HandleFunc("PUT /api/v1/owners", h.putOwners)
@@ -95,26 +98,9 @@ type (
 		DurationNs int64     `json:"durationNs"`
 		Symptom    string    `json:"symptom"`
 		Summary    string    `json:"summary"`
+		Represents float64   `json:"represents"` // requests
 		Owners     []string  `json:"owners"`
 		Rules      []string  `json:"rules"`
-	}
-	attributionAnswer struct {
-		From         time.Time     `json:"from"`
-		To           time.Time     `json:"to"`
-		StepSeconds  float64       `json:"stepSeconds"`
-		Attributions []attribution `json:"attributions"`
-		missing
-	}
-	attribution struct {
-		At       time.Time `json:"at"`
-		Owner    string    `json:"owner"`
-		Caused   float64   `json:"caused"`
-		Suffered uint64    `json:"suffered"`
-		ExcessNs int64     `json:"excessNs"`
-	}
-	topAnswer struct {
-		Top []Top `json:"top"`
-		missing
 	}
 	rankAnswer struct {
 		Suspects []verdict.Suspect `json:"suspects"`
@@ -128,21 +114,17 @@ type (
 	}
 )
 
-// Top is one line of a ranking, as the command line reads it back.
-type Top struct {
-	Name     string    `json:"name"`
-	Owner    string    `json:"owner"`
-	Caused   float64   `json:"caused"`
-	ExcessNs int64     `json:"excessNs"`
-	Rule     string    `json:"rule"`
-	Exemplar string    `json:"exemplarTraceId"`
-	LastSeen time.Time `json:"lastSeen"`
-}
-
 func (h *handler) list(w http.ResponseWriter, r *http.Request) {
-	q := params{r: r, known: []string{"from", "to", "since", "owner", "service", "entry", "symptom", "pageSize", "pageToken"}}
+	q := params{r: r, known: []string{
+		"from", "to", "since", "owner", "service", "operation", "entry", "symptom", "rule", "class", "errorType", "fingerprint", "version", "caller", "callee",
+		"minDuration", "maxDuration", "attribute", "pageSize", "pageToken",
+	}}
 	request := query.ListRequest{
-		Owner: q.text("owner"), Service: q.text("service"), Entry: q.text("entry"), Symptom: q.text("symptom"),
+		VerdictFilter: storage.VerdictFilter{
+			Owner: q.text("owner"), Service: q.text("service"), Operation: q.text("operation"), Entry: q.text("entry"), Symptom: q.text("symptom"), Rule: q.text("rule"),
+			Class: q.text("class"), ErrorType: q.text("errorType"), Fingerprint: q.text("fingerprint"), Version: q.text("version"), Caller: q.text("caller"), Callee: q.text("callee"),
+			MinNs: q.duration("minDuration").Nanoseconds(), MaxNs: q.duration("maxDuration").Nanoseconds(), Attributes: q.pairs("attribute"),
+		},
 		PageSize: q.number("pageSize"), PageToken: q.text("pageToken"),
 	}
 	request.From, request.To = q.window()
@@ -162,44 +144,43 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 func newSummary(v *storage.VerdictRow) summary {
 	return summary{
 		TraceID: v.Key.TraceID, SpanID: v.Key.SpanID, Service: v.Service, Operation: v.Operation, Start: time.Unix(0, v.Key.StartNs).UTC(),
-		DurationNs: v.DurationNs, Symptom: v.Symptom, Summary: v.Summary, Owners: v.Owners, Rules: v.Rules,
+		DurationNs: v.DurationNs, Symptom: v.Symptom, Summary: v.Summary, Represents: v.Represents, Owners: v.Owners, Rules: v.Rules,
 	}
+}
+
+func (h *handler) now(w http.ResponseWriter, r *http.Request) {
+	q := params{r: r, known: []string{"from", "to", "since", "entry", "owner", "limit"}}
+	request := query.NowRequest{Entry: q.text("entry"), Owner: q.text("owner"), Limit: q.number("limit")}
+	request.From, request.To = q.window()
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) { return h.service.Now(ctx, request) })
 }
 
 func (h *handler) attribution(w http.ResponseWriter, r *http.Request) {
 	q := params{r: r, known: []string{"from", "to", "since", "step", "owner"}}
 	request := query.AttributionRequest{Step: q.duration("step"), Owner: q.text("owner")}
 	request.From, request.To = q.window()
-	h.answer(w, r, &q, func(ctx context.Context) (any, error) {
-		got, err := h.service.Attribution(ctx, request)
-		if err != nil {
-			return nil, err
-		}
-		answer := attributionAnswer{From: got.From.UTC(), To: got.To.UTC(), StepSeconds: got.Step.Seconds(), Attributions: make([]attribution, 0, len(got.Rows)), missing: missing{got.Missing}}
-		for _, a := range got.Rows {
-			answer.Attributions = append(answer.Attributions, attribution{At: a.At.UTC(), Owner: a.Owner, Caused: a.Caused, Suffered: a.Suffered, ExcessNs: a.ExcessNs})
-		}
-		return answer, nil
-	})
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) { return h.service.Attribution(ctx, request) })
+}
+
+func (h *handler) report(w http.ResponseWriter, r *http.Request) {
+	q := params{r: r, known: []string{"from", "to", "since", "step", "owner", "limit"}}
+	request := query.ReportRequest{Step: q.duration("step"), Owner: q.text("owner"), Limit: q.number("limit")}
+	request.From, request.To = q.window()
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) { return h.service.Report(ctx, request) })
+}
+
+func (h *handler) serviceMap(w http.ResponseWriter, r *http.Request) {
+	q := params{r: r, known: []string{"from", "to", "since", "focus", "depth", "owner"}}
+	request := query.MapRequest{Focus: q.text("focus"), Depth: q.number("depth"), Owner: q.text("owner")}
+	request.From, request.To = q.window()
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) { return h.service.Map(ctx, request) })
 }
 
 func (h *handler) top(w http.ResponseWriter, r *http.Request) {
-	q := params{r: r, known: []string{"from", "to", "since", "by", "limit"}}
-	request := query.TopRequest{By: q.text("by"), Limit: q.number("limit")}
+	q := params{r: r, known: []string{"from", "to", "since", "by", "owner", "entry", "limit"}}
+	request := query.TopRequest{By: q.text("by"), Owner: q.text("owner"), Entry: q.text("entry"), Limit: q.number("limit")}
 	request.From, request.To = q.window()
-	h.answer(w, r, &q, func(ctx context.Context) (any, error) {
-		got, err := h.service.Top(ctx, request)
-		if err != nil {
-			return nil, err
-		}
-		answer := topAnswer{Top: make([]Top, 0, len(got.Rows)), missing: missing{got.Missing}}
-		for _, t := range got.Rows {
-			answer.Top = append(answer.Top, Top{
-				Name: t.Name, Owner: t.Owner, Caused: t.Caused, ExcessNs: t.ExcessNs, Rule: t.Rule, Exemplar: t.Exemplar, LastSeen: time.Unix(0, t.LastNs).UTC(),
-			})
-		}
-		return answer, nil
-	})
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) { return h.service.Top(ctx, request) })
 }
 
 func (h *handler) rank(w http.ResponseWriter, r *http.Request) {

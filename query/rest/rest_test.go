@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,12 +82,23 @@ func (f *fake) ListVerdicts(_ context.Context, filter storage.VerdictFilter) ([]
 	return rows, f.err
 }
 
-func (f *fake) Attribution(_ context.Context, from, _ time.Time, _ time.Duration, _ string) ([]storage.AttributionRow, error) {
-	return []storage.AttributionRow{{At: from, Owner: "o", Caused: 1.5, Suffered: 2}}, f.err
-}
-
-func (f *fake) Top(context.Context, time.Time, time.Time, string, int) ([]storage.TopRow, error) {
-	return []storage.TopRow{{Name: "o", Caused: 1.5, Exemplar: "t"}}, f.err
+func (f *fake) Blame(_ context.Context, filter storage.BlameFilter, by []string, _ time.Duration, _ int) ([]storage.BlameRow, error) {
+	row := storage.BlameRow{At: filter.From, Amount: 1_500_000, Failed: 1_500_000, Stored: 750_000, ExcessNs: 7, FirstNs: 1e18, LastNs: 1e18, Exemplar: "t", MainOwner: "o", MainRule: "self-error"}
+	for column, field := range map[string]*string{
+		"Owner": &row.Owner, "Kind": &row.Kind, "Service": &row.Service, "Accountable": &row.Accountable, "EntryService": &row.EntryService, "EntryOperation": &row.EntryOperation,
+		"Fingerprint": &row.Fingerprint, "ServiceVersion": &row.ServiceVersion, "Cause": &row.Cause, "Via": &row.Via, "Rule": &row.Rule, "Class": &row.Class,
+	} {
+		if slices.Contains(by, column) {
+			*field = map[string]string{"Owner": "o", "Kind": "service", "Service": "pay", "Accountable": "pay", "EntryService": "web", "EntryOperation": "GET /", "Via": "web"}[column]
+		}
+	}
+	rows := []storage.BlameRow{row}
+	if slices.Contains(by, "Kind") {
+		edge := row
+		edge.Kind, edge.Service, edge.Caller, edge.Callee, edge.Phase, edge.Accountable, edge.Amount, edge.Failed = "edge", "", "web", "x", "response", "", 500_000, 500_000
+		rows = append(rows, edge)
+	}
+	return rows, f.err
 }
 
 func (f *fake) SeenServices(context.Context, time.Time, time.Time, []string) ([]storage.SeenService, error) {
@@ -96,10 +108,6 @@ func (f *fake) SeenServices(context.Context, time.Time, time.Time, []string) ([]
 
 func (f *fake) Calls(context.Context, time.Time) ([]storage.Call, error) {
 	return []storage.Call{{Caller: "web", Callee: "pay", Calls: 3}}, f.err
-}
-
-func (f *fake) Harm(context.Context, time.Time, time.Time) ([]storage.Harm, error) {
-	return []storage.Harm{{Kind: "service", Service: "pay", Accountable: "pay", Failed: 1.5}, {Kind: "edge", Caller: "web", Callee: "x", Phase: "response", Failed: 0.5}}, f.err
 }
 
 func serve(t *testing.T, f *fake, records ...catalog.Record) (*httptest.Server, whosehopv1.WhosehopClient) {
@@ -236,7 +244,7 @@ func TestCoverageIsTheSameBothWays(t *testing.T) {
 			Suggestion struct{ Owner, YAML string }
 		}
 	}
-	if err := json.Unmarshal([]byte(body), &answer); err != nil || len(answer.Findings) != 2 || answer.Findings[0].Kind != "no-owner" || answer.Findings[0].Share != 0.75 || answer.Findings[0].Suggestion.Owner != "team-web" ||
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || len(answer.Findings) != 2 || answer.Findings[0].Kind != "no-owner" || answer.Findings[0].Share != 0.625 || answer.Findings[0].Suggestion.Owner != "team-web" ||
 		!strings.Contains(answer.Findings[0].Suggestion.YAML, "- name: pay\n    owner: team-web\n") {
 		t.Errorf("%v: %s", err, body)
 	}
@@ -369,11 +377,11 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 10 {
+	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 13 {
 		t.Fatalf("%v, %d paths", err, len(doc.Paths))
 	}
 	// What a path does not answer without.
-	needs := map[string]string{"/api/v1/owners/resolve": "service=payments"}
+	needs := map[string]string{"/api/v1/owners/resolve": "service=payments", "/api/v1/report": "owner=o"}
 	for path := range doc.Paths {
 		code, _, body := get(t, server.URL+strings.ReplaceAll(path, "{traceId}", settled)+"?"+needs[path])
 		if code != 200 {
@@ -381,7 +389,7 @@ func TestOpenAPI(t *testing.T) {
 		}
 	}
 	for path, schema := range map[string]string{
-		"/api/v1/verdicts/" + settled: "Verdict", "/api/v1/verdicts?pageSize=1": "VerdictSummary", "/api/v1/attribution": "Attribution", "/api/v1/top": "Top", "/api/v1/rank": "Suspect",
+		"/api/v1/verdicts/" + settled: "Verdict", "/api/v1/verdicts?pageSize=1": "VerdictSummary", "/api/v1/attribution": "Attribution", "/api/v1/top": "Part", "/api/v1/now": "NowEntry", "/api/v1/now?limit=1": "NowHop", "/api/v1/map": "MapEdge", "/api/v1/map?depth=2": "MapNode", "/api/v1/report?owner=o": "Part", "/api/v1/rank": "Suspect",
 		"/api/v1/owners": "OwnerRecord", "/api/v1/owners/handovers": "Handover",
 		"/api/v1/owners/coverage": "Finding", "/api/v1/owners/coverage?limit=1": "CoverageTotals",
 		"/api/v1/owners/resolve?service=a": "Resolution",

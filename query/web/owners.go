@@ -23,7 +23,7 @@ type ownersPage struct {
 type ownerRow struct {
 	Name, Class   string
 	Caused, Share float64
-	Suffered      uint64
+	Suffered      float64
 }
 
 // bar is a piece of the chart, in its units.
@@ -49,10 +49,10 @@ func newOwnersPage(got *query.AttributionResponse) *ownersPage {
 			o = &ownerRow{Name: r.Owner}
 			byName[r.Owner] = o
 		}
-		o.Caused += r.Caused
-		o.Suffered += r.Suffered
-		p.Total += r.Caused
-		steps[r.At] += r.Caused
+		o.Caused += r.Caused.Requests
+		o.Suffered += r.Suffered.Requests
+		p.Total += r.Caused.Requests
+		steps[r.At] += r.Caused.Requests
 	}
 	for _, o := range byName {
 		p.Owners = append(p.Owners, *o)
@@ -80,16 +80,16 @@ func newOwnersPage(got *query.AttributionResponse) *ownersPage {
 	height := make(map[time.Time]float64)
 	span := got.To.Sub(got.From).Seconds()
 	for _, r := range got.Rows {
-		if r.Caused == 0 {
+		if r.Caused.Requests == 0 {
 			continue
 		}
-		h := (chartBottom - chartTop) * r.Caused / most
+		h := (chartBottom - chartTop) * r.Caused.Requests / most
 		height[r.At] += h
 		width := (chartRight - chartLeft) * got.Step.Seconds() / span
 		x := chartLeft + (chartRight-chartLeft)*r.At.Sub(got.From).Seconds()/span
 		p.Bars = append(p.Bars, bar{
 			X: max(x, chartLeft), Y: chartBottom - height[r.At], Width: max(1, width-1.5), Height: h, Class: class[r.Owner],
-			Title: fmt.Sprintf("%s: %s caused %s", when(r.At.UnixNano())[:19], r.Owner, number(r.Caused)),
+			Title: fmt.Sprintf("%s: %s caused %s", when(r.At.UnixNano())[:19], r.Owner, number(r.Caused.Requests)),
 		})
 	}
 	return p

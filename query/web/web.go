@@ -244,7 +244,7 @@ func (h *handler) list(w http.ResponseWriter, r *http.Request) {
 		Since: text, Owner: q.Get("owner"), Service: q.Get("service"), Entry: q.Get("entry"), Symptom: q.Get("symptom"), Sinces: sinces, Symptoms: symptoms,
 	}
 	found, err := h.service.List(ctx, query.ListRequest{
-		From: from, Owner: page.Owner, Service: page.Service, Entry: page.Entry, Symptom: page.Symptom, PageToken: q.Get("pageToken"),
+		VerdictFilter: storage.VerdictFilter{From: from, Owner: page.Owner, Service: page.Service, Entry: page.Entry, Symptom: page.Symptom}, PageToken: q.Get("pageToken"),
 	})
 	if err != nil {
 		h.fail(w, err)

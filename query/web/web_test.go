@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -122,20 +123,23 @@ func (f *fake) ListVerdicts(_ context.Context, filter storage.VerdictFilter) ([]
 	return rows, nil
 }
 
-func (f *fake) Attribution(_ context.Context, from, to time.Time, step time.Duration, _ string) ([]storage.AttributionRow, error) {
-	var rows []storage.AttributionRow
+func (f *fake) Blame(_ context.Context, filter storage.BlameFilter, by []string, step time.Duration, _ int) ([]storage.BlameRow, error) {
+	if !slices.Contains(by, "Owner") {
+		return harm, nil
+	}
+	var rows []storage.BlameRow
 	i := 0.0
-	for at := from.Truncate(step); at.Before(to); at = at.Add(step) {
+	for at := filter.From.Truncate(step); at.Before(filter.To); at = at.Add(step) {
 		i++
 		for k, owner := range []string{"team-payments", "unowned", "team-checkout", "user"} {
-			rows = append(rows, storage.AttributionRow{At: at, Owner: owner, Caused: math.Max(0, 6+4*math.Sin(i/5+float64(k))) / float64(k+1), Suffered: uint64(k)})
+			amount := int64(1e6 * math.Max(0, 6+4*math.Sin(i/5+float64(k))) / float64(k+1))
+			if filter.Suffered {
+				amount = int64(k) * 1e6
+			}
+			rows = append(rows, storage.BlameRow{At: at, Owner: owner, Amount: amount, Stored: amount})
 		}
 	}
 	return rows, nil
-}
-
-func (f *fake) Top(context.Context, time.Time, time.Time, string, int) ([]storage.TopRow, error) {
-	return nil, nil
 }
 
 func (f *fake) SeenServices(context.Context, time.Time, time.Time, []string) ([]storage.SeenService, error) {
@@ -155,15 +159,14 @@ func (f *fake) Calls(context.Context, time.Time) ([]storage.Call, error) {
 	return list, nil
 }
 
-func (f *fake) Harm(context.Context, time.Time, time.Time) ([]storage.Harm, error) {
-	return []storage.Harm{
-		{Kind: "service", Service: "payments", Accountable: "payments", Failed: 1234.5, ExcessNs: 7200e9},
-		{Kind: "edge", Caller: "checkout", Callee: "payments", Phase: "response", Failed: 321},
-		{Kind: "service", Service: "inventory", Accountable: "inventory", ExcessNs: 3600e9},
-		{Kind: "service", Service: "checkout", Accountable: "checkout", Failed: 99},
-		{Kind: "peer", Peer: "bank:443", Accountable: "bank:443", Failed: 17},
-		{Kind: "user", Failed: 40},
-	}, nil
+// harm is what coverage is told of.
+var harm = []storage.BlameRow{
+	{Kind: "service", Service: "payments", Accountable: "payments", Failed: 1_234_500_000, ExcessNs: 7200e9},
+	{Kind: "edge", Caller: "checkout", Callee: "payments", Phase: "response", Failed: 321e6},
+	{Kind: "service", Service: "inventory", Accountable: "inventory", ExcessNs: 3600e9},
+	{Kind: "service", Service: "checkout", Accountable: "checkout", Failed: 99e6},
+	{Kind: "peer", Peer: "bank:443", Accountable: "bank:443", Failed: 17e6},
+	{Kind: "user", Failed: 40e6},
 }
 
 func (f *fake) Ping(context.Context) error { return nil }

@@ -128,7 +128,10 @@ CREATE TABLE IF NOT EXISTS verdicts
         Summary String,
         Body String,
         -- For how many requests this one stands, by what its sampler says.
-        Represents Float64
+        Represents Float64,
+        -- Whose share is the largest, and what all of them took over the baseline.
+        Cause LowCardinality(String),
+        ExcessNs Int64
     ),
     -- One element a share, of all entries; Entry is its entry's index, counted from 1.
     Shares Nested (
@@ -146,6 +149,10 @@ CREATE TABLE IF NOT EXISTS verdicts
         Class LowCardinality(String),
         ErrorType LowCardinality(String),
         Weight Float64,
+        -- The weight in millionths of a request: those of an entry add up to what it represents; and, as if it
+        -- stood for itself alone, to one.
+        Amount Int64,
+        Stored Int64,
         ExcessNs Int64,
         Confidence Float64,
         Fingerprint LowCardinality(String),
@@ -160,7 +167,9 @@ CREATE TABLE IF NOT EXISTS verdicts
         Entry UInt32,
         Service LowCardinality(String),
         Owner LowCardinality(String),
-        Role LowCardinality(String)
+        Role LowCardinality(String),
+        -- Its owner suffered, and this is the first of its services that did: it counts once.
+        Suffered Bool
     ),
     -- When its entries began; 1970 of a trace without a symptom.
     FirstStart DateTime64(9) MATERIALIZED arrayMin(Entries.Start),
@@ -173,5 +182,5 @@ CREATE TABLE IF NOT EXISTS verdicts
 )
 ENGINE = ReplacingMergeTree(Version)
 PARTITION BY toDate(FirstIngest)
-ORDER BY (toStartOfHour(FirstIngest), TraceId)
+ORDER BY (toStartOfHour(FirstIngest, 'UTC'), TraceId)
 SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1, min_parts_to_merge_at_once = 10;

@@ -89,6 +89,15 @@ func (c *TableColumn) Bytes(s []byte) {
 	c.raw = append(binary.AppendUvarint(c.raw, uint64(len(s))), s...)
 }
 
+// Bool adds to a column of type Bool.
+func (c *TableColumn) Bool(x bool) {
+	if x {
+		c.raw = append(c.raw, 1)
+		return
+	}
+	c.raw = append(c.raw, 0)
+}
+
 // Uint32 adds to a column of type UInt32.
 func (c *TableColumn) Uint32(n uint32) { c.raw = binary.LittleEndian.AppendUint32(c.raw, n) }
 

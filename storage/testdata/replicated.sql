@@ -89,7 +89,9 @@ CREATE TABLE IF NOT EXISTS verdicts_local (
         Symptom LowCardinality(String),
         Summary String,
         Body String,
-        Represents Float64
+        Represents Float64,
+        Cause LowCardinality(String),
+        ExcessNs Int64
     ),
     Shares Nested (
         Entry UInt32,
@@ -106,6 +108,8 @@ CREATE TABLE IF NOT EXISTS verdicts_local (
         Class LowCardinality(String),
         ErrorType LowCardinality(String),
         Weight Float64,
+        Amount Int64,
+        Stored Int64,
         ExcessNs Int64,
         Confidence Float64,
         Fingerprint LowCardinality(String),
@@ -117,7 +121,8 @@ CREATE TABLE IF NOT EXISTS verdicts_local (
         Entry UInt32,
         Service LowCardinality(String),
         Owner LowCardinality(String),
-        Role LowCardinality(String)
+        Role LowCardinality(String),
+        Suffered Bool
     ),
     FirstStart DateTime64(9) MATERIALIZED arrayMin(Entries.Start),
     LastStart DateTime64(9) MATERIALIZED arrayMax(Entries.Start),
@@ -128,7 +133,7 @@ CREATE TABLE IF NOT EXISTS verdicts_local (
 )
 ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/verdicts', 'ch-2-1', Version)
 PARTITION BY toDate(FirstIngest)
-ORDER BY (toStartOfHour(FirstIngest), TraceId)
+ORDER BY (toStartOfHour(FirstIngest, 'UTC'), TraceId)
 SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1, min_parts_to_merge_at_once = 10;
 CREATE TABLE IF NOT EXISTS verdicts AS verdicts_local ENGINE = Distributed('main', currentDatabase(), 'verdicts_local', cityHash64(TraceId));
 CREATE TABLE IF NOT EXISTS analyzer_progress_local (
@@ -197,54 +202,51 @@ CREATE TABLE IF NOT EXISTS owner_records_local (
 )
 ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/owner_records', 'ch-2-1', Version)
 ORDER BY (Set, Position);
-CREATE TABLE IF NOT EXISTS traffic_local (
-    At DateTime,
+CREATE TABLE IF NOT EXISTS blame_hourly_local (
+    Shard UInt16,
+    Hour DateTime('UTC'),
+    Version UInt64,
+    Part LowCardinality(String),
+    At DateTime('UTC'),
+    Owner LowCardinality(String),
     Kind LowCardinality(String),
     Service LowCardinality(String),
-    Name String,
-    Type LowCardinality(String),
-    Status LowCardinality(String),
-    Hash UInt64,
-    Resource Map(LowCardinality(String), String),
-    Calls UInt64,
-    Failed UInt64,
-    Entries UInt64,
-    DurationNs UInt64,
-    Buckets Array(UInt64),
-    ServerNs UInt64,
-    ServerBuckets Array(UInt64),
-    First DateTime64(3),
-    Last DateTime64(3),
-    MadeAt DateTime64(3) DEFAULT now64(3)
+    Operation LowCardinality(String),
+    Caller LowCardinality(String),
+    Callee LowCardinality(String),
+    Phase LowCardinality(String),
+    Peer LowCardinality(String),
+    Accountable LowCardinality(String),
+    Rule LowCardinality(String),
+    Class LowCardinality(String),
+    ErrorType LowCardinality(String),
+    Fingerprint LowCardinality(String),
+    ServiceVersion LowCardinality(String),
+    Via LowCardinality(String),
+    Target LowCardinality(String),
+    Cause LowCardinality(String),
+    EntryService LowCardinality(String),
+    EntryOperation LowCardinality(String),
+    Symptom LowCardinality(String),
+    Amount Int64,
+    Stored Int64,
+    ExcessNs Int64,
+    FirstNs Int64,
+    LastNs Int64,
+    Exemplar String,
+    INDEX idx_at At TYPE minmax GRANULARITY 1
 )
-ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/traffic', 'ch-2-1', MadeAt)
-PARTITION BY toMonday(At)
-ORDER BY (Kind, At, Service, Name, Type, Status, Hash)
-SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
-CREATE TABLE IF NOT EXISTS traffic AS traffic_local ENGINE = Distributed('main', currentDatabase(), 'traffic_local', rand());
-CREATE TABLE IF NOT EXISTS traffic_recent_local (
-    At DateTime,
-    Kind LowCardinality(String),
-    Service LowCardinality(String),
-    Name String,
-    Type LowCardinality(String),
-    Status LowCardinality(String),
-    Hash UInt64,
-    Resource Map(LowCardinality(String), String),
-    Calls UInt64,
-    Failed UInt64,
-    Entries UInt64,
-    DurationNs UInt64,
-    Buckets Array(UInt64),
-    ServerNs UInt64,
-    ServerBuckets Array(UInt64),
-    First DateTime64(3),
-    Last DateTime64(3),
-    MadeAt DateTime64(3) DEFAULT now64(3)
+ENGINE = ReplicatedMergeTree('/whosehop/main/whosehop/2/blame_hourly', 'ch-2-1')
+PARTITION BY toYYYYMM(Hour)
+ORDER BY (Owner, Hour, Part)
+SETTINGS index_granularity = 1024, replicated_deduplication_window = 1000, replicated_deduplication_window_seconds = 604800;
+CREATE TABLE IF NOT EXISTS blame_hourly AS blame_hourly_local ENGINE = Distributed('main', currentDatabase(), 'blame_hourly_local', rand());
+CREATE TABLE IF NOT EXISTS blame_hours_local (
+    Shard UInt16,
+    Hour DateTime('UTC'),
+    Version UInt64,
+    MadeAt DateTime64(3)
 )
-ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/traffic_recent', 'ch-2-1', MadeAt)
-PARTITION BY toStartOfHour(At)
-ORDER BY (Kind, At, Service, Name, Type, Status, Hash)
-TTL At + INTERVAL 4 HOUR
-SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
-CREATE TABLE IF NOT EXISTS traffic_recent AS traffic_recent_local ENGINE = Distributed('main', currentDatabase(), 'traffic_recent_local', rand());
+ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/blame_hours', 'ch-2-1', Version)
+ORDER BY (Shard, Hour);
+CREATE TABLE IF NOT EXISTS blame_hours AS blame_hours_local ENGINE = Distributed('main', currentDatabase(), 'blame_hours_local', rand());

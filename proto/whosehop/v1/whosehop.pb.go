@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -130,7 +131,26 @@ type ListVerdictsRequest struct {
 	// At most 500; 50 if not given.
 	PageSize int32 `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before.
-	PageToken     string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// The operation of the entry, or of a site that carries a share.
+	Operation string `protobuf:"bytes,9,opt,name=operation,proto3" json:"operation,omitempty"`
+	// A rule by which a share was given, by its name in docs/blame.md.
+	Rule string `protobuf:"bytes,10,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The class of a failure: TIMEOUT, REFUSED, INTERNAL, …
+	Class     string `protobuf:"bytes,11,opt,name=class,proto3" json:"class,omitempty"`
+	ErrorType string `protobuf:"bytes,12,opt,name=error_type,json=errorType,proto3" json:"error_type,omitempty"`
+	// 16 hexadecimal digits, the same for the same fault in other traces.
+	Fingerprint string `protobuf:"bytes,13,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// The service.version of who must act.
+	Version string `protobuf:"bytes,14,opt,name=version,proto3" json:"version,omitempty"`
+	// Either side of an edge that is to blame, or over which a site was called or called something itself.
+	Caller string `protobuf:"bytes,15,opt,name=caller,proto3" json:"caller,omitempty"`
+	Callee string `protobuf:"bytes,16,opt,name=callee,proto3" json:"callee,omitempty"`
+	// The duration of the entry; 0 bounds nothing.
+	MinDuration *durationpb.Duration `protobuf:"bytes,17,opt,name=min_duration,json=minDuration,proto3" json:"min_duration,omitempty"`
+	MaxDuration *durationpb.Duration `protobuf:"bytes,18,opt,name=max_duration,json=maxDuration,proto3" json:"max_duration,omitempty"`
+	// Attributes of spans of the trace, at most 4.
+	Attributes    map[string]string `protobuf:"bytes,19,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -221,6 +241,83 @@ func (x *ListVerdictsRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListVerdictsRequest) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *ListVerdictsRequest) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ListVerdictsRequest) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *ListVerdictsRequest) GetErrorType() string {
+	if x != nil {
+		return x.ErrorType
+	}
+	return ""
+}
+
+func (x *ListVerdictsRequest) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *ListVerdictsRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *ListVerdictsRequest) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *ListVerdictsRequest) GetCallee() string {
+	if x != nil {
+		return x.Callee
+	}
+	return ""
+}
+
+func (x *ListVerdictsRequest) GetMinDuration() *durationpb.Duration {
+	if x != nil {
+		return x.MinDuration
+	}
+	return nil
+}
+
+func (x *ListVerdictsRequest) GetMaxDuration() *durationpb.Duration {
+	if x != nil {
+		return x.MaxDuration
+	}
+	return nil
+}
+
+func (x *ListVerdictsRequest) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
 type ListVerdictsResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Verdicts []*VerdictSummary      `protobuf:"bytes,1,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
@@ -297,7 +394,9 @@ type VerdictSummary struct {
 	// The owners of the shares.
 	Owners []string `protobuf:"bytes,9,rep,name=owners,proto3" json:"owners,omitempty"`
 	// The rules that fitted.
-	Rules         []string `protobuf:"bytes,10,rep,name=rules,proto3" json:"rules,omitempty"`
+	Rules []string `protobuf:"bytes,10,rep,name=rules,proto3" json:"rules,omitempty"`
+	// For how many requests this one stands, by what its sampler says.
+	Represents    float64 `protobuf:"fixed64,11,opt,name=represents,proto3" json:"represents,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -402,6 +501,102 @@ func (x *VerdictSummary) GetRules() []string {
 	return nil
 }
 
+func (x *VerdictSummary) GetRepresents() float64 {
+	if x != nil {
+		return x.Represents
+	}
+	return 0
+}
+
+// Amounts are what was caused, or suffered, in requests: where several share the blame for one, each has a part of it.
+type Amounts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// With a symptom, by what samplers say.
+	Requests float64 `protobuf:"fixed64,1,opt,name=requests,proto3" json:"requests,omitempty"`
+	// Of requests, by symptom.
+	Failed   float64 `protobuf:"fixed64,2,opt,name=failed,proto3" json:"failed,omitempty"`
+	Degraded float64 `protobuf:"fixed64,3,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	Slow     float64 `protobuf:"fixed64,4,opt,name=slow,proto3" json:"slow,omitempty"`
+	// Of requests, those that are stored.
+	Stored float64 `protobuf:"fixed64,5,opt,name=stored,proto3" json:"stored,omitempty"`
+	// Nanoseconds over the baseline.
+	ExcessNs      int64 `protobuf:"varint,6,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Amounts) Reset() {
+	*x = Amounts{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Amounts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Amounts) ProtoMessage() {}
+
+func (x *Amounts) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Amounts.ProtoReflect.Descriptor instead.
+func (*Amounts) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Amounts) GetRequests() float64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *Amounts) GetFailed() float64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *Amounts) GetDegraded() float64 {
+	if x != nil {
+		return x.Degraded
+	}
+	return 0
+}
+
+func (x *Amounts) GetSlow() float64 {
+	if x != nil {
+		return x.Slow
+	}
+	return 0
+}
+
+func (x *Amounts) GetStored() float64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+func (x *Amounts) GetExcessNs() int64 {
+	if x != nil {
+		return x.ExcessNs
+	}
+	return 0
+}
+
 type GetAttributionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
@@ -416,7 +611,7 @@ type GetAttributionRequest struct {
 
 func (x *GetAttributionRequest) Reset() {
 	*x = GetAttributionRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[5]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +623,7 @@ func (x *GetAttributionRequest) String() string {
 func (*GetAttributionRequest) ProtoMessage() {}
 
 func (x *GetAttributionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[5]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +636,7 @@ func (x *GetAttributionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttributionRequest.ProtoReflect.Descriptor instead.
 func (*GetAttributionRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{5}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetAttributionRequest) GetFrom() *timestamppb.Timestamp {
@@ -472,18 +667,24 @@ func (x *GetAttributionRequest) GetOwner() string {
 	return ""
 }
 
+// GetAttributionResponse is of whole hours if the window is longer than six.
 type GetAttributionResponse struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
-	Attributions []*Attribution         `protobuf:"bytes,1,rep,name=attributions,proto3" json:"attributions,omitempty"`
+	From         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To           *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	StepSeconds  float64                `protobuf:"fixed64,3,opt,name=step_seconds,json=stepSeconds,proto3" json:"step_seconds,omitempty"`
+	Attributions []*Attribution         `protobuf:"bytes,4,rep,name=attributions,proto3" json:"attributions,omitempty"`
+	// What all owners caused, or the one who was asked for.
+	Total *Amounts `protobuf:"bytes,5,opt,name=total,proto3" json:"total,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
-	Missing       []string `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
+	Missing       []string `protobuf:"bytes,6,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetAttributionResponse) Reset() {
 	*x = GetAttributionResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[6]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -495,7 +696,7 @@ func (x *GetAttributionResponse) String() string {
 func (*GetAttributionResponse) ProtoMessage() {}
 
 func (x *GetAttributionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[6]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -508,12 +709,40 @@ func (x *GetAttributionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttributionResponse.ProtoReflect.Descriptor instead.
 func (*GetAttributionResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{6}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GetAttributionResponse) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetAttributionResponse) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetAttributionResponse) GetStepSeconds() float64 {
+	if x != nil {
+		return x.StepSeconds
+	}
+	return 0
 }
 
 func (x *GetAttributionResponse) GetAttributions() []*Attribution {
 	if x != nil {
 		return x.Attributions
+	}
+	return nil
+}
+
+func (x *GetAttributionResponse) GetTotal() *Amounts {
+	if x != nil {
+		return x.Total
 	}
 	return nil
 }
@@ -526,24 +755,21 @@ func (x *GetAttributionResponse) GetMissing() []string {
 }
 
 // Attribution is one owner in one step. Over all owners, "unowned", "user" and "unknown" among
-// them, caused sums up to the number of requests with a symptom.
+// them, caused sums up to the requests with a symptom.
 type Attribution struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
-	Owner string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
-	// The sum of the weights of this owner's shares.
-	Caused float64 `protobuf:"fixed64,3,opt,name=caused,proto3" json:"caused,omitempty"`
-	// Requests in which this owner's services failed through no fault of their own.
-	Suffered uint64 `protobuf:"varint,4,opt,name=suffered,proto3" json:"suffered,omitempty"`
-	// Time over the baseline that this owner caused.
-	Excess        *durationpb.Duration `protobuf:"bytes,5,opt,name=excess,proto3" json:"excess,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	At     *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	Owner  string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	Caused *Amounts               `protobuf:"bytes,3,opt,name=caused,proto3" json:"caused,omitempty"`
+	// Requests in which this owner's services failed or had to wait through no fault of their own.
+	Suffered      *Amounts `protobuf:"bytes,4,opt,name=suffered,proto3" json:"suffered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Attribution) Reset() {
 	*x = Attribution{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[7]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -555,7 +781,7 @@ func (x *Attribution) String() string {
 func (*Attribution) ProtoMessage() {}
 
 func (x *Attribution) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[7]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -568,7 +794,7 @@ func (x *Attribution) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attribution.ProtoReflect.Descriptor instead.
 func (*Attribution) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{7}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Attribution) GetAt() *timestamppb.Timestamp {
@@ -585,23 +811,16 @@ func (x *Attribution) GetOwner() string {
 	return ""
 }
 
-func (x *Attribution) GetCaused() float64 {
+func (x *Attribution) GetCaused() *Amounts {
 	if x != nil {
 		return x.Caused
 	}
-	return 0
+	return nil
 }
 
-func (x *Attribution) GetSuffered() uint64 {
+func (x *Attribution) GetSuffered() *Amounts {
 	if x != nil {
 		return x.Suffered
-	}
-	return 0
-}
-
-func (x *Attribution) GetExcess() *durationpb.Duration {
-	if x != nil {
-		return x.Excess
 	}
 	return nil
 }
@@ -610,17 +829,21 @@ type GetTopRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	// owner, service or edge; owner if not given.
+	// owner, service, operation, edge, fingerprint, rule, class, version or entry; owner if not given.
 	By string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
 	// At most 500; 20 if not given.
-	Limit         int32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit int32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Only what this owner caused.
+	Owner string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Only requests that came in here: a service, an operation, or both with a space between them.
+	Entry         string `protobuf:"bytes,6,opt,name=entry,proto3" json:"entry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetTopRequest) Reset() {
 	*x = GetTopRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[8]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +855,7 @@ func (x *GetTopRequest) String() string {
 func (*GetTopRequest) ProtoMessage() {}
 
 func (x *GetTopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[8]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +868,7 @@ func (x *GetTopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopRequest.ProtoReflect.Descriptor instead.
 func (*GetTopRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{8}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetTopRequest) GetFrom() *timestamppb.Timestamp {
@@ -676,18 +899,34 @@ func (x *GetTopRequest) GetLimit() int32 {
 	return 0
 }
 
+func (x *GetTopRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *GetTopRequest) GetEntry() string {
+	if x != nil {
+		return x.Entry
+	}
+	return ""
+}
+
 type GetTopResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Top   []*Top                 `protobuf:"bytes,1,rep,name=top,proto3" json:"top,omitempty"`
+	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Top   []*Part                `protobuf:"bytes,3,rep,name=top,proto3" json:"top,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
-	Missing       []string `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
+	Missing       []string `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetTopResponse) Reset() {
 	*x = GetTopResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[9]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +938,7 @@ func (x *GetTopResponse) String() string {
 func (*GetTopResponse) ProtoMessage() {}
 
 func (x *GetTopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[9]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,10 +951,24 @@ func (x *GetTopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopResponse.ProtoReflect.Descriptor instead.
 func (*GetTopResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{9}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{10}
 }
 
-func (x *GetTopResponse) GetTop() []*Top {
+func (x *GetTopResponse) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetTopResponse) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetTopResponse) GetTop() []*Part {
 	if x != nil {
 		return x.Top
 	}
@@ -729,38 +982,44 @@ func (x *GetTopResponse) GetMissing() []string {
 	return nil
 }
 
-type Top struct {
+// Part is what one owner, service, edge or the like caused or suffered.
+type Part struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The owner, service or edge.
-	Name  string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
-	// The sum of the weights of the shares.
-	Caused float64              `protobuf:"fixed64,3,opt,name=caused,proto3" json:"caused,omitempty"`
-	Excess *durationpb.Duration `protobuf:"bytes,4,opt,name=excess,proto3" json:"excess,omitempty"`
-	// The rule that fitted most often.
-	Rule string `protobuf:"bytes,5,opt,name=rule,proto3" json:"rule,omitempty"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The owner of most of it.
+	Owner    string  `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	Requests float64 `protobuf:"fixed64,3,opt,name=requests,proto3" json:"requests,omitempty"`
+	Failed   float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	Degraded float64 `protobuf:"fixed64,5,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	Slow     float64 `protobuf:"fixed64,6,opt,name=slow,proto3" json:"slow,omitempty"`
+	Stored   float64 `protobuf:"fixed64,7,opt,name=stored,proto3" json:"stored,omitempty"`
+	ExcessNs int64   `protobuf:"varint,8,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
+	// The rule and the fingerprint of most of it.
+	Rule        string `protobuf:"bytes,9,opt,name=rule,proto3" json:"rule,omitempty"`
+	Fingerprint string `protobuf:"bytes,10,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
 	// The newest trace that shows it.
-	ExemplarTraceId string                 `protobuf:"bytes,6,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
-	LastSeen        *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
+	ExemplarTraceId string                 `protobuf:"bytes,11,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
+	FirstSeen       *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=first_seen,json=firstSeen,proto3" json:"first_seen,omitempty"`
+	LastSeen        *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
-func (x *Top) Reset() {
-	*x = Top{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[10]
+func (x *Part) Reset() {
+	*x = Part{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Top) String() string {
+func (x *Part) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Top) ProtoMessage() {}
+func (*Part) ProtoMessage() {}
 
-func (x *Top) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[10]
+func (x *Part) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,54 +1030,96 @@ func (x *Top) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Top.ProtoReflect.Descriptor instead.
-func (*Top) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{10}
+// Deprecated: Use Part.ProtoReflect.Descriptor instead.
+func (*Part) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{11}
 }
 
-func (x *Top) GetName() string {
+func (x *Part) GetName() string {
 	if x != nil {
 		return x.Name
 	}
 	return ""
 }
 
-func (x *Top) GetOwner() string {
+func (x *Part) GetOwner() string {
 	if x != nil {
 		return x.Owner
 	}
 	return ""
 }
 
-func (x *Top) GetCaused() float64 {
+func (x *Part) GetRequests() float64 {
 	if x != nil {
-		return x.Caused
+		return x.Requests
 	}
 	return 0
 }
 
-func (x *Top) GetExcess() *durationpb.Duration {
+func (x *Part) GetFailed() float64 {
 	if x != nil {
-		return x.Excess
+		return x.Failed
 	}
-	return nil
+	return 0
 }
 
-func (x *Top) GetRule() string {
+func (x *Part) GetDegraded() float64 {
+	if x != nil {
+		return x.Degraded
+	}
+	return 0
+}
+
+func (x *Part) GetSlow() float64 {
+	if x != nil {
+		return x.Slow
+	}
+	return 0
+}
+
+func (x *Part) GetStored() float64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+func (x *Part) GetExcessNs() int64 {
+	if x != nil {
+		return x.ExcessNs
+	}
+	return 0
+}
+
+func (x *Part) GetRule() string {
 	if x != nil {
 		return x.Rule
 	}
 	return ""
 }
 
-func (x *Top) GetExemplarTraceId() string {
+func (x *Part) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *Part) GetExemplarTraceId() string {
 	if x != nil {
 		return x.ExemplarTraceId
 	}
 	return ""
 }
 
-func (x *Top) GetLastSeen() *timestamppb.Timestamp {
+func (x *Part) GetFirstSeen() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstSeen
+	}
+	return nil
+}
+
+func (x *Part) GetLastSeen() *timestamppb.Timestamp {
 	if x != nil {
 		return x.LastSeen
 	}
@@ -842,7 +1143,7 @@ type GetRankRequest struct {
 
 func (x *GetRankRequest) Reset() {
 	*x = GetRankRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[11]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +1155,7 @@ func (x *GetRankRequest) String() string {
 func (*GetRankRequest) ProtoMessage() {}
 
 func (x *GetRankRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[11]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +1168,7 @@ func (x *GetRankRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRankRequest.ProtoReflect.Descriptor instead.
 func (*GetRankRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{11}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetRankRequest) GetFrom() *timestamppb.Timestamp {
@@ -910,7 +1211,7 @@ type GetRankResponse struct {
 
 func (x *GetRankResponse) Reset() {
 	*x = GetRankResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[12]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -922,7 +1223,7 @@ func (x *GetRankResponse) String() string {
 func (*GetRankResponse) ProtoMessage() {}
 
 func (x *GetRankResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[12]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -935,7 +1236,7 @@ func (x *GetRankResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRankResponse.ProtoReflect.Descriptor instead.
 func (*GetRankResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{12}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetRankResponse) GetSuspectJson() []string {
@@ -969,7 +1270,7 @@ type PutOwnersRequest struct {
 
 func (x *PutOwnersRequest) Reset() {
 	*x = PutOwnersRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1282,7 @@ func (x *PutOwnersRequest) String() string {
 func (*PutOwnersRequest) ProtoMessage() {}
 
 func (x *PutOwnersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1295,7 @@ func (x *PutOwnersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutOwnersRequest.ProtoReflect.Descriptor instead.
 func (*PutOwnersRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{13}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PutOwnersRequest) GetSet() string {
@@ -1044,7 +1345,7 @@ type PutOwnersResponse struct {
 
 func (x *PutOwnersResponse) Reset() {
 	*x = PutOwnersResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1357,7 @@ func (x *PutOwnersResponse) String() string {
 func (*PutOwnersResponse) ProtoMessage() {}
 
 func (x *PutOwnersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1370,7 @@ func (x *PutOwnersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutOwnersResponse.ProtoReflect.Descriptor instead.
 func (*PutOwnersResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{14}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PutOwnersResponse) GetSet() string {
@@ -1144,7 +1445,7 @@ type OwnersChange struct {
 
 func (x *OwnersChange) Reset() {
 	*x = OwnersChange{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1457,7 @@ func (x *OwnersChange) String() string {
 func (*OwnersChange) ProtoMessage() {}
 
 func (x *OwnersChange) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1470,7 @@ func (x *OwnersChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnersChange.ProtoReflect.Descriptor instead.
 func (*OwnersChange) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{15}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *OwnersChange) GetWhat() string {
@@ -1221,7 +1522,7 @@ type Handover struct {
 
 func (x *Handover) Reset() {
 	*x = Handover{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1534,7 @@ func (x *Handover) String() string {
 func (*Handover) ProtoMessage() {}
 
 func (x *Handover) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1547,7 @@ func (x *Handover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Handover.ProtoReflect.Descriptor instead.
 func (*Handover) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{16}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Handover) GetAbout() string {
@@ -1305,7 +1606,7 @@ type ListOwnersRequest struct {
 
 func (x *ListOwnersRequest) Reset() {
 	*x = ListOwnersRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[17]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1618,7 @@ func (x *ListOwnersRequest) String() string {
 func (*ListOwnersRequest) ProtoMessage() {}
 
 func (x *ListOwnersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[17]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1631,7 @@ func (x *ListOwnersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOwnersRequest.ProtoReflect.Descriptor instead.
 func (*ListOwnersRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{17}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListOwnersRequest) GetSet() string {
@@ -1394,7 +1695,7 @@ type ListOwnersResponse struct {
 
 func (x *ListOwnersResponse) Reset() {
 	*x = ListOwnersResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[18]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +1707,7 @@ func (x *ListOwnersResponse) String() string {
 func (*ListOwnersResponse) ProtoMessage() {}
 
 func (x *ListOwnersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[18]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +1720,7 @@ func (x *ListOwnersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOwnersResponse.ProtoReflect.Descriptor instead.
 func (*ListOwnersResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{18}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListOwnersResponse) GetRecordJson() []string {
@@ -1450,7 +1751,7 @@ type ListHandoversRequest struct {
 
 func (x *ListHandoversRequest) Reset() {
 	*x = ListHandoversRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[19]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1763,7 @@ func (x *ListHandoversRequest) String() string {
 func (*ListHandoversRequest) ProtoMessage() {}
 
 func (x *ListHandoversRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[19]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1776,7 @@ func (x *ListHandoversRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHandoversRequest.ProtoReflect.Descriptor instead.
 func (*ListHandoversRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{19}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListHandoversRequest) GetFrom() *timestamppb.Timestamp {
@@ -1510,7 +1811,7 @@ type ListHandoversResponse struct {
 
 func (x *ListHandoversResponse) Reset() {
 	*x = ListHandoversResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[20]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +1823,7 @@ func (x *ListHandoversResponse) String() string {
 func (*ListHandoversResponse) ProtoMessage() {}
 
 func (x *ListHandoversResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[20]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1836,7 @@ func (x *ListHandoversResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHandoversResponse.ProtoReflect.Descriptor instead.
 func (*ListHandoversResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{20}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListHandoversResponse) GetHandovers() []*Handover {
@@ -1578,7 +1879,7 @@ type ResolveOwnerRequest struct {
 
 func (x *ResolveOwnerRequest) Reset() {
 	*x = ResolveOwnerRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +1891,7 @@ func (x *ResolveOwnerRequest) String() string {
 func (*ResolveOwnerRequest) ProtoMessage() {}
 
 func (x *ResolveOwnerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +1904,7 @@ func (x *ResolveOwnerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveOwnerRequest.ProtoReflect.Descriptor instead.
 func (*ResolveOwnerRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{21}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ResolveOwnerRequest) GetService() string {
@@ -1690,7 +1991,7 @@ type ResolveOwnerResponse struct {
 
 func (x *ResolveOwnerResponse) Reset() {
 	*x = ResolveOwnerResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +2003,7 @@ func (x *ResolveOwnerResponse) String() string {
 func (*ResolveOwnerResponse) ProtoMessage() {}
 
 func (x *ResolveOwnerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +2016,7 @@ func (x *ResolveOwnerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveOwnerResponse.ProtoReflect.Descriptor instead.
 func (*ResolveOwnerResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{22}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ResolveOwnerResponse) GetOwner() string {
@@ -1758,7 +2059,7 @@ type GetCoverageRequest struct {
 
 func (x *GetCoverageRequest) Reset() {
 	*x = GetCoverageRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +2071,7 @@ func (x *GetCoverageRequest) String() string {
 func (*GetCoverageRequest) ProtoMessage() {}
 
 func (x *GetCoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +2084,7 @@ func (x *GetCoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCoverageRequest.ProtoReflect.Descriptor instead.
 func (*GetCoverageRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{23}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetCoverageRequest) GetFrom() *timestamppb.Timestamp {
@@ -1835,7 +2136,7 @@ type GetCoverageResponse struct {
 
 func (x *GetCoverageResponse) Reset() {
 	*x = GetCoverageResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1847,7 +2148,7 @@ func (x *GetCoverageResponse) String() string {
 func (*GetCoverageResponse) ProtoMessage() {}
 
 func (x *GetCoverageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1860,7 +2161,7 @@ func (x *GetCoverageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCoverageResponse.ProtoReflect.Descriptor instead.
 func (*GetCoverageResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{24}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetCoverageResponse) GetFindingJson() []string {
@@ -1884,15 +2185,1457 @@ func (x *GetCoverageResponse) GetMissing() []string {
 	return nil
 }
 
+type GetNowRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The requests began at from or later; one hour ago if not given. At most six hours.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Only requests that came in here: a service, an operation, or both with a space between them.
+	Entry string `protobuf:"bytes,3,opt,name=entry,proto3" json:"entry,omitempty"`
+	// Only hops that are this owner's.
+	Owner string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Hops of an entry: at most 500; 5 if not given.
+	Limit         int32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetNowRequest) Reset() {
+	*x = GetNowRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetNowRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetNowRequest) ProtoMessage() {}
+
+func (x *GetNowRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetNowRequest.ProtoReflect.Descriptor instead.
+func (*GetNowRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetNowRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetNowRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetNowRequest) GetEntry() string {
+	if x != nil {
+		return x.Entry
+	}
+	return ""
+}
+
+func (x *GetNowRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *GetNowRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type GetNowResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The length of a step of the trends.
+	StepSeconds float64  `protobuf:"fixed64,3,opt,name=step_seconds,json=stepSeconds,proto3" json:"step_seconds,omitempty"`
+	Total       *Amounts `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
+	// The one with the most requests with a symptom first.
+	Entries []*NowEntry `protobuf:"bytes,5,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Entries that are left out.
+	More int64 `protobuf:"varint,6,opt,name=more,proto3" json:"more,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,7,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetNowResponse) Reset() {
+	*x = GetNowResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetNowResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetNowResponse) ProtoMessage() {}
+
+func (x *GetNowResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetNowResponse.ProtoReflect.Descriptor instead.
+func (*GetNowResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GetNowResponse) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetNowResponse) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetNowResponse) GetStepSeconds() float64 {
+	if x != nil {
+		return x.StepSeconds
+	}
+	return 0
+}
+
+func (x *GetNowResponse) GetTotal() *Amounts {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
+func (x *GetNowResponse) GetEntries() []*NowEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *GetNowResponse) GetMore() int64 {
+	if x != nil {
+		return x.More
+	}
+	return 0
+}
+
+func (x *GetNowResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// NowEntry is where requests come in that fail or are slow.
+type NowEntry struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Service   string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Operation string                 `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
+	Requests  float64                `protobuf:"fixed64,3,opt,name=requests,proto3" json:"requests,omitempty"`
+	Failed    float64                `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	Degraded  float64                `protobuf:"fixed64,5,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	Slow      float64                `protobuf:"fixed64,6,opt,name=slow,proto3" json:"slow,omitempty"`
+	Stored    float64                `protobuf:"fixed64,7,opt,name=stored,proto3" json:"stored,omitempty"`
+	ExcessNs  int64                  `protobuf:"varint,8,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
+	// All requests that came in; 0 where that is not known.
+	All float64 `protobuf:"fixed64,9,opt,name=all,proto3" json:"all,omitempty"`
+	// Requests with a symptom in each step.
+	Trend []float64 `protobuf:"fixed64,10,rep,packed,name=trend,proto3" json:"trend,omitempty"`
+	// What is to blame for most comes first.
+	Hops          []*NowHop `protobuf:"bytes,11,rep,name=hops,proto3" json:"hops,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NowEntry) Reset() {
+	*x = NowEntry{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NowEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NowEntry) ProtoMessage() {}
+
+func (x *NowEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NowEntry.ProtoReflect.Descriptor instead.
+func (*NowEntry) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *NowEntry) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *NowEntry) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *NowEntry) GetRequests() float64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *NowEntry) GetFailed() float64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *NowEntry) GetDegraded() float64 {
+	if x != nil {
+		return x.Degraded
+	}
+	return 0
+}
+
+func (x *NowEntry) GetSlow() float64 {
+	if x != nil {
+		return x.Slow
+	}
+	return 0
+}
+
+func (x *NowEntry) GetStored() float64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+func (x *NowEntry) GetExcessNs() int64 {
+	if x != nil {
+		return x.ExcessNs
+	}
+	return 0
+}
+
+func (x *NowEntry) GetAll() float64 {
+	if x != nil {
+		return x.All
+	}
+	return 0
+}
+
+func (x *NowEntry) GetTrend() []float64 {
+	if x != nil {
+		return x.Trend
+	}
+	return nil
+}
+
+func (x *NowEntry) GetHops() []*NowHop {
+	if x != nil {
+		return x.Hops
+	}
+	return nil
+}
+
+// NowHop is a hop that is to blame.
+type NowHop struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Site  *Site                  `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	// The service whose owner must act, empty where the facts do not decide.
+	Accountable string  `protobuf:"bytes,2,opt,name=accountable,proto3" json:"accountable,omitempty"`
+	Owner       string  `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	Requests    float64 `protobuf:"fixed64,4,opt,name=requests,proto3" json:"requests,omitempty"`
+	Failed      float64 `protobuf:"fixed64,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	Degraded    float64 `protobuf:"fixed64,6,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	Slow        float64 `protobuf:"fixed64,7,opt,name=slow,proto3" json:"slow,omitempty"`
+	Stored      float64 `protobuf:"fixed64,8,opt,name=stored,proto3" json:"stored,omitempty"`
+	ExcessNs    int64   `protobuf:"varint,9,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
+	// Of the entry's requests with a symptom, 0 to 1.
+	Share           float64   `protobuf:"fixed64,10,opt,name=share,proto3" json:"share,omitempty"`
+	Trend           []float64 `protobuf:"fixed64,11,rep,packed,name=trend,proto3" json:"trend,omitempty"`
+	Rule            string    `protobuf:"bytes,12,opt,name=rule,proto3" json:"rule,omitempty"`
+	Fingerprint     string    `protobuf:"bytes,13,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	ExemplarTraceId string    `protobuf:"bytes,14,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
+	// When it began; not there where that is longer ago than a week.
+	Since *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=since,proto3" json:"since,omitempty"`
+	// The service.version of who must act.
+	Version string `protobuf:"bytes,16,opt,name=version,proto3" json:"version,omitempty"`
+	// That version was first seen when this began.
+	NewVersion    bool `protobuf:"varint,17,opt,name=new_version,json=newVersion,proto3" json:"new_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NowHop) Reset() {
+	*x = NowHop{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NowHop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NowHop) ProtoMessage() {}
+
+func (x *NowHop) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NowHop.ProtoReflect.Descriptor instead.
+func (*NowHop) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *NowHop) GetSite() *Site {
+	if x != nil {
+		return x.Site
+	}
+	return nil
+}
+
+func (x *NowHop) GetAccountable() string {
+	if x != nil {
+		return x.Accountable
+	}
+	return ""
+}
+
+func (x *NowHop) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *NowHop) GetRequests() float64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *NowHop) GetFailed() float64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *NowHop) GetDegraded() float64 {
+	if x != nil {
+		return x.Degraded
+	}
+	return 0
+}
+
+func (x *NowHop) GetSlow() float64 {
+	if x != nil {
+		return x.Slow
+	}
+	return 0
+}
+
+func (x *NowHop) GetStored() float64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+func (x *NowHop) GetExcessNs() int64 {
+	if x != nil {
+		return x.ExcessNs
+	}
+	return 0
+}
+
+func (x *NowHop) GetShare() float64 {
+	if x != nil {
+		return x.Share
+	}
+	return 0
+}
+
+func (x *NowHop) GetTrend() []float64 {
+	if x != nil {
+		return x.Trend
+	}
+	return nil
+}
+
+func (x *NowHop) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *NowHop) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *NowHop) GetExemplarTraceId() string {
+	if x != nil {
+		return x.ExemplarTraceId
+	}
+	return ""
+}
+
+func (x *NowHop) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *NowHop) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *NowHop) GetNewVersion() bool {
+	if x != nil {
+		return x.NewVersion
+	}
+	return false
+}
+
+// Site is a place that is to blame. Only the fields of its kind are set.
+type Site struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// service, edge, peer, user or unknown.
+	Kind          string   `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Service       string   `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	Operation     string   `protobuf:"bytes,3,opt,name=operation,proto3" json:"operation,omitempty"`
+	Caller        string   `protobuf:"bytes,4,opt,name=caller,proto3" json:"caller,omitempty"`
+	Callee        string   `protobuf:"bytes,5,opt,name=callee,proto3" json:"callee,omitempty"`
+	Phase         string   `protobuf:"bytes,6,opt,name=phase,proto3" json:"phase,omitempty"`
+	Peer          string   `protobuf:"bytes,7,opt,name=peer,proto3" json:"peer,omitempty"`
+	System        string   `protobuf:"bytes,8,opt,name=system,proto3" json:"system,omitempty"`
+	Candidates    []string `protobuf:"bytes,9,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Site) Reset() {
+	*x = Site{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Site) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Site) ProtoMessage() {}
+
+func (x *Site) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Site.ProtoReflect.Descriptor instead.
+func (*Site) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Site) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Site) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *Site) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *Site) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *Site) GetCallee() string {
+	if x != nil {
+		return x.Callee
+	}
+	return ""
+}
+
+func (x *Site) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *Site) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *Site) GetSystem() string {
+	if x != nil {
+		return x.System
+	}
+	return ""
+}
+
+func (x *Site) GetCandidates() []string {
+	if x != nil {
+		return x.Candidates
+	}
+	return nil
+}
+
+type GetReportRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Owner string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// One day before to if not given.
+	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	To   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// The length of a step; chosen for some sixty steps if not given.
+	Step *durationpb.Duration `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
+	// Of each list: at most 500; 10 if not given.
+	Limit         int32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetReportRequest) Reset() {
+	*x = GetReportRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetReportRequest) ProtoMessage() {}
+
+func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetReportRequest.ProtoReflect.Descriptor instead.
+func (*GetReportRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *GetReportRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *GetReportRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetReportRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetReportRequest) GetStep() *durationpb.Duration {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+func (x *GetReportRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// GetReportResponse is of whole hours if the window is longer than six.
+type GetReportResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Owner string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// What the registry knows of the owner, as ListOwners has it.
+	Team        *structpb.Struct       `protobuf:"bytes,2,opt,name=team,proto3" json:"team,omitempty"`
+	From        *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	To          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	StepSeconds float64                `protobuf:"fixed64,5,opt,name=step_seconds,json=stepSeconds,proto3" json:"step_seconds,omitempty"`
+	Caused      *Amounts               `protobuf:"bytes,6,opt,name=caused,proto3" json:"caused,omitempty"`
+	Suffered    *Amounts               `protobuf:"bytes,7,opt,name=suffered,proto3" json:"suffered,omitempty"`
+	// A week before.
+	CausedBefore   *Amounts `protobuf:"bytes,8,opt,name=caused_before,json=causedBefore,proto3" json:"caused_before,omitempty"`
+	SufferedBefore *Amounts `protobuf:"bytes,9,opt,name=suffered_before,json=sufferedBefore,proto3" json:"suffered_before,omitempty"`
+	// All requests with a symptom, whoever caused them.
+	Of           *Amounts       `protobuf:"bytes,10,opt,name=of,proto3" json:"of,omitempty"`
+	Attributions []*Attribution `protobuf:"bytes,11,rep,name=attributions,proto3" json:"attributions,omitempty"`
+	// What was caused.
+	Services     []*Part `protobuf:"bytes,12,rep,name=services,proto3" json:"services,omitempty"`
+	Operations   []*Part `protobuf:"bytes,13,rep,name=operations,proto3" json:"operations,omitempty"`
+	Edges        []*Part `protobuf:"bytes,14,rep,name=edges,proto3" json:"edges,omitempty"`
+	Fingerprints []*Part `protobuf:"bytes,15,rep,name=fingerprints,proto3" json:"fingerprints,omitempty"`
+	Versions     []*Part `protobuf:"bytes,16,rep,name=versions,proto3" json:"versions,omitempty"`
+	Rules        []*Part `protobuf:"bytes,17,rep,name=rules,proto3" json:"rules,omitempty"`
+	Entries      []*Part `protobuf:"bytes,18,rep,name=entries,proto3" json:"entries,omitempty"`
+	// What was suffered: in which of the own services, and from whom.
+	SufferedIn   []*Part `protobuf:"bytes,19,rep,name=suffered_in,json=sufferedIn,proto3" json:"suffered_in,omitempty"`
+	SufferedFrom []*Part `protobuf:"bytes,20,rep,name=suffered_from,json=sufferedFrom,proto3" json:"suffered_from,omitempty"`
+	// Faults that came back within a month, those of the most days first.
+	Recurring []*Recurrence `protobuf:"bytes,21,rep,name=recurring,proto3" json:"recurring,omitempty"`
+	// What nobody owns and has to do with the owner's services.
+	Neighbours []*Neighbour `protobuf:"bytes,22,rep,name=neighbours,proto3" json:"neighbours,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,23,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetReportResponse) Reset() {
+	*x = GetReportResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetReportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetReportResponse) ProtoMessage() {}
+
+func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetReportResponse.ProtoReflect.Descriptor instead.
+func (*GetReportResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *GetReportResponse) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *GetReportResponse) GetTeam() *structpb.Struct {
+	if x != nil {
+		return x.Team
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetStepSeconds() float64 {
+	if x != nil {
+		return x.StepSeconds
+	}
+	return 0
+}
+
+func (x *GetReportResponse) GetCaused() *Amounts {
+	if x != nil {
+		return x.Caused
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetSuffered() *Amounts {
+	if x != nil {
+		return x.Suffered
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetCausedBefore() *Amounts {
+	if x != nil {
+		return x.CausedBefore
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetSufferedBefore() *Amounts {
+	if x != nil {
+		return x.SufferedBefore
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetOf() *Amounts {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetAttributions() []*Attribution {
+	if x != nil {
+		return x.Attributions
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetServices() []*Part {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetOperations() []*Part {
+	if x != nil {
+		return x.Operations
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetEdges() []*Part {
+	if x != nil {
+		return x.Edges
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetFingerprints() []*Part {
+	if x != nil {
+		return x.Fingerprints
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetVersions() []*Part {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetRules() []*Part {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetEntries() []*Part {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetSufferedIn() []*Part {
+	if x != nil {
+		return x.SufferedIn
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetSufferedFrom() []*Part {
+	if x != nil {
+		return x.SufferedFrom
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetRecurring() []*Recurrence {
+	if x != nil {
+		return x.Recurring
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetNeighbours() []*Neighbour {
+	if x != nil {
+		return x.Neighbours
+	}
+	return nil
+}
+
+func (x *GetReportResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// Recurrence is a fault that came back.
+type Recurrence struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Name            string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Owner           string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	Requests        float64                `protobuf:"fixed64,3,opt,name=requests,proto3" json:"requests,omitempty"`
+	Failed          float64                `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	Degraded        float64                `protobuf:"fixed64,5,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	Slow            float64                `protobuf:"fixed64,6,opt,name=slow,proto3" json:"slow,omitempty"`
+	Stored          float64                `protobuf:"fixed64,7,opt,name=stored,proto3" json:"stored,omitempty"`
+	ExcessNs        int64                  `protobuf:"varint,8,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
+	Rule            string                 `protobuf:"bytes,9,opt,name=rule,proto3" json:"rule,omitempty"`
+	Fingerprint     string                 `protobuf:"bytes,10,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	ExemplarTraceId string                 `protobuf:"bytes,11,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
+	FirstSeen       *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=first_seen,json=firstSeen,proto3" json:"first_seen,omitempty"`
+	LastSeen        *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
+	// Days on which it was there.
+	Days int32 `protobuf:"varint,14,opt,name=days,proto3" json:"days,omitempty"`
+	// How often it came, with an hour without it between two times.
+	Episodes      int32 `protobuf:"varint,15,opt,name=episodes,proto3" json:"episodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Recurrence) Reset() {
+	*x = Recurrence{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Recurrence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Recurrence) ProtoMessage() {}
+
+func (x *Recurrence) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Recurrence.ProtoReflect.Descriptor instead.
+func (*Recurrence) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *Recurrence) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Recurrence) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Recurrence) GetRequests() float64 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+func (x *Recurrence) GetFailed() float64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *Recurrence) GetDegraded() float64 {
+	if x != nil {
+		return x.Degraded
+	}
+	return 0
+}
+
+func (x *Recurrence) GetSlow() float64 {
+	if x != nil {
+		return x.Slow
+	}
+	return 0
+}
+
+func (x *Recurrence) GetStored() float64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+func (x *Recurrence) GetExcessNs() int64 {
+	if x != nil {
+		return x.ExcessNs
+	}
+	return 0
+}
+
+func (x *Recurrence) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Recurrence) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *Recurrence) GetExemplarTraceId() string {
+	if x != nil {
+		return x.ExemplarTraceId
+	}
+	return ""
+}
+
+func (x *Recurrence) GetFirstSeen() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstSeen
+	}
+	return nil
+}
+
+func (x *Recurrence) GetLastSeen() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSeen
+	}
+	return nil
+}
+
+func (x *Recurrence) GetDays() int32 {
+	if x != nil {
+		return x.Days
+	}
+	return 0
+}
+
+func (x *Recurrence) GetEpisodes() int32 {
+	if x != nil {
+		return x.Episodes
+	}
+	return 0
+}
+
+type Neighbour struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Caused *Amounts               `protobuf:"bytes,2,opt,name=caused,proto3" json:"caused,omitempty"`
+	// The owner's services that have to do with it.
+	Services      []string `protobuf:"bytes,3,rep,name=services,proto3" json:"services,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Neighbour) Reset() {
+	*x = Neighbour{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Neighbour) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Neighbour) ProtoMessage() {}
+
+func (x *Neighbour) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Neighbour.ProtoReflect.Descriptor instead.
+func (*Neighbour) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *Neighbour) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Neighbour) GetCaused() *Amounts {
+	if x != nil {
+		return x.Caused
+	}
+	return nil
+}
+
+func (x *Neighbour) GetServices() []string {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+type GetMapRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One hour ago if not given.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Only this service, and what is at most depth calls away from it.
+	Focus string `protobuf:"bytes,3,opt,name=focus,proto3" json:"focus,omitempty"`
+	// 1 to 5; 1 if not given.
+	Depth int32 `protobuf:"varint,4,opt,name=depth,proto3" json:"depth,omitempty"`
+	// Only the services of this owner, and their neighbours.
+	Owner         string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetMapRequest) Reset() {
+	*x = GetMapRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetMapRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetMapRequest) ProtoMessage() {}
+
+func (x *GetMapRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetMapRequest.ProtoReflect.Descriptor instead.
+func (*GetMapRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *GetMapRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetMapRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetMapRequest) GetFocus() string {
+	if x != nil {
+		return x.Focus
+	}
+	return ""
+}
+
+func (x *GetMapRequest) GetDepth() int32 {
+	if x != nil {
+		return x.Depth
+	}
+	return 0
+}
+
+func (x *GetMapRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+// GetMapResponse has the costliest first.
+type GetMapResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Nodes []*MapNode             `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Edges []*MapEdge             `protobuf:"bytes,4,rep,name=edges,proto3" json:"edges,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,5,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetMapResponse) Reset() {
+	*x = GetMapResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetMapResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetMapResponse) ProtoMessage() {}
+
+func (x *GetMapResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetMapResponse.ProtoReflect.Descriptor instead.
+func (*GetMapResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *GetMapResponse) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetMapResponse) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetMapResponse) GetNodes() []*MapNode {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *GetMapResponse) GetEdges() []*MapEdge {
+	if x != nil {
+		return x.Edges
+	}
+	return nil
+}
+
+func (x *GetMapResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+type MapNode struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Owner string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// It sends no spans.
+	Peer bool `protobuf:"varint,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	// By itself.
+	Caused        *Amounts `protobuf:"bytes,4,opt,name=caused,proto3" json:"caused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MapNode) Reset() {
+	*x = MapNode{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MapNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MapNode) ProtoMessage() {}
+
+func (x *MapNode) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MapNode.ProtoReflect.Descriptor instead.
+func (*MapNode) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *MapNode) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MapNode) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *MapNode) GetPeer() bool {
+	if x != nil {
+		return x.Peer
+	}
+	return false
+}
+
+func (x *MapNode) GetCaused() *Amounts {
+	if x != nil {
+		return x.Caused
+	}
+	return nil
+}
+
+type MapEdge struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Caller string                 `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	Callee string                 `protobuf:"bytes,2,opt,name=callee,proto3" json:"callee,omitempty"`
+	// 0 where that is not known.
+	Calls  float64 `protobuf:"fixed64,3,opt,name=calls,proto3" json:"calls,omitempty"`
+	Failed float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// What the edge itself caused, and what its callee and its caller did where this edge showed it.
+	Itself        *Amounts `protobuf:"bytes,5,opt,name=itself,proto3" json:"itself,omitempty"`
+	ByCallee      *Amounts `protobuf:"bytes,6,opt,name=by_callee,json=byCallee,proto3" json:"by_callee,omitempty"`
+	ByCaller      *Amounts `protobuf:"bytes,7,opt,name=by_caller,json=byCaller,proto3" json:"by_caller,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MapEdge) Reset() {
+	*x = MapEdge{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MapEdge) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MapEdge) ProtoMessage() {}
+
+func (x *MapEdge) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MapEdge.ProtoReflect.Descriptor instead.
+func (*MapEdge) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *MapEdge) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *MapEdge) GetCallee() string {
+	if x != nil {
+		return x.Callee
+	}
+	return ""
+}
+
+func (x *MapEdge) GetCalls() float64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *MapEdge) GetFailed() float64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *MapEdge) GetItself() *Amounts {
+	if x != nil {
+		return x.Itself
+	}
+	return nil
+}
+
+func (x *MapEdge) GetByCallee() *Amounts {
+	if x != nil {
+		return x.ByCallee
+	}
+	return nil
+}
+
+func (x *MapEdge) GetByCaller() *Amounts {
+	if x != nil {
+		return x.ByCaller
+	}
+	return nil
+}
+
 var File_whosehop_v1_whosehop_proto protoreflect.FileDescriptor
 
 const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\n" +
-	"\x1awhosehop/v1/whosehop.proto\x12\vwhosehop.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\".\n" +
+	"\x1awhosehop/v1/whosehop.proto\x12\vwhosehop.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\".\n" +
 	"\x11GetVerdictRequest\x12\x19\n" +
 	"\btrace_id\x18\x01 \x01(\tR\atraceId\"7\n" +
 	"\x12GetVerdictResponse\x12!\n" +
-	"\fverdict_json\x18\x01 \x03(\tR\vverdictJson\"\x8d\x02\n" +
+	"\fverdict_json\x18\x01 \x03(\tR\vverdictJson\"\xed\x05\n" +
 	"\x13ListVerdictsRequest\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x14\n" +
@@ -1902,11 +3645,29 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\asymptom\x18\x06 \x01(\tR\asymptom\x12\x1b\n" +
 	"\tpage_size\x18\a \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\b \x01(\tR\tpageToken\"\x91\x01\n" +
+	"page_token\x18\b \x01(\tR\tpageToken\x12\x1c\n" +
+	"\toperation\x18\t \x01(\tR\toperation\x12\x12\n" +
+	"\x04rule\x18\n" +
+	" \x01(\tR\x04rule\x12\x14\n" +
+	"\x05class\x18\v \x01(\tR\x05class\x12\x1d\n" +
+	"\n" +
+	"error_type\x18\f \x01(\tR\terrorType\x12 \n" +
+	"\vfingerprint\x18\r \x01(\tR\vfingerprint\x12\x18\n" +
+	"\aversion\x18\x0e \x01(\tR\aversion\x12\x16\n" +
+	"\x06caller\x18\x0f \x01(\tR\x06caller\x12\x16\n" +
+	"\x06callee\x18\x10 \x01(\tR\x06callee\x12<\n" +
+	"\fmin_duration\x18\x11 \x01(\v2\x19.google.protobuf.DurationR\vminDuration\x12<\n" +
+	"\fmax_duration\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\vmaxDuration\x12P\n" +
+	"\n" +
+	"attributes\x18\x13 \x03(\v20.whosehop.v1.ListVerdictsRequest.AttributesEntryR\n" +
+	"attributes\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x91\x01\n" +
 	"\x14ListVerdictsResponse\x127\n" +
 	"\bverdicts\x18\x01 \x03(\v2\x1b.whosehop.v1.VerdictSummaryR\bverdicts\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x18\n" +
-	"\amissing\x18\x03 \x03(\tR\amissing\"\xe8\x02\n" +
+	"\amissing\x18\x03 \x03(\tR\amissing\"\x88\x03\n" +
 	"\x0eVerdictSummary\x12\x19\n" +
 	"\btrace_id\x18\x01 \x01(\tR\atraceId\x12\"\n" +
 	"\rentry_span_id\x18\x02 \x01(\tR\ventrySpanId\x12#\n" +
@@ -1918,37 +3679,62 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\asummary\x18\b \x01(\tR\asummary\x12\x16\n" +
 	"\x06owners\x18\t \x03(\tR\x06owners\x12\x14\n" +
 	"\x05rules\x18\n" +
-	" \x03(\tR\x05rules\"\xb8\x01\n" +
+	" \x03(\tR\x05rules\x12\x1e\n" +
+	"\n" +
+	"represents\x18\v \x01(\x01R\n" +
+	"represents\"\xa2\x01\n" +
+	"\aAmounts\x12\x1a\n" +
+	"\brequests\x18\x01 \x01(\x01R\brequests\x12\x16\n" +
+	"\x06failed\x18\x02 \x01(\x01R\x06failed\x12\x1a\n" +
+	"\bdegraded\x18\x03 \x01(\x01R\bdegraded\x12\x12\n" +
+	"\x04slow\x18\x04 \x01(\x01R\x04slow\x12\x16\n" +
+	"\x06stored\x18\x05 \x01(\x01R\x06stored\x12\x1b\n" +
+	"\texcess_ns\x18\x06 \x01(\x03R\bexcessNs\"\xb8\x01\n" +
 	"\x15GetAttributionRequest\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12-\n" +
 	"\x04step\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04step\x12\x14\n" +
-	"\x05owner\x18\x04 \x01(\tR\x05owner\"p\n" +
-	"\x16GetAttributionResponse\x12<\n" +
-	"\fattributions\x18\x01 \x03(\v2\x18.whosehop.v1.AttributionR\fattributions\x12\x18\n" +
-	"\amissing\x18\x02 \x03(\tR\amissing\"\xb6\x01\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\"\x9b\x02\n" +
+	"\x16GetAttributionResponse\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12!\n" +
+	"\fstep_seconds\x18\x03 \x01(\x01R\vstepSeconds\x12<\n" +
+	"\fattributions\x18\x04 \x03(\v2\x18.whosehop.v1.AttributionR\fattributions\x12*\n" +
+	"\x05total\x18\x05 \x01(\v2\x14.whosehop.v1.AmountsR\x05total\x12\x18\n" +
+	"\amissing\x18\x06 \x03(\tR\amissing\"\xaf\x01\n" +
 	"\vAttribution\x12*\n" +
 	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
-	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x16\n" +
-	"\x06caused\x18\x03 \x01(\x01R\x06caused\x12\x1a\n" +
-	"\bsuffered\x18\x04 \x01(\x04R\bsuffered\x121\n" +
-	"\x06excess\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06excess\"\x91\x01\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12,\n" +
+	"\x06caused\x18\x03 \x01(\v2\x14.whosehop.v1.AmountsR\x06caused\x120\n" +
+	"\bsuffered\x18\x04 \x01(\v2\x14.whosehop.v1.AmountsR\bsuffered\"\xbd\x01\n" +
 	"\rGetTopRequest\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x0e\n" +
 	"\x02by\x18\x03 \x01(\tR\x02by\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\x05R\x05limit\"N\n" +
-	"\x0eGetTopResponse\x12\"\n" +
-	"\x03top\x18\x01 \x03(\v2\x10.whosehop.v1.TopR\x03top\x12\x18\n" +
-	"\amissing\x18\x02 \x03(\tR\amissing\"\xf3\x01\n" +
-	"\x03Top\x12\x12\n" +
+	"\x05limit\x18\x04 \x01(\x05R\x05limit\x12\x14\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x14\n" +
+	"\x05entry\x18\x06 \x01(\tR\x05entry\"\xab\x01\n" +
+	"\x0eGetTopResponse\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12#\n" +
+	"\x03top\x18\x03 \x03(\v2\x11.whosehop.v1.PartR\x03top\x12\x18\n" +
+	"\amissing\x18\x04 \x03(\tR\amissing\"\x9f\x03\n" +
+	"\x04Part\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x16\n" +
-	"\x06caused\x18\x03 \x01(\x01R\x06caused\x121\n" +
-	"\x06excess\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06excess\x12\x12\n" +
-	"\x04rule\x18\x05 \x01(\tR\x04rule\x12*\n" +
-	"\x11exemplar_trace_id\x18\x06 \x01(\tR\x0fexemplarTraceId\x127\n" +
-	"\tlast_seen\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\blastSeen\"\x98\x01\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1a\n" +
+	"\brequests\x18\x03 \x01(\x01R\brequests\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\x01R\x06failed\x12\x1a\n" +
+	"\bdegraded\x18\x05 \x01(\x01R\bdegraded\x12\x12\n" +
+	"\x04slow\x18\x06 \x01(\x01R\x04slow\x12\x16\n" +
+	"\x06stored\x18\a \x01(\x01R\x06stored\x12\x1b\n" +
+	"\texcess_ns\x18\b \x01(\x03R\bexcessNs\x12\x12\n" +
+	"\x04rule\x18\t \x01(\tR\x04rule\x12 \n" +
+	"\vfingerprint\x18\n" +
+	" \x01(\tR\vfingerprint\x12*\n" +
+	"\x11exemplar_trace_id\x18\v \x01(\tR\x0fexemplarTraceId\x129\n" +
+	"\n" +
+	"first_seen\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tfirstSeen\x127\n" +
+	"\tlast_seen\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\blastSeen\"\x98\x01\n" +
 	"\x0eGetRankRequest\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x14\n" +
@@ -2036,11 +3822,157 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\ffinding_json\x18\x01 \x03(\tR\vfindingJson\x12\x1f\n" +
 	"\vtotals_json\x18\x02 \x01(\tR\n" +
 	"totalsJson\x12\x18\n" +
-	"\amissing\x18\x03 \x03(\tR\amissing2\xae\x06\n" +
+	"\amissing\x18\x03 \x03(\tR\amissing\"\xad\x01\n" +
+	"\rGetNowRequest\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x14\n" +
+	"\x05entry\x18\x03 \x01(\tR\x05entry\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\x05R\x05limit\"\x9a\x02\n" +
+	"\x0eGetNowResponse\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12!\n" +
+	"\fstep_seconds\x18\x03 \x01(\x01R\vstepSeconds\x12*\n" +
+	"\x05total\x18\x04 \x01(\v2\x14.whosehop.v1.AmountsR\x05total\x12/\n" +
+	"\aentries\x18\x05 \x03(\v2\x15.whosehop.v1.NowEntryR\aentries\x12\x12\n" +
+	"\x04more\x18\x06 \x01(\x03R\x04more\x12\x18\n" +
+	"\amissing\x18\a \x03(\tR\amissing\"\xac\x02\n" +
+	"\bNowEntry\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1c\n" +
+	"\toperation\x18\x02 \x01(\tR\toperation\x12\x1a\n" +
+	"\brequests\x18\x03 \x01(\x01R\brequests\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\x01R\x06failed\x12\x1a\n" +
+	"\bdegraded\x18\x05 \x01(\x01R\bdegraded\x12\x12\n" +
+	"\x04slow\x18\x06 \x01(\x01R\x04slow\x12\x16\n" +
+	"\x06stored\x18\a \x01(\x01R\x06stored\x12\x1b\n" +
+	"\texcess_ns\x18\b \x01(\x03R\bexcessNs\x12\x10\n" +
+	"\x03all\x18\t \x01(\x01R\x03all\x12\x14\n" +
+	"\x05trend\x18\n" +
+	" \x03(\x01R\x05trend\x12'\n" +
+	"\x04hops\x18\v \x03(\v2\x13.whosehop.v1.NowHopR\x04hops\"\xfb\x03\n" +
+	"\x06NowHop\x12%\n" +
+	"\x04site\x18\x01 \x01(\v2\x11.whosehop.v1.SiteR\x04site\x12 \n" +
+	"\vaccountable\x18\x02 \x01(\tR\vaccountable\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x1a\n" +
+	"\brequests\x18\x04 \x01(\x01R\brequests\x12\x16\n" +
+	"\x06failed\x18\x05 \x01(\x01R\x06failed\x12\x1a\n" +
+	"\bdegraded\x18\x06 \x01(\x01R\bdegraded\x12\x12\n" +
+	"\x04slow\x18\a \x01(\x01R\x04slow\x12\x16\n" +
+	"\x06stored\x18\b \x01(\x01R\x06stored\x12\x1b\n" +
+	"\texcess_ns\x18\t \x01(\x03R\bexcessNs\x12\x14\n" +
+	"\x05share\x18\n" +
+	" \x01(\x01R\x05share\x12\x14\n" +
+	"\x05trend\x18\v \x03(\x01R\x05trend\x12\x12\n" +
+	"\x04rule\x18\f \x01(\tR\x04rule\x12 \n" +
+	"\vfingerprint\x18\r \x01(\tR\vfingerprint\x12*\n" +
+	"\x11exemplar_trace_id\x18\x0e \x01(\tR\x0fexemplarTraceId\x120\n" +
+	"\x05since\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x18\n" +
+	"\aversion\x18\x10 \x01(\tR\aversion\x12\x1f\n" +
+	"\vnew_version\x18\x11 \x01(\bR\n" +
+	"newVersion\"\xe4\x01\n" +
+	"\x04Site\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12\x1c\n" +
+	"\toperation\x18\x03 \x01(\tR\toperation\x12\x16\n" +
+	"\x06caller\x18\x04 \x01(\tR\x06caller\x12\x16\n" +
+	"\x06callee\x18\x05 \x01(\tR\x06callee\x12\x14\n" +
+	"\x05phase\x18\x06 \x01(\tR\x05phase\x12\x12\n" +
+	"\x04peer\x18\a \x01(\tR\x04peer\x12\x16\n" +
+	"\x06system\x18\b \x01(\tR\x06system\x12\x1e\n" +
+	"\n" +
+	"candidates\x18\t \x03(\tR\n" +
+	"candidates\"\xc9\x01\n" +
+	"\x10GetReportRequest\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12.\n" +
+	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12-\n" +
+	"\x04step\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04step\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\x05R\x05limit\"\xcf\b\n" +
+	"\x11GetReportResponse\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12+\n" +
+	"\x04team\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x04team\x12.\n" +
+	"\x04from\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12!\n" +
+	"\fstep_seconds\x18\x05 \x01(\x01R\vstepSeconds\x12,\n" +
+	"\x06caused\x18\x06 \x01(\v2\x14.whosehop.v1.AmountsR\x06caused\x120\n" +
+	"\bsuffered\x18\a \x01(\v2\x14.whosehop.v1.AmountsR\bsuffered\x129\n" +
+	"\rcaused_before\x18\b \x01(\v2\x14.whosehop.v1.AmountsR\fcausedBefore\x12=\n" +
+	"\x0fsuffered_before\x18\t \x01(\v2\x14.whosehop.v1.AmountsR\x0esufferedBefore\x12$\n" +
+	"\x02of\x18\n" +
+	" \x01(\v2\x14.whosehop.v1.AmountsR\x02of\x12<\n" +
+	"\fattributions\x18\v \x03(\v2\x18.whosehop.v1.AttributionR\fattributions\x12-\n" +
+	"\bservices\x18\f \x03(\v2\x11.whosehop.v1.PartR\bservices\x121\n" +
+	"\n" +
+	"operations\x18\r \x03(\v2\x11.whosehop.v1.PartR\n" +
+	"operations\x12'\n" +
+	"\x05edges\x18\x0e \x03(\v2\x11.whosehop.v1.PartR\x05edges\x125\n" +
+	"\ffingerprints\x18\x0f \x03(\v2\x11.whosehop.v1.PartR\ffingerprints\x12-\n" +
+	"\bversions\x18\x10 \x03(\v2\x11.whosehop.v1.PartR\bversions\x12'\n" +
+	"\x05rules\x18\x11 \x03(\v2\x11.whosehop.v1.PartR\x05rules\x12+\n" +
+	"\aentries\x18\x12 \x03(\v2\x11.whosehop.v1.PartR\aentries\x122\n" +
+	"\vsuffered_in\x18\x13 \x03(\v2\x11.whosehop.v1.PartR\n" +
+	"sufferedIn\x126\n" +
+	"\rsuffered_from\x18\x14 \x03(\v2\x11.whosehop.v1.PartR\fsufferedFrom\x125\n" +
+	"\trecurring\x18\x15 \x03(\v2\x17.whosehop.v1.RecurrenceR\trecurring\x126\n" +
+	"\n" +
+	"neighbours\x18\x16 \x03(\v2\x16.whosehop.v1.NeighbourR\n" +
+	"neighbours\x12\x18\n" +
+	"\amissing\x18\x17 \x03(\tR\amissing\"\xd5\x03\n" +
+	"\n" +
+	"Recurrence\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1a\n" +
+	"\brequests\x18\x03 \x01(\x01R\brequests\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\x01R\x06failed\x12\x1a\n" +
+	"\bdegraded\x18\x05 \x01(\x01R\bdegraded\x12\x12\n" +
+	"\x04slow\x18\x06 \x01(\x01R\x04slow\x12\x16\n" +
+	"\x06stored\x18\a \x01(\x01R\x06stored\x12\x1b\n" +
+	"\texcess_ns\x18\b \x01(\x03R\bexcessNs\x12\x12\n" +
+	"\x04rule\x18\t \x01(\tR\x04rule\x12 \n" +
+	"\vfingerprint\x18\n" +
+	" \x01(\tR\vfingerprint\x12*\n" +
+	"\x11exemplar_trace_id\x18\v \x01(\tR\x0fexemplarTraceId\x129\n" +
+	"\n" +
+	"first_seen\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tfirstSeen\x127\n" +
+	"\tlast_seen\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\blastSeen\x12\x12\n" +
+	"\x04days\x18\x0e \x01(\x05R\x04days\x12\x1a\n" +
+	"\bepisodes\x18\x0f \x01(\x05R\bepisodes\"i\n" +
+	"\tNeighbour\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
+	"\x06caused\x18\x02 \x01(\v2\x14.whosehop.v1.AmountsR\x06caused\x12\x1a\n" +
+	"\bservices\x18\x03 \x03(\tR\bservices\"\xad\x01\n" +
+	"\rGetMapRequest\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x14\n" +
+	"\x05focus\x18\x03 \x01(\tR\x05focus\x12\x14\n" +
+	"\x05depth\x18\x04 \x01(\x05R\x05depth\x12\x14\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\"\xde\x01\n" +
+	"\x0eGetMapResponse\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12*\n" +
+	"\x05nodes\x18\x03 \x03(\v2\x14.whosehop.v1.MapNodeR\x05nodes\x12*\n" +
+	"\x05edges\x18\x04 \x03(\v2\x14.whosehop.v1.MapEdgeR\x05edges\x12\x18\n" +
+	"\amissing\x18\x05 \x03(\tR\amissing\"u\n" +
+	"\aMapNode\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x12\n" +
+	"\x04peer\x18\x03 \x01(\bR\x04peer\x12,\n" +
+	"\x06caused\x18\x04 \x01(\v2\x14.whosehop.v1.AmountsR\x06caused\"\xfb\x01\n" +
+	"\aMapEdge\x12\x16\n" +
+	"\x06caller\x18\x01 \x01(\tR\x06caller\x12\x16\n" +
+	"\x06callee\x18\x02 \x01(\tR\x06callee\x12\x14\n" +
+	"\x05calls\x18\x03 \x01(\x01R\x05calls\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\x01R\x06failed\x12,\n" +
+	"\x06itself\x18\x05 \x01(\v2\x14.whosehop.v1.AmountsR\x06itself\x121\n" +
+	"\tby_callee\x18\x06 \x01(\v2\x14.whosehop.v1.AmountsR\bbyCallee\x121\n" +
+	"\tby_caller\x18\a \x01(\v2\x14.whosehop.v1.AmountsR\bbyCaller2\x80\b\n" +
 	"\bWhosehop\x12M\n" +
 	"\n" +
 	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12S\n" +
-	"\fListVerdicts\x12 .whosehop.v1.ListVerdictsRequest\x1a!.whosehop.v1.ListVerdictsResponse\x12Y\n" +
+	"\fListVerdicts\x12 .whosehop.v1.ListVerdictsRequest\x1a!.whosehop.v1.ListVerdictsResponse\x12A\n" +
+	"\x06GetNow\x12\x1a.whosehop.v1.GetNowRequest\x1a\x1b.whosehop.v1.GetNowResponse\x12J\n" +
+	"\tGetReport\x12\x1d.whosehop.v1.GetReportRequest\x1a\x1e.whosehop.v1.GetReportResponse\x12A\n" +
+	"\x06GetMap\x12\x1a.whosehop.v1.GetMapRequest\x1a\x1b.whosehop.v1.GetMapResponse\x12Y\n" +
 	"\x0eGetAttribution\x12\".whosehop.v1.GetAttributionRequest\x1a#.whosehop.v1.GetAttributionResponse\x12A\n" +
 	"\x06GetTop\x12\x1a.whosehop.v1.GetTopRequest\x1a\x1b.whosehop.v1.GetTopResponse\x12D\n" +
 	"\aGetRank\x12\x1b.whosehop.v1.GetRankRequest\x1a\x1c.whosehop.v1.GetRankResponse\x12L\n" +
@@ -2063,91 +3995,167 @@ func file_whosehop_v1_whosehop_proto_rawDescGZIP() []byte {
 	return file_whosehop_v1_whosehop_proto_rawDescData
 }
 
-var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*GetVerdictRequest)(nil),      // 0: whosehop.v1.GetVerdictRequest
 	(*GetVerdictResponse)(nil),     // 1: whosehop.v1.GetVerdictResponse
 	(*ListVerdictsRequest)(nil),    // 2: whosehop.v1.ListVerdictsRequest
 	(*ListVerdictsResponse)(nil),   // 3: whosehop.v1.ListVerdictsResponse
 	(*VerdictSummary)(nil),         // 4: whosehop.v1.VerdictSummary
-	(*GetAttributionRequest)(nil),  // 5: whosehop.v1.GetAttributionRequest
-	(*GetAttributionResponse)(nil), // 6: whosehop.v1.GetAttributionResponse
-	(*Attribution)(nil),            // 7: whosehop.v1.Attribution
-	(*GetTopRequest)(nil),          // 8: whosehop.v1.GetTopRequest
-	(*GetTopResponse)(nil),         // 9: whosehop.v1.GetTopResponse
-	(*Top)(nil),                    // 10: whosehop.v1.Top
-	(*GetRankRequest)(nil),         // 11: whosehop.v1.GetRankRequest
-	(*GetRankResponse)(nil),        // 12: whosehop.v1.GetRankResponse
-	(*PutOwnersRequest)(nil),       // 13: whosehop.v1.PutOwnersRequest
-	(*PutOwnersResponse)(nil),      // 14: whosehop.v1.PutOwnersResponse
-	(*OwnersChange)(nil),           // 15: whosehop.v1.OwnersChange
-	(*Handover)(nil),               // 16: whosehop.v1.Handover
-	(*ListOwnersRequest)(nil),      // 17: whosehop.v1.ListOwnersRequest
-	(*ListOwnersResponse)(nil),     // 18: whosehop.v1.ListOwnersResponse
-	(*ListHandoversRequest)(nil),   // 19: whosehop.v1.ListHandoversRequest
-	(*ListHandoversResponse)(nil),  // 20: whosehop.v1.ListHandoversResponse
-	(*ResolveOwnerRequest)(nil),    // 21: whosehop.v1.ResolveOwnerRequest
-	(*ResolveOwnerResponse)(nil),   // 22: whosehop.v1.ResolveOwnerResponse
-	(*GetCoverageRequest)(nil),     // 23: whosehop.v1.GetCoverageRequest
-	(*GetCoverageResponse)(nil),    // 24: whosehop.v1.GetCoverageResponse
-	nil,                            // 25: whosehop.v1.ResolveOwnerRequest.AttributesEntry
-	(*timestamppb.Timestamp)(nil),  // 26: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 27: google.protobuf.Duration
+	(*Amounts)(nil),                // 5: whosehop.v1.Amounts
+	(*GetAttributionRequest)(nil),  // 6: whosehop.v1.GetAttributionRequest
+	(*GetAttributionResponse)(nil), // 7: whosehop.v1.GetAttributionResponse
+	(*Attribution)(nil),            // 8: whosehop.v1.Attribution
+	(*GetTopRequest)(nil),          // 9: whosehop.v1.GetTopRequest
+	(*GetTopResponse)(nil),         // 10: whosehop.v1.GetTopResponse
+	(*Part)(nil),                   // 11: whosehop.v1.Part
+	(*GetRankRequest)(nil),         // 12: whosehop.v1.GetRankRequest
+	(*GetRankResponse)(nil),        // 13: whosehop.v1.GetRankResponse
+	(*PutOwnersRequest)(nil),       // 14: whosehop.v1.PutOwnersRequest
+	(*PutOwnersResponse)(nil),      // 15: whosehop.v1.PutOwnersResponse
+	(*OwnersChange)(nil),           // 16: whosehop.v1.OwnersChange
+	(*Handover)(nil),               // 17: whosehop.v1.Handover
+	(*ListOwnersRequest)(nil),      // 18: whosehop.v1.ListOwnersRequest
+	(*ListOwnersResponse)(nil),     // 19: whosehop.v1.ListOwnersResponse
+	(*ListHandoversRequest)(nil),   // 20: whosehop.v1.ListHandoversRequest
+	(*ListHandoversResponse)(nil),  // 21: whosehop.v1.ListHandoversResponse
+	(*ResolveOwnerRequest)(nil),    // 22: whosehop.v1.ResolveOwnerRequest
+	(*ResolveOwnerResponse)(nil),   // 23: whosehop.v1.ResolveOwnerResponse
+	(*GetCoverageRequest)(nil),     // 24: whosehop.v1.GetCoverageRequest
+	(*GetCoverageResponse)(nil),    // 25: whosehop.v1.GetCoverageResponse
+	(*GetNowRequest)(nil),          // 26: whosehop.v1.GetNowRequest
+	(*GetNowResponse)(nil),         // 27: whosehop.v1.GetNowResponse
+	(*NowEntry)(nil),               // 28: whosehop.v1.NowEntry
+	(*NowHop)(nil),                 // 29: whosehop.v1.NowHop
+	(*Site)(nil),                   // 30: whosehop.v1.Site
+	(*GetReportRequest)(nil),       // 31: whosehop.v1.GetReportRequest
+	(*GetReportResponse)(nil),      // 32: whosehop.v1.GetReportResponse
+	(*Recurrence)(nil),             // 33: whosehop.v1.Recurrence
+	(*Neighbour)(nil),              // 34: whosehop.v1.Neighbour
+	(*GetMapRequest)(nil),          // 35: whosehop.v1.GetMapRequest
+	(*GetMapResponse)(nil),         // 36: whosehop.v1.GetMapResponse
+	(*MapNode)(nil),                // 37: whosehop.v1.MapNode
+	(*MapEdge)(nil),                // 38: whosehop.v1.MapEdge
+	nil,                            // 39: whosehop.v1.ListVerdictsRequest.AttributesEntry
+	nil,                            // 40: whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	(*timestamppb.Timestamp)(nil),  // 41: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 42: google.protobuf.Duration
+	(*structpb.Struct)(nil),        // 43: google.protobuf.Struct
 }
 var file_whosehop_v1_whosehop_proto_depIdxs = []int32{
-	26, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
-	26, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
-	4,  // 2: whosehop.v1.ListVerdictsResponse.verdicts:type_name -> whosehop.v1.VerdictSummary
-	26, // 3: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
-	27, // 4: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
-	26, // 5: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
-	26, // 6: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
-	27, // 7: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
-	7,  // 8: whosehop.v1.GetAttributionResponse.attributions:type_name -> whosehop.v1.Attribution
-	26, // 9: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
-	27, // 10: whosehop.v1.Attribution.excess:type_name -> google.protobuf.Duration
-	26, // 11: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
-	26, // 12: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
-	10, // 13: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Top
-	27, // 14: whosehop.v1.Top.excess:type_name -> google.protobuf.Duration
-	26, // 15: whosehop.v1.Top.last_seen:type_name -> google.protobuf.Timestamp
-	26, // 16: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
-	26, // 17: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
-	15, // 18: whosehop.v1.PutOwnersResponse.changes:type_name -> whosehop.v1.OwnersChange
-	16, // 19: whosehop.v1.PutOwnersResponse.handovers:type_name -> whosehop.v1.Handover
-	26, // 20: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
-	26, // 21: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
-	26, // 22: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
-	16, // 23: whosehop.v1.ListHandoversResponse.handovers:type_name -> whosehop.v1.Handover
-	25, // 24: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
-	26, // 25: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
-	26, // 26: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
-	26, // 27: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
-	0,  // 28: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
-	2,  // 29: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
-	5,  // 30: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
-	8,  // 31: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
-	11, // 32: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
-	13, // 33: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
-	17, // 34: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
-	19, // 35: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
-	21, // 36: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
-	23, // 37: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
-	1,  // 38: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
-	3,  // 39: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
-	6,  // 40: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
-	9,  // 41: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
-	12, // 42: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
-	14, // 43: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
-	18, // 44: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
-	20, // 45: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
-	22, // 46: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
-	24, // 47: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
-	38, // [38:48] is the sub-list for method output_type
-	28, // [28:38] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	41, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
+	41, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
+	42, // 2: whosehop.v1.ListVerdictsRequest.min_duration:type_name -> google.protobuf.Duration
+	42, // 3: whosehop.v1.ListVerdictsRequest.max_duration:type_name -> google.protobuf.Duration
+	39, // 4: whosehop.v1.ListVerdictsRequest.attributes:type_name -> whosehop.v1.ListVerdictsRequest.AttributesEntry
+	4,  // 5: whosehop.v1.ListVerdictsResponse.verdicts:type_name -> whosehop.v1.VerdictSummary
+	41, // 6: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
+	42, // 7: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
+	41, // 8: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
+	41, // 9: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
+	42, // 10: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
+	41, // 11: whosehop.v1.GetAttributionResponse.from:type_name -> google.protobuf.Timestamp
+	41, // 12: whosehop.v1.GetAttributionResponse.to:type_name -> google.protobuf.Timestamp
+	8,  // 13: whosehop.v1.GetAttributionResponse.attributions:type_name -> whosehop.v1.Attribution
+	5,  // 14: whosehop.v1.GetAttributionResponse.total:type_name -> whosehop.v1.Amounts
+	41, // 15: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
+	5,  // 16: whosehop.v1.Attribution.caused:type_name -> whosehop.v1.Amounts
+	5,  // 17: whosehop.v1.Attribution.suffered:type_name -> whosehop.v1.Amounts
+	41, // 18: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
+	41, // 19: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
+	41, // 20: whosehop.v1.GetTopResponse.from:type_name -> google.protobuf.Timestamp
+	41, // 21: whosehop.v1.GetTopResponse.to:type_name -> google.protobuf.Timestamp
+	11, // 22: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Part
+	41, // 23: whosehop.v1.Part.first_seen:type_name -> google.protobuf.Timestamp
+	41, // 24: whosehop.v1.Part.last_seen:type_name -> google.protobuf.Timestamp
+	41, // 25: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
+	41, // 26: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
+	16, // 27: whosehop.v1.PutOwnersResponse.changes:type_name -> whosehop.v1.OwnersChange
+	17, // 28: whosehop.v1.PutOwnersResponse.handovers:type_name -> whosehop.v1.Handover
+	41, // 29: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
+	41, // 30: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
+	41, // 31: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
+	17, // 32: whosehop.v1.ListHandoversResponse.handovers:type_name -> whosehop.v1.Handover
+	40, // 33: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	41, // 34: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
+	41, // 35: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
+	41, // 36: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
+	41, // 37: whosehop.v1.GetNowRequest.from:type_name -> google.protobuf.Timestamp
+	41, // 38: whosehop.v1.GetNowRequest.to:type_name -> google.protobuf.Timestamp
+	41, // 39: whosehop.v1.GetNowResponse.from:type_name -> google.protobuf.Timestamp
+	41, // 40: whosehop.v1.GetNowResponse.to:type_name -> google.protobuf.Timestamp
+	5,  // 41: whosehop.v1.GetNowResponse.total:type_name -> whosehop.v1.Amounts
+	28, // 42: whosehop.v1.GetNowResponse.entries:type_name -> whosehop.v1.NowEntry
+	29, // 43: whosehop.v1.NowEntry.hops:type_name -> whosehop.v1.NowHop
+	30, // 44: whosehop.v1.NowHop.site:type_name -> whosehop.v1.Site
+	41, // 45: whosehop.v1.NowHop.since:type_name -> google.protobuf.Timestamp
+	41, // 46: whosehop.v1.GetReportRequest.from:type_name -> google.protobuf.Timestamp
+	41, // 47: whosehop.v1.GetReportRequest.to:type_name -> google.protobuf.Timestamp
+	42, // 48: whosehop.v1.GetReportRequest.step:type_name -> google.protobuf.Duration
+	43, // 49: whosehop.v1.GetReportResponse.team:type_name -> google.protobuf.Struct
+	41, // 50: whosehop.v1.GetReportResponse.from:type_name -> google.protobuf.Timestamp
+	41, // 51: whosehop.v1.GetReportResponse.to:type_name -> google.protobuf.Timestamp
+	5,  // 52: whosehop.v1.GetReportResponse.caused:type_name -> whosehop.v1.Amounts
+	5,  // 53: whosehop.v1.GetReportResponse.suffered:type_name -> whosehop.v1.Amounts
+	5,  // 54: whosehop.v1.GetReportResponse.caused_before:type_name -> whosehop.v1.Amounts
+	5,  // 55: whosehop.v1.GetReportResponse.suffered_before:type_name -> whosehop.v1.Amounts
+	5,  // 56: whosehop.v1.GetReportResponse.of:type_name -> whosehop.v1.Amounts
+	8,  // 57: whosehop.v1.GetReportResponse.attributions:type_name -> whosehop.v1.Attribution
+	11, // 58: whosehop.v1.GetReportResponse.services:type_name -> whosehop.v1.Part
+	11, // 59: whosehop.v1.GetReportResponse.operations:type_name -> whosehop.v1.Part
+	11, // 60: whosehop.v1.GetReportResponse.edges:type_name -> whosehop.v1.Part
+	11, // 61: whosehop.v1.GetReportResponse.fingerprints:type_name -> whosehop.v1.Part
+	11, // 62: whosehop.v1.GetReportResponse.versions:type_name -> whosehop.v1.Part
+	11, // 63: whosehop.v1.GetReportResponse.rules:type_name -> whosehop.v1.Part
+	11, // 64: whosehop.v1.GetReportResponse.entries:type_name -> whosehop.v1.Part
+	11, // 65: whosehop.v1.GetReportResponse.suffered_in:type_name -> whosehop.v1.Part
+	11, // 66: whosehop.v1.GetReportResponse.suffered_from:type_name -> whosehop.v1.Part
+	33, // 67: whosehop.v1.GetReportResponse.recurring:type_name -> whosehop.v1.Recurrence
+	34, // 68: whosehop.v1.GetReportResponse.neighbours:type_name -> whosehop.v1.Neighbour
+	41, // 69: whosehop.v1.Recurrence.first_seen:type_name -> google.protobuf.Timestamp
+	41, // 70: whosehop.v1.Recurrence.last_seen:type_name -> google.protobuf.Timestamp
+	5,  // 71: whosehop.v1.Neighbour.caused:type_name -> whosehop.v1.Amounts
+	41, // 72: whosehop.v1.GetMapRequest.from:type_name -> google.protobuf.Timestamp
+	41, // 73: whosehop.v1.GetMapRequest.to:type_name -> google.protobuf.Timestamp
+	41, // 74: whosehop.v1.GetMapResponse.from:type_name -> google.protobuf.Timestamp
+	41, // 75: whosehop.v1.GetMapResponse.to:type_name -> google.protobuf.Timestamp
+	37, // 76: whosehop.v1.GetMapResponse.nodes:type_name -> whosehop.v1.MapNode
+	38, // 77: whosehop.v1.GetMapResponse.edges:type_name -> whosehop.v1.MapEdge
+	5,  // 78: whosehop.v1.MapNode.caused:type_name -> whosehop.v1.Amounts
+	5,  // 79: whosehop.v1.MapEdge.itself:type_name -> whosehop.v1.Amounts
+	5,  // 80: whosehop.v1.MapEdge.by_callee:type_name -> whosehop.v1.Amounts
+	5,  // 81: whosehop.v1.MapEdge.by_caller:type_name -> whosehop.v1.Amounts
+	0,  // 82: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
+	2,  // 83: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
+	26, // 84: whosehop.v1.Whosehop.GetNow:input_type -> whosehop.v1.GetNowRequest
+	31, // 85: whosehop.v1.Whosehop.GetReport:input_type -> whosehop.v1.GetReportRequest
+	35, // 86: whosehop.v1.Whosehop.GetMap:input_type -> whosehop.v1.GetMapRequest
+	6,  // 87: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
+	9,  // 88: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
+	12, // 89: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
+	14, // 90: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
+	18, // 91: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
+	20, // 92: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
+	22, // 93: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
+	24, // 94: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
+	1,  // 95: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
+	3,  // 96: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
+	27, // 97: whosehop.v1.Whosehop.GetNow:output_type -> whosehop.v1.GetNowResponse
+	32, // 98: whosehop.v1.Whosehop.GetReport:output_type -> whosehop.v1.GetReportResponse
+	36, // 99: whosehop.v1.Whosehop.GetMap:output_type -> whosehop.v1.GetMapResponse
+	7,  // 100: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
+	10, // 101: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
+	13, // 102: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
+	15, // 103: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
+	19, // 104: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
+	21, // 105: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
+	23, // 106: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
+	25, // 107: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
+	95, // [95:108] is the sub-list for method output_type
+	82, // [82:95] is the sub-list for method input_type
+	82, // [82:82] is the sub-list for extension type_name
+	82, // [82:82] is the sub-list for extension extendee
+	0,  // [0:82] is the sub-list for field type_name
 }
 
 func init() { file_whosehop_v1_whosehop_proto_init() }
@@ -2161,7 +4169,7 @@ func file_whosehop_v1_whosehop_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_whosehop_v1_whosehop_proto_rawDesc), len(file_whosehop_v1_whosehop_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

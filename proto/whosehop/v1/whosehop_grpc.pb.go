@@ -21,6 +21,9 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Whosehop_GetVerdict_FullMethodName     = "/whosehop.v1.Whosehop/GetVerdict"
 	Whosehop_ListVerdicts_FullMethodName   = "/whosehop.v1.Whosehop/ListVerdicts"
+	Whosehop_GetNow_FullMethodName         = "/whosehop.v1.Whosehop/GetNow"
+	Whosehop_GetReport_FullMethodName      = "/whosehop.v1.Whosehop/GetReport"
+	Whosehop_GetMap_FullMethodName         = "/whosehop.v1.Whosehop/GetMap"
 	Whosehop_GetAttribution_FullMethodName = "/whosehop.v1.Whosehop/GetAttribution"
 	Whosehop_GetTop_FullMethodName         = "/whosehop.v1.Whosehop/GetTop"
 	Whosehop_GetRank_FullMethodName        = "/whosehop.v1.Whosehop/GetRank"
@@ -43,6 +46,12 @@ type WhosehopClient interface {
 	GetVerdict(ctx context.Context, in *GetVerdictRequest, opts ...grpc.CallOption) (*GetVerdictResponse, error)
 	// ListVerdicts lists verdicts with a symptom, newest entry first.
 	ListVerdicts(ctx context.Context, in *ListVerdictsRequest, opts ...grpc.CallOption) (*ListVerdictsResponse, error)
+	// GetNow says what is breaking right now: entries that fail or are slow, and the hops to blame for each.
+	GetNow(ctx context.Context, in *GetNowRequest, opts ...grpc.CallOption) (*GetNowResponse, error)
+	// GetReport is everything that is known of what an owner caused and suffered.
+	GetReport(ctx context.Context, in *GetReportRequest, opts ...grpc.CallOption) (*GetReportResponse, error)
+	// GetMap says who calls whom, and what that cost.
+	GetMap(ctx context.Context, in *GetMapRequest, opts ...grpc.CallOption) (*GetMapResponse, error)
 	// GetAttribution says what each owner caused and suffered, over time.
 	GetAttribution(ctx context.Context, in *GetAttributionRequest, opts ...grpc.CallOption) (*GetAttributionResponse, error)
 	// GetTop ranks what caused the most.
@@ -84,6 +93,36 @@ func (c *whosehopClient) ListVerdicts(ctx context.Context, in *ListVerdictsReque
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListVerdictsResponse)
 	err := c.cc.Invoke(ctx, Whosehop_ListVerdicts_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *whosehopClient) GetNow(ctx context.Context, in *GetNowRequest, opts ...grpc.CallOption) (*GetNowResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetNowResponse)
+	err := c.cc.Invoke(ctx, Whosehop_GetNow_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *whosehopClient) GetReport(ctx context.Context, in *GetReportRequest, opts ...grpc.CallOption) (*GetReportResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetReportResponse)
+	err := c.cc.Invoke(ctx, Whosehop_GetReport_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *whosehopClient) GetMap(ctx context.Context, in *GetMapRequest, opts ...grpc.CallOption) (*GetMapResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetMapResponse)
+	err := c.cc.Invoke(ctx, Whosehop_GetMap_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +224,12 @@ type WhosehopServer interface {
 	GetVerdict(context.Context, *GetVerdictRequest) (*GetVerdictResponse, error)
 	// ListVerdicts lists verdicts with a symptom, newest entry first.
 	ListVerdicts(context.Context, *ListVerdictsRequest) (*ListVerdictsResponse, error)
+	// GetNow says what is breaking right now: entries that fail or are slow, and the hops to blame for each.
+	GetNow(context.Context, *GetNowRequest) (*GetNowResponse, error)
+	// GetReport is everything that is known of what an owner caused and suffered.
+	GetReport(context.Context, *GetReportRequest) (*GetReportResponse, error)
+	// GetMap says who calls whom, and what that cost.
+	GetMap(context.Context, *GetMapRequest) (*GetMapResponse, error)
 	// GetAttribution says what each owner caused and suffered, over time.
 	GetAttribution(context.Context, *GetAttributionRequest) (*GetAttributionResponse, error)
 	// GetTop ranks what caused the most.
@@ -217,6 +262,15 @@ func (UnimplementedWhosehopServer) GetVerdict(context.Context, *GetVerdictReques
 }
 func (UnimplementedWhosehopServer) ListVerdicts(context.Context, *ListVerdictsRequest) (*ListVerdictsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListVerdicts not implemented")
+}
+func (UnimplementedWhosehopServer) GetNow(context.Context, *GetNowRequest) (*GetNowResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetNow not implemented")
+}
+func (UnimplementedWhosehopServer) GetReport(context.Context, *GetReportRequest) (*GetReportResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetReport not implemented")
+}
+func (UnimplementedWhosehopServer) GetMap(context.Context, *GetMapRequest) (*GetMapResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetMap not implemented")
 }
 func (UnimplementedWhosehopServer) GetAttribution(context.Context, *GetAttributionRequest) (*GetAttributionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAttribution not implemented")
@@ -295,6 +349,60 @@ func _Whosehop_ListVerdicts_Handler(srv interface{}, ctx context.Context, dec fu
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(WhosehopServer).ListVerdicts(ctx, req.(*ListVerdictsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Whosehop_GetNow_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetNowRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).GetNow(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_GetNow_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).GetNow(ctx, req.(*GetNowRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Whosehop_GetReport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetReportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).GetReport(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_GetReport_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).GetReport(ctx, req.(*GetReportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Whosehop_GetMap_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetMapRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).GetMap(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_GetMap_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).GetMap(ctx, req.(*GetMapRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -446,6 +554,18 @@ var Whosehop_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListVerdicts",
 			Handler:    _Whosehop_ListVerdicts_Handler,
+		},
+		{
+			MethodName: "GetNow",
+			Handler:    _Whosehop_GetNow_Handler,
+		},
+		{
+			MethodName: "GetReport",
+			Handler:    _Whosehop_GetReport_Handler,
+		},
+		{
+			MethodName: "GetMap",
+			Handler:    _Whosehop_GetMap_Handler,
 		},
 		{
 			MethodName: "GetAttribution",

@@ -1,0 +1,225 @@
+package query
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// NowRequest asks what is breaking; of the last hour if nothing else is said.
+type NowRequest struct {
+	From, To time.Time
+	Entry    string // the entry's service, its operation, or both
+	Owner    string // only hops that are this owner's
+	Limit    int    // of the hops of an entry
+}
+
+// The bounds of what is shown of a window.
+const (
+	nowHops    = 5
+	nowEntries = 100
+	nowSteps   = 12
+	// nowMost is the longest window: trends are counted from verdicts.
+	nowMost = 6 * time.Hour
+	// sinceMost is how far back is looked for the beginning of what is breaking, in hours that have some of it.
+	sinceMost = 7 * 24 * time.Hour
+)
+
+// NowResponse has the entry with the most requests with a symptom first.
+type NowResponse struct {
+	Window
+	Steps              // of the trends
+	Total   Amounts    `json:"total"`
+	Entries []NowEntry `json:"entries"`
+	More    int        `json:"more,omitempty"` // entries that are left out
+	Missing []string   `json:"missing,omitempty"`
+}
+
+// NowEntry is where requests come in that fail or are slow.
+type NowEntry struct {
+	Service   string `json:"service"`
+	Operation string `json:"operation"`
+	Amounts
+	// All is how many requests came in, by the minute they were stored in; 0 where that is not known.
+	All   float64   `json:"all,omitempty"`
+	Trend []float64 `json:"trend"` // requests with a symptom in each step
+	Hops  []NowHop  `json:"hops"`  // what is to blame for most comes first
+}
+
+// NowHop is a hop that is to blame.
+type NowHop struct {
+	Site        verdict.Site `json:"site"`
+	Accountable string       `json:"accountable"`
+	Owner       string       `json:"owner"`
+	Amounts
+	Share       float64   `json:"share"` // of the entry's requests with a symptom, 0 to 1
+	Trend       []float64 `json:"trend"`
+	Rule        string    `json:"rule"`
+	Fingerprint string    `json:"fingerprint"`
+	Exemplar    string    `json:"exemplarTraceId"` // the newest
+	// Since is when it began, zero where that is longer ago than was looked back.
+	Since time.Time `json:"since,omitzero"`
+	// Version is the service.version of who must act. NewVersion says that it was first seen when this began.
+	Version    string `json:"version,omitempty"`
+	NewVersion bool   `json:"newVersion,omitempty"`
+}
+
+// nowColumns tell hops apart.
+var nowColumns = []string{"EntryService", "EntryOperation", "Owner", "Kind", "Service", "Operation", "Caller", "Callee", "Phase", "Peer", "Accountable"}
+
+// hopKey is what a hop is, whatever requests it breaks.
+type hopKey struct {
+	site               verdict.SiteKind
+	service, operation string
+	caller, callee     string
+	phase, peer        string
+	accountable, owner string
+}
+
+func hopOf(r *storage.BlameRow) hopKey {
+	return hopKey{
+		site: verdict.SiteKind(r.Kind), service: r.Service, operation: r.Operation, caller: r.Caller, callee: r.Callee,
+		phase: r.Phase, peer: r.Peer, accountable: r.Accountable, owner: r.Owner,
+	}
+}
+
+// Now says what is breaking, and whose it is.
+func (s *Service) Now(ctx context.Context, r NowRequest) (*NowResponse, error) {
+	from, to, err := window(r.From, r.To)
+	if err != nil {
+		return nil, err
+	}
+	if to.Sub(from) > nowMost+time.Minute {
+		return nil, invalid("a window of more than %s is no longer now; /api/v1/top ranks longer ones", nowMost)
+	}
+	most, err := limit("limit", r.Limit, nowHops)
+	if err != nil {
+		return nil, err
+	}
+	step := niceStep(to.Sub(from) / nowSteps)
+	f := storage.BlameFilter{From: from, To: to, Owner: r.Owner, Entry: r.Entry}
+	rows, err := s.reader.Blame(ctx, f, nowColumns, step, groupsMax)
+	if err != nil {
+		return nil, err
+	}
+	answer := &NowResponse{Window: Window{from, to}, Steps: stepsOf(step), Total: totals(rows)}
+	answer.Entries, answer.More = nowOf(rows, from, to, step, most)
+	if err := s.sinceWhen(ctx, answer); err != nil {
+		return nil, err
+	}
+	answer.Missing = s.reader.Missing(ctx)
+	return answer, nil
+}
+
+// nowOf puts hops under the entries that they break.
+func nowOf(rows []storage.BlameRow, from, to time.Time, step time.Duration, most int) (entries []NowEntry, more int) {
+	first := from.Unix() / int64(step.Seconds())
+	steps := int(to.Unix()/int64(step.Seconds())-first) + 1
+	entries = []NowEntry{}
+	type hop struct {
+		NowHop
+		sum, largest storage.BlameRow
+	}
+	type entry struct {
+		NowEntry
+		sum  storage.BlameRow
+		hops []*hop
+		at   map[hopKey]*hop
+	}
+	var list []*entry
+	at := make(map[[2]string]*entry)
+	for i := range rows {
+		r := &rows[i]
+		key := [2]string{r.EntryService, r.EntryOperation}
+		e := at[key]
+		if e == nil {
+			e = &entry{NowEntry: NowEntry{Service: r.EntryService, Operation: r.EntryOperation, Trend: make([]float64, steps)}, at: make(map[hopKey]*hop)}
+			at[key] = e
+			list = append(list, e)
+		}
+		k := hopOf(r)
+		h := e.at[k]
+		if h == nil {
+			h = &hop{NowHop: NowHop{Site: siteOf(r), Accountable: r.Accountable, Owner: r.Owner, Trend: make([]float64, steps)}}
+			e.at[k] = h
+			e.hops = append(e.hops, h)
+		}
+		when := min(max(int(r.At.Unix()/int64(step.Seconds())-first), 0), steps-1)
+		e.Trend[when] += requests(r.Amount)
+		h.Trend[when] += requests(r.Amount)
+		add(&e.sum, r)
+		add(&h.sum, r)
+		if r.Amount >= h.largest.Amount {
+			h.largest = *r
+			h.Rule, h.Fingerprint, h.Version = r.MainRule, r.MainFingerprint, r.MainVersion
+		}
+		if h.Since.IsZero() || r.FirstNs < h.Since.UnixNano() {
+			h.Since = time.Unix(0, r.FirstNs).UTC()
+		}
+		h.Exemplar = r.Exemplar // steps come in their order
+	}
+	slices.SortFunc(list, func(a, b *entry) int {
+		return cmp.Or(cmp.Compare(b.sum.Amount, a.sum.Amount), cmp.Compare(b.sum.ExcessNs, a.sum.ExcessNs), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Operation, b.Operation))
+	})
+	for _, e := range list[:min(len(list), nowEntries)] {
+		e.Amounts = amountsOf(&e.sum)
+		for _, h := range e.hops {
+			h.Amounts = amountsOf(&h.sum)
+			if e.sum.Amount > 0 {
+				h.Share = float64(h.sum.Amount) / float64(e.sum.Amount)
+			}
+		}
+		slices.SortStableFunc(e.hops, func(a, b *hop) int {
+			return cmp.Or(cmp.Compare(b.sum.Amount, a.sum.Amount), cmp.Compare(b.sum.ExcessNs, a.sum.ExcessNs), cmp.Compare(a.Site.String(), b.Site.String()))
+		})
+		for _, h := range e.hops[:min(most, len(e.hops))] {
+			e.Hops = append(e.Hops, h.NowHop)
+		}
+		entries = append(entries, e.NowEntry)
+	}
+	return entries, len(list) - len(entries)
+}
+
+// sinceWhen finds for each hop when it began, if that is before the window: hours that have some of it, with no more than one
+// between two of them that has none.
+func (s *Service) sinceWhen(ctx context.Context, answer *NowResponse) error {
+	const gapMost = 2 * time.Hour
+	if len(answer.Entries) == 0 {
+		return nil
+	}
+	f := storage.BlameFilter{From: answer.From.Add(-sinceMost), To: answer.From}
+	f.From, f.To = storage.Align(f.From, f.To)
+	rows, err := s.reader.Blame(ctx, f, nowColumns[2:], time.Hour, groupsMax)
+	if err != nil {
+		return err
+	}
+	before := make(map[hopKey][]storage.BlameRow)
+	for i := range rows {
+		k := hopOf(&rows[i])
+		before[k] = append(before[k], rows[i])
+	}
+	for i := range answer.Entries {
+		for k := range answer.Entries[i].Hops {
+			h := &answer.Entries[i].Hops[k]
+			since := h.Since
+			list := before[hopKey{
+				site: h.Site.Kind, service: h.Site.Service, operation: h.Site.Operation, caller: h.Site.Caller, callee: h.Site.Callee,
+				phase: string(h.Site.Phase), peer: h.Site.Peer, accountable: h.Accountable, owner: h.Owner,
+			}]
+			for _, r := range slices.Backward(list) {
+				if since.Sub(time.Unix(0, r.LastNs)) > gapMost {
+					break
+				}
+				since = time.Unix(0, min(r.FirstNs, since.UnixNano()))
+			}
+			if h.Since = since.UTC(); since.Sub(f.From) < gapMost {
+				h.Since = time.Time{}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// BlameFilter selects what was caused or suffered by requests that began in [From, To); empty fields select all.
+type BlameFilter struct {
+	From, To time.Time
+	Owner    string
+	// Entry is the entry's service, its operation, or both with a space between them.
+	Entry string
+	// Suffered asks for what was suffered and not for what was caused.
+	Suffered bool
+	// Exact counts from verdicts, however long the window is, which need not be aligned then.
+	Exact bool
+}
+
+// exactMost is the longest window that is counted from verdicts, to the nanosecond. A longer one goes by whole hours.
+const exactMost = 6 * time.Hour
+
+// Align is the window that a question is answered for: longer ones are widened to whole hours.
+func Align(from, to time.Time) (time.Time, time.Time) {
+	if to.Sub(from) <= exactMost {
+		return from, to
+	}
+	if end := to.Truncate(time.Hour); !end.Equal(to) {
+		to = end.Add(time.Hour)
+	}
+	return from.Truncate(time.Hour), to
+}
+
+// blame is rows of these columns of what was caused or suffered in a window that is aligned: hours that are clean are
+// read as they were summed up, the rest is counted from verdicts.
+func (db *DB) blame(ctx context.Context, f *BlameFilter, columns []string) (string, error) {
+	part := "caused"
+	if f.Suffered {
+		part = "suffered"
+	}
+	where := "Part = '" + part + "'"
+	columns = append(slices.Clip(columns), "Part")
+	if f.Owner != "" {
+		where += " AND Owner = " + quoteText(f.Owner)
+		columns = append(columns, "Owner")
+	}
+	if f.Entry != "" {
+		where += fmt.Sprintf(" AND (EntryService = %[1]s OR EntryOperation = %[1]s OR concat(EntryService, ' ', EntryOperation) = %[1]s)", quoteText(f.Entry))
+		columns = append(columns, "EntryService", "EntryOperation")
+	}
+	from, to := nanos(f.From), nanos(f.To)
+	began := fmt.Sprintf(" AND Start >= '%s' AND Start < '%s'", from, to)
+	verdicts := fmt.Sprintf("FirstStart < '%s' AND LastStart >= '%s'", to, from)
+	if f.Exact || f.To.Sub(f.From) <= exactMost {
+		return "(SELECT * FROM (" + db.blameOfVerdicts(columns, verdicts, began) + ") WHERE " + where + ")", nil
+	}
+	dirty, err := db.dirtyHours(ctx)
+	if err != nil {
+		return "", err
+	}
+	const never = "toDateTime(1, 'UTC')" // a list must have something in it
+	list := never
+	for hour := range dirty {
+		list += fmt.Sprintf(", toDateTime(%d, 'UTC')", hour.Unix())
+	}
+	return fmt.Sprintf(`(SELECT * FROM (
+		SELECT %[1]s FROM %[2]s WHERE At >= '%[3]s' AND At < '%[4]s' AND Hour NOT IN (%[5]s)
+			AND (Shard, Hour, Version) GLOBAL IN (SELECT Shard, Hour, max(Version) FROM %[6]s GROUP BY Shard, Hour)
+		UNION ALL %[7]s) WHERE %[8]s)`,
+		strings.Join(inOrder(columns), ", "), db.table("blame_hourly"), f.From.UTC().Format(time.DateTime), f.To.UTC().Format(time.DateTime), list, db.table("blame_hours"),
+		db.blameOfVerdicts(columns, verdicts+" AND toStartOfHour(FirstIngest, 'UTC') IN ("+list+")", began), where), nil
+}
+
+// inOrder is the columns in the order of the table, once each.
+func inOrder(columns []string) (names []string) {
+	for _, c := range blameColumns {
+		if slices.Contains(columns, c.name) {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
+
+// BlameRow is one group of what was caused or suffered. Only the columns that it was grouped by are set of what tells rows apart.
+type BlameRow struct {
+	At                                              time.Time
+	Owner, Kind, Service, Operation, Caller, Callee string
+	Phase, Peer, Accountable, Rule, Class           string
+	Fingerprint, ServiceVersion, Via, Target, Cause string
+	EntryService, EntryOperation                    string
+	// Amount is in millionths of a request, by what samplers say; Stored as if each stood for itself alone. Of Amount,
+	// Failed are those that failed, Degraded and Slow the others.
+	Amount, Stored, ExcessNs, Failed, Degraded, Slow int64
+	// FirstNs and LastNs are when the first and the last of the requests began, in Unix nanoseconds; Exemplar is the last one's trace.
+	FirstNs, LastNs int64
+	Exemplar        string
+	// MainRule, MainFingerprint, MainVersion and MainOwner are those of most of it.
+	MainRule, MainFingerprint, MainVersion, MainOwner string
+}
+
+// Groups are what Blame can group by: columns of blame_hourly.
+var blameGroups = []string{
+	"Owner", "Kind", "Service", "Operation", "Caller", "Callee", "Phase", "Peer", "Accountable", "Rule", "Class", "Fingerprint", "ServiceVersion",
+	"Via", "Target", "Cause", "EntryService", "EntryOperation",
+}
+
+// Blame sums up what was caused or suffered, by columns of blame_hourly and, if step is not 0, by time; the largest amounts first, or
+// with a step the earliest. The window is to be aligned, and a step of more than an hour a whole number of hours.
+func (db *DB) Blame(ctx context.Context, f BlameFilter, by []string, step time.Duration, limit int) ([]BlameRow, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	columns := append(slices.Clip(by), "At", "Amount", "Stored", "ExcessNs", "Symptom", "FirstNs", "LastNs", "Exemplar", "Rule", "Fingerprint", "ServiceVersion", "Owner")
+	source, err := db.blame(ctx, &f, columns)
+	if err != nil {
+		return nil, err
+	}
+	at, order := "toDateTime(0, 'UTC')", "A DESC"
+	if step > 0 {
+		at, order = fmt.Sprintf("toDateTime(intDiv(toUnixTimestamp(At), %[1]d) * %[1]d, 'UTC')", int64(step.Seconds())), "T"
+	}
+	values, keys := []string{at + " AS T"}, []string{"T"}
+	for _, c := range blameGroups {
+		value := "''"
+		if slices.Contains(by, c) {
+			value = c
+			keys = append(keys, c)
+		}
+		values = append(values, "toString("+value+") AS G"+c)
+	}
+	for _, main := range []string{"Rule", "Fingerprint", "ServiceVersion", "Owner"} {
+		values = append(values, "toString(topKWeighted(1)("+main+", toUInt64(greatest(Amount, 0)))[1])")
+	}
+	rows, err := db.conn.Query(ctx, fmt.Sprintf(`SELECT %s, sum(Amount) AS A, sum(Stored), sum(ExcessNs), sumIf(Amount, Symptom = '%s'), sumIf(Amount, Symptom = '%s'), sumIf(Amount, Symptom = '%s'),
+		min(FirstNs), max(LastNs), argMax(Exemplar, LastNs) FROM %s GROUP BY %s ORDER BY %s, %s LIMIT %d`,
+		strings.Join(values, ", "), verdict.SymptomError, verdict.SymptomDegraded, verdict.SymptomLatency, source, strings.Join(keys, ", "), order, strings.Join(keys, ", "), limit)+
+		readSettings+", "+verdictSettings)
+	if err != nil {
+		return nil, wrap("sum up blame", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var list []BlameRow
+	for rows.Next() {
+		var r BlameRow
+		if err := rows.Scan(&r.At, &r.Owner, &r.Kind, &r.Service, &r.Operation, &r.Caller, &r.Callee, &r.Phase, &r.Peer, &r.Accountable, &r.Rule, &r.Class,
+			&r.Fingerprint, &r.ServiceVersion, &r.Via, &r.Target, &r.Cause, &r.EntryService, &r.EntryOperation,
+			&r.MainRule, &r.MainFingerprint, &r.MainVersion, &r.MainOwner,
+			&r.Amount, &r.Stored, &r.ExcessNs, &r.Failed, &r.Degraded, &r.Slow, &r.FirstNs, &r.LastNs, &r.Exemplar); err != nil {
+			return nil, wrap("sum up blame", err)
+		}
+		list = append(list, r)
+	}
+	return list, wrap("sum up blame", rows.Err())
+}

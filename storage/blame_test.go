@@ -1,0 +1,187 @@
+package storage_test
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/whosehop/whosehop/internal/clickhousetest"
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+func TestBlameAddsUp(t *testing.T) { blameAddsUp(t, clickhousetest.DB(t)) }
+
+func TestBlameOfAllShardsAddsUp(t *testing.T) {
+	db, _, _ := openCluster(t)
+	blameAddsUp(t, db)
+}
+
+// blameAddsUp holds what is summed up against a recount from scratch of what the last verdict of each trace says, while traces are
+// judged again, for other owners, with other entries, late, and hours are summed up now and then.
+func blameAddsUp(t *testing.T, db *storage.DB) {
+	t.Helper()
+	db.SetJudgedSlack(0)
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 7))
+	from := time.Date(2026, 11, 18, 0, 0, 0, 0, time.UTC)
+	const hours, rounds, perRound = 30, 8, 60
+	now := make(map[spans.TraceID]storage.JudgedTrace) // what was judged last
+	for round := range rounds {
+		batches := make(map[int][]*storage.JudgedTrace)
+		for range perRound {
+			j := randomJudged(r, from, hours, now)
+			now[j.TraceID] = j
+			shard := db.Shards().Of(j.TraceID)
+			batches[shard] = append(batches[shard], &j)
+		}
+		for shard, batch := range batches {
+			if err := db.Locals()[shard].WriteJudged(t.Context(), slices.Values(batch)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, shard := range db.Locals() {
+			if r.IntN(3) > 0 {
+				continue
+			}
+			if _, err := shard.RollUp(t.Context(), time.Time{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f := storage.BlameFilter{From: from.Add(time.Duration(r.IntN(hours)) * time.Hour), To: from.Add(hours * time.Hour)}
+		if r.IntN(4) == 0 {
+			f.To = f.From.Add(time.Hour + time.Duration(r.IntN(100))*time.Minute)
+		}
+		f.From, f.To = storage.Align(f.From, f.To)
+		for _, f.Suffered = range []bool{false, true} {
+			for _, f.Owner = range []string{"", "team-1"} {
+				for _, step := range []time.Duration{0, time.Hour} {
+					got := askBlame(t, db, f, step)
+					if diff := cmp.Diff(recount(now, &f, step), got); diff != "" {
+						t.Fatalf("seed %d, round %d, %+v by %s (-recount +got):\n%s", seed, round, f, step, diff)
+					}
+				}
+			}
+		}
+	}
+	made := 0
+	for _, shard := range db.Locals() {
+		n, err := shard.RollUp(t.Context(), time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made += n
+	}
+	if made == 0 {
+		t.Error("nothing was summed up in the end")
+	}
+	all := storage.BlameFilter{From: from.Add(-time.Hour), To: from.Add((hours + 1) * time.Hour)}
+	if diff := cmp.Diff(recount(now, &all, 0), askBlame(t, db, all, 0)); diff != "" {
+		t.Errorf("seed %d, all summed up (-recount +got):\n%s", seed, diff)
+	}
+}
+
+// sum is what blame is of one key.
+type sum struct{ Amount, Stored, ExcessNs int64 }
+
+func askBlame(t *testing.T, db *storage.DB, f storage.BlameFilter, step time.Duration) map[string]sum {
+	t.Helper()
+	rows, err := db.Blame(t.Context(), f, []string{"Owner", "Service", "Cause"}, step, 100_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]sum)
+	for _, r := range rows {
+		got[blameKey(r.At, step, r.Owner, r.Service, r.Cause)] = sum{r.Amount, r.Stored, r.ExcessNs}
+	}
+	return got
+}
+
+func blameKey(at time.Time, step time.Duration, owner, service, cause string) string {
+	if step == 0 {
+		return fmt.Sprint(owner, "/", service, "/", cause)
+	}
+	return fmt.Sprint(at.UTC().Truncate(step).Format(time.DateTime), " ", owner, "/", service, "/", cause)
+}
+
+// recount says what is to be answered, from the verdicts themselves.
+func recount(now map[spans.TraceID]storage.JudgedTrace, f *storage.BlameFilter, step time.Duration) map[string]sum {
+	want := make(map[string]sum)
+	add := func(at int64, owner, service, cause string, s sum) {
+		began := time.Unix(0, at)
+		if began.Before(f.From) || !began.Before(f.To) || f.Owner != "" && owner != f.Owner {
+			return
+		}
+		key := blameKey(began, step, owner, service, cause)
+		old := want[key]
+		want[key] = sum{old.Amount + s.Amount, old.Stored + s.Stored, old.ExcessNs + s.ExcessNs}
+	}
+	for _, j := range now {
+		for _, v := range j.Verdicts {
+			at, represents, left, leftStored := v.Entry.Start.UnixNs, max(v.Represents, 1), int64(math.Round(1e6*max(v.Represents, 1))), int64(1e6)
+			cause, most, excessNs := "", 0.0, int64(0)
+			guilty := make(map[string]bool)
+			for i, s := range v.Shares {
+				amount, stored := int64(math.Round(1e6*represents*s.Weight)), int64(math.Round(1e6*s.Weight))
+				if i == len(v.Shares)-1 {
+					amount, stored = left, leftStored
+				}
+				left, leftStored = left-amount, leftStored-stored
+				if s.Weight > most {
+					cause, most = s.Owner, s.Weight
+				}
+				excessNs += s.ExcessNs
+				guilty[s.Owner] = true
+				if !f.Suffered {
+					add(at, s.Owner, s.Site.Service, "", sum{amount, stored, int64(math.Round(float64(s.ExcessNs) * represents))})
+				}
+			}
+			for _, h := range v.Hops {
+				if f.Suffered && h.Role == verdict.RolePropagated && !guilty[h.Owner] {
+					guilty[h.Owner] = true // it counts once
+					add(at, h.Owner, h.Service, cause, sum{int64(math.Round(1e6 * represents)), 1e6, int64(math.Round(float64(excessNs) * represents))})
+				}
+			}
+		}
+	}
+	maps.DeleteFunc(want, func(_ string, s sum) bool { return s == sum{} })
+	return want
+}
+
+// randomJudged is a trace that was not judged before, or one that was, judged again.
+func randomJudged(r *rand.Rand, from time.Time, hours int, now map[spans.TraceID]storage.JudgedTrace) storage.JudgedTrace {
+	id := spans.TraceID{0: byte(r.IntN(2)), 15: byte(1 + r.IntN(150))}
+	j, again := now[id]
+	if !again {
+		ingested := from.Add(time.Duration(r.IntN(hours*3600)) * time.Second)
+		j = storage.JudgedTrace{SettledTrace: storage.SettledTrace{TraceID: id, FirstIngest: ingested, LastIngest: ingested}}
+	}
+	j.Version++
+	j.Rows += uint64(r.IntN(3))
+	j.Verdicts = nil
+	team := func() string { return []string{"team-1", "team-2", "unowned", "user"}[r.IntN(4)] }
+	for range r.IntN(3) {
+		v := verdict.Verdict{TraceID: fmt.Sprintf("%x", id[:]), Version: j.Version, Symptom: verdict.SymptomLatency}
+		if r.IntN(3) == 0 {
+			v.Represents = float64(1 + r.IntN(20))
+		}
+		// Clocks of senders may say anything.
+		v.Entry = verdict.Entry{Service: "web", Operation: "GET /", Start: verdict.Time{UnixNs: j.FirstIngest.Add(time.Duration(r.IntN(7200)-3600) * time.Second).UnixNano()}}
+		weights := [][]float64{{1}, {0.75, 0.25}, {0.5, 0.25, 0.25}}[r.IntN(3)]
+		for k, w := range weights {
+			v.Shares = append(v.Shares, verdict.Share{Site: verdict.Site{Kind: verdict.SiteService, Service: fmt.Sprint("s", k)}, Owner: team(), Weight: w, ExcessNs: r.Int64N(1e9)})
+		}
+		for k := range r.IntN(4) {
+			v.Hops = append(v.Hops, verdict.Hop{Service: fmt.Sprint("h", k), Owner: team(), Role: verdict.RolePropagated})
+		}
+		j.Verdicts = append(j.Verdicts, v)
+	}
+	return j
+}

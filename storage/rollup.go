@@ -1,0 +1,194 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Verdicts are summed up hour by hour into blame_hourly (its definition says how). An hour is dirty, and counted from its
+// verdicts, until it was made after its last judgement: what is read is right at any moment, and fast once hours are quiet.
+
+// judgedSlack is how long a judgement may take to become visible after the time that it has.
+const judgedSlack = 30 * time.Second
+
+// blameColumns are the columns of blame_hourly that are asked for, and what they are of verdicts: of a share s that
+// was caused, and of a hop h that suffered, each with its entry. In the order of the table.
+var blameColumns = []struct{ name, caused, suffered string }{
+	{"Part", "'caused'", "'suffered'"},
+	{"At", "toDateTime(Entries.Start[s.Entry], 'UTC')", "toDateTime(Entries.Start[h.Entry], 'UTC')"},
+	{"Owner", "s.Owner", "h.Owner"},
+	{"Kind", "s.Kind", "'service'"},
+	{"Service", "s.Service", "h.Service"},
+	{"Operation", "s.Operation", "''"},
+	{"Caller", "s.Caller", "''"},
+	{"Callee", "s.Callee", "''"},
+	{"Phase", "s.Phase", "''"},
+	{"Peer", "s.Peer", "''"},
+	{"Accountable", "s.Accountable", "''"},
+	{"Rule", "s.Rule", "''"},
+	{"Class", "s.Class", "''"},
+	{"ErrorType", "s.ErrorType", "''"},
+	{"Fingerprint", "s.Fingerprint", "''"},
+	{"ServiceVersion", "s.Version", "''"},
+	{"Via", "s.Via", "''"},
+	{"Target", "s.Target", "''"},
+	{"Cause", "''", "Entries.Cause[h.Entry]"},
+	{"EntryService", "Entries.Service[s.Entry]", "Entries.Service[h.Entry]"},
+	{"EntryOperation", "Entries.Operation[s.Entry]", "Entries.Operation[h.Entry]"},
+	{"Symptom", "Entries.Symptom[s.Entry]", "Entries.Symptom[h.Entry]"},
+	{"Amount", "s.Amount", "toInt64(round(1e6 * Entries.Represents[h.Entry]))"},
+	{"Stored", "s.Stored", "toInt64(1000000)"},
+	{"ExcessNs", "toInt64(round(s.ExcessNs * Entries.Represents[s.Entry]))", "toInt64(round(Entries.ExcessNs[h.Entry] * Entries.Represents[h.Entry]))"},
+	{"FirstNs", "toUnixTimestamp64Nano(Entries.Start[s.Entry])", "toUnixTimestamp64Nano(Entries.Start[h.Entry])"},
+	{"LastNs", "toUnixTimestamp64Nano(Entries.Start[s.Entry])", "toUnixTimestamp64Nano(Entries.Start[h.Entry])"},
+	{"Exemplar", "TraceId", "TraceId"},
+}
+
+// blameSums are the columns that add up, and how; the others tell rows apart.
+var blameSums = map[string]string{
+	"Amount": "sum(Amount)", "Stored": "sum(Stored)", "ExcessNs": "sum(ExcessNs)",
+	"FirstNs": "min(FirstNs)", "LastNs": "max(LastNs)", "Exemplar": "argMax(Exemplar, LastNs)",
+}
+
+// verdictSettings are of every question to verdicts: all versions of a trace lie in one partition, and what the indexes
+// leave out may hold a newer version.
+const verdictSettings = "do_not_merge_across_partitions_select_final = 1, use_skip_indexes_if_final = 1, use_skip_indexes_if_final_exact_mode = 1"
+
+// blameOfVerdicts are rows as those of blame_hourly, one for each share and each that suffered, of verdicts. Start stands in
+// the conditions for when the entry began.
+func (db *DB) blameOfVerdicts(columns []string, where, whereStart string) string {
+	var caused, suffered []string
+	for _, c := range blameColumns {
+		if slices.Contains(columns, c.name) {
+			caused, suffered = append(caused, c.caused+" AS "+c.name), append(suffered, c.suffered+" AS "+c.name)
+		}
+	}
+	part := func(columns []string, each, rest string) string {
+		return "SELECT " + strings.Join(columns, ", ") + " FROM " + db.table("verdicts") + " FINAL ARRAY JOIN " + each +
+			" WHERE " + where + strings.ReplaceAll(whereStart, "Start", "Entries.Start["+each[len(each)-1:]+".Entry]") + rest
+	}
+	return part(caused, "Shares AS s", "") + " UNION ALL " + part(suffered, "Hops AS h", " AND h.Suffered")
+}
+
+// RollUp makes the hours of this shard again in which verdicts were judged since they were made, and that are quiet now. None that is
+// older than oldest: of an hour that has expired in part, what was made before is the sum. It returns how many were made.
+func (db *DB) RollUp(ctx context.Context, oldest time.Time) (made int, err error) {
+	now, err := db.ServerTime(ctx)
+	if err != nil {
+		return 0, err
+	}
+	hours, err := db.dirtyHours(ctx)
+	if err != nil {
+		return 0, err
+	}
+	open := false
+	for _, hour := range slices.SortedFunc(maps.Keys(hours), time.Time.Compare) {
+		switch d := hours[hour]; {
+		case hour.Before(oldest):
+		case now.Sub(d.judgedAt) < db.slack && now.Sub(d.since) < staleMost:
+			open = true
+		default:
+			if err := db.rollUpHour(ctx, hour, now); err != nil {
+				return made, err
+			}
+			made++
+		}
+	}
+	if open {
+		return made, nil // what is dirty is found by what was judged since the last time that all was looked at
+	}
+	return made, db.setHour(ctx, time.Unix(0, 0), uint64(now.UnixMilli()), now.Add(-db.slack))
+}
+
+// staleMost is for how long an hour in which verdicts come and come is counted from them before it is made all the same.
+const staleMost = 10 * time.Minute
+
+// dirtyHour is an hour that has to be counted from its verdicts.
+type dirtyHour struct {
+	judgedAt time.Time // the last of them
+	since    time.Time // the first that is not in what was made of the hour
+}
+
+// dirtyHours are the hours that have verdicts which are not in what was made of them.
+func (db *DB) dirtyHours(ctx context.Context) (map[time.Time]dirtyHour, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	var looked time.Time
+	if err := db.conn.QueryRow(ctx, fmt.Sprintf(`SELECT if(count() < %d, toDateTime64(0, 3), min(At)) FROM (
+			SELECT Shard, max(MadeAt) AS At FROM %s WHERE Hour = toDateTime(0, 'UTC') GROUP BY Shard)`, len(db.Locals()), db.table("blame_hours"))).Scan(&looked); err != nil {
+		return nil, wrap("look how far verdicts are summed up", err)
+	}
+	shard := fmt.Sprint(db.shard)
+	if db.cluster != nil {
+		shard = "_shard_num"
+	}
+	rows, err := db.conn.Query(ctx, fmt.Sprintf(`SELECT Hour, max(JudgedAt), min(JudgedAt) FROM (
+			SELECT toUInt16(%s) AS Shard, toStartOfHour(FirstIngest, 'UTC') AS Hour, JudgedAt FROM %s WHERE JudgedAt >= '%s'
+		) AS v LEFT ANY JOIN (
+			SELECT Shard, Hour, max(MadeAt) AS Made FROM %s GROUP BY Shard, Hour
+		) AS m USING (Shard, Hour) WHERE JudgedAt >= Made - toIntervalMillisecond(%d) GROUP BY Hour`,
+		shard, db.table("verdicts"), stamp(looked.Add(-db.slack)), db.table("blame_hours"), db.slack.Milliseconds())+readSettings)
+	if err != nil {
+		return nil, wrap("look for verdicts that are not summed up", err)
+	}
+	defer func() { _ = rows.Close() }()
+	hours := make(map[time.Time]dirtyHour)
+	for rows.Next() {
+		var hour time.Time
+		var d dirtyHour
+		if err := rows.Scan(&hour, &d.judgedAt, &d.since); err != nil {
+			return nil, wrap("look for verdicts that are not summed up", err)
+		}
+		hours[hour.UTC()] = d
+	}
+	return hours, wrap("look for verdicts that are not summed up", rows.Err())
+}
+
+// rollUpHour makes one hour from its verdicts. Those who read it meanwhile have what was made before, which goes with the making
+// after this one.
+func (db *DB) rollUpHour(ctx context.Context, hour, now time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	// Two that make an hour at the same moment must not mix what they make.
+	version, names := uint64(now.UnixMilli())<<20|rand.Uint64N(1<<20), make([]string, len(blameColumns))
+	var values, keys []string
+	for i, c := range blameColumns {
+		value := c.name
+		switch sum := blameSums[c.name]; {
+		case sum != "":
+			value = sum
+		case c.name == "At":
+			value = "toStartOfHour(At, 'UTC') AS Began"
+			keys = append(keys, "Began")
+		default:
+			keys = append(keys, value)
+		}
+		names[i], values = c.name, append(values, value)
+	}
+	at := "'" + hour.UTC().Format(time.DateTime) + "'"
+	text := fmt.Sprintf("INSERT INTO %[1]s (Shard, Hour, Version, %[2]s) SELECT %[3]d, toDateTime(%[4]s, 'UTC'), %[5]d, %[6]s FROM (%[7]s) GROUP BY %[8]s SETTINGS %[9]s, max_threads = 2, max_insert_threads = 1",
+		db.table("blame_hourly"), strings.Join(names, ", "), db.shard, at, version, strings.Join(values, ", "),
+		db.blameOfVerdicts(names, "toStartOfHour(FirstIngest, 'UTC') = toDateTime("+at+", 'UTC')", ""), strings.Join(keys, ", "), verdictSettings)
+	if err := db.conn.Exec(ctx, text); err != nil {
+		return wrap("sum up the verdicts of an hour", err)
+	}
+	var before uint64
+	if err := db.conn.QueryRow(ctx, fmt.Sprintf("SELECT max(Version) FROM %s WHERE Shard = %d AND Hour = %s", db.table("blame_hours"), db.shard, at)).Scan(&before); err != nil {
+		return wrap("look when an hour was summed up", err)
+	}
+	if err := db.setHour(ctx, hour, version, now); err != nil || before == 0 {
+		return err
+	}
+	return wrap("drop what was summed up before", db.conn.Exec(ctx, fmt.Sprintf("DELETE FROM %s WHERE Shard = %d AND Hour = %s AND Version < %d",
+		db.table("blame_hourly"), db.shard, at, before)))
+}
+
+func (db *DB) setHour(ctx context.Context, hour time.Time, version uint64, at time.Time) error {
+	return wrap("record that an hour is summed up", db.conn.Exec(ctx, fmt.Sprintf("INSERT INTO %s (Shard, Hour, Version, MadeAt) VALUES (%d, '%s', %d, '%s')",
+		db.table("blame_hours"), db.shard, hour.UTC().Format(time.DateTime), version, stamp(at))))
+}
