@@ -250,3 +250,54 @@ CREATE TABLE IF NOT EXISTS blame_hours_local (
 ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/blame_hours', 'ch-2-1', Version)
 ORDER BY (Shard, Hour);
 CREATE TABLE IF NOT EXISTS blame_hours AS blame_hours_local ENGINE = Distributed('main', currentDatabase(), 'blame_hours_local', rand());
+CREATE TABLE IF NOT EXISTS traffic_local (
+    At DateTime('UTC'),
+    Kind LowCardinality(String),
+    Service LowCardinality(String),
+    Name String,
+    Type LowCardinality(String),
+    Status LowCardinality(String),
+    Hash UInt64,
+    Resource Map(LowCardinality(String), String),
+    Calls UInt64,
+    Failed UInt64,
+    Entries UInt64,
+    DurationNs UInt64,
+    Buckets Array(UInt64),
+    ServerNs UInt64,
+    ServerBuckets Array(UInt64),
+    First DateTime64(3),
+    Last DateTime64(3),
+    MadeAt DateTime64(3) DEFAULT now64(3)
+)
+ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/traffic', 'ch-2-1', MadeAt)
+PARTITION BY toMonday(At)
+ORDER BY (Kind, At, Service, Name, Type, Status, Hash)
+SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
+CREATE TABLE IF NOT EXISTS traffic AS traffic_local ENGINE = Distributed('main', currentDatabase(), 'traffic_local', rand());
+CREATE TABLE IF NOT EXISTS traffic_recent_local (
+    At DateTime('UTC'),
+    Kind LowCardinality(String),
+    Service LowCardinality(String),
+    Name String,
+    Type LowCardinality(String),
+    Status LowCardinality(String),
+    Hash UInt64,
+    Resource Map(LowCardinality(String), String),
+    Calls UInt64,
+    Failed UInt64,
+    Entries UInt64,
+    DurationNs UInt64,
+    Buckets Array(UInt64),
+    ServerNs UInt64,
+    ServerBuckets Array(UInt64),
+    First DateTime64(3),
+    Last DateTime64(3),
+    MadeAt DateTime64(3) DEFAULT now64(3)
+)
+ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/traffic_recent', 'ch-2-1', MadeAt)
+PARTITION BY toStartOfHour(At)
+ORDER BY (Kind, At, Service, Name, Type, Status, Hash)
+TTL At + INTERVAL 4 HOUR
+SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
+CREATE TABLE IF NOT EXISTS traffic_recent AS traffic_recent_local ENGINE = Distributed('main', currentDatabase(), 'traffic_recent_local', rand());
