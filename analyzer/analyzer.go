@@ -106,6 +106,7 @@ type ShardStore interface {
 	SpansPerMinute(ctx context.Context, from, to time.Time) ([]storage.MinuteCount, error)
 	HistoryTo(ctx context.Context, job string) (time.Time, error)
 	SetHistoryTo(ctx context.Context, job string, at time.Time) error
+	RollUp(ctx context.Context, oldest time.Time) (hours int, err error)
 	MakeTraffic(ctx context.Context, from, to time.Time, grain storage.Grain) error
 	AddUpTraffic(ctx context.Context, hour time.Time) error
 	TrafficMade(ctx context.Context, from time.Time, grain storage.Grain) (map[time.Time]uint64, error)
@@ -113,7 +114,6 @@ type ShardStore interface {
 	OldestStored(ctx context.Context) (time.Time, error)
 	CallsByStatus(ctx context.Context, w storage.TrafficWindow) ([]storage.StatusCalls, error)
 	Edges(ctx context.Context, w storage.TrafficWindow) ([]storage.Edge, error)
-	RollUp(ctx context.Context, oldest time.Time) (hours int, err error)
 }
 
 // Owners says who owns what is asked about, as *ownership.Registry does. What it answers may change while it is asked.

@@ -52,8 +52,8 @@ func (s *shard) run(ctx context.Context) error {
 	group.Go(func() error { s.repeat(ctx, s.here("catch up"), catchUpEvery(&s.cfg), s.catchUp); return nil })
 	// The first verdicts after a start need a normal as well.
 	group.Go(func() error { s.repeat(ctx, s.here("learn"), time.Second, s.learn); return nil })
-	group.Go(func() error { s.repeat(ctx, s.here("sum up what is called"), trafficEvery, s.sumUp); return nil })
 	group.Go(func() error { s.repeat(ctx, s.here("sum verdicts up"), rollUpEvery, s.rollUp); return nil })
+	group.Go(func() error { s.repeat(ctx, s.here("sum up what is called"), trafficEvery, s.sumUp); return nil })
 	return group.Wait()
 }
 

@@ -64,7 +64,7 @@ func blameAddsUp(t *testing.T, db *storage.DB) {
 			for _, f.Owner = range []string{"", "team-1"} {
 				for _, step := range []time.Duration{0, time.Hour} {
 					got := askBlame(t, db, f, step)
-					if diff := cmp.Diff(recount(now, &f, step), got); diff != "" {
+					if diff := cmp.Diff(recountBlame(now, &f, step), got); diff != "" {
 						t.Fatalf("seed %d, round %d, %+v by %s (-recount +got):\n%s", seed, round, f, step, diff)
 					}
 				}
@@ -83,7 +83,7 @@ func blameAddsUp(t *testing.T, db *storage.DB) {
 		t.Error("nothing was summed up in the end")
 	}
 	all := storage.BlameFilter{From: from.Add(-time.Hour), To: from.Add((hours + 1) * time.Hour)}
-	if diff := cmp.Diff(recount(now, &all, 0), askBlame(t, db, all, 0)); diff != "" {
+	if diff := cmp.Diff(recountBlame(now, &all, 0), askBlame(t, db, all, 0)); diff != "" {
 		t.Errorf("seed %d, all summed up (-recount +got):\n%s", seed, diff)
 	}
 }
@@ -111,8 +111,8 @@ func blameKey(at time.Time, step time.Duration, owner, service, cause string) st
 	return fmt.Sprint(at.UTC().Truncate(step).Format(time.DateTime), " ", owner, "/", service, "/", cause)
 }
 
-// recount says what is to be answered, from the verdicts themselves.
-func recount(now map[spans.TraceID]storage.JudgedTrace, f *storage.BlameFilter, step time.Duration) map[string]sum {
+// recountBlame says what is to be answered, from the verdicts themselves.
+func recountBlame(now map[spans.TraceID]storage.JudgedTrace, f *storage.BlameFilter, step time.Duration) map[string]sum {
 	want := make(map[string]sum)
 	add := func(at int64, owner, service, cause string, s sum) {
 		began := time.Unix(0, at)

@@ -51,6 +51,8 @@ type cli struct {
 	Analyze   analyzeCmd   `cmd:"" help:"Judge the past, or judge it again."`
 	Query     queryCmd     `cmd:"" help:"Run the query server: web pages, REST and gRPC."`
 	Blame     blameCmd     `cmd:"" help:"Say whose hop broke a request, from the server or from a file."`
+	Now       nowCmd       `cmd:"" help:"Say what is breaking right now, and whose it is."`
+	Report    reportCmd    `cmd:"" help:"Say what an owner caused and suffered."`
 	Rank      rankCmd      `cmd:"" help:"Say what is breaking requests, and whose it is."`
 	Top       topCmd       `cmd:"" help:"Rank what caused the most."`
 	Owners    ownersCmd    `cmd:"" help:"Who owns what: read, check and apply what is written down of it."`
@@ -65,7 +67,8 @@ Examples:
   whosehop up                                    everything on one machine
   whosehop blame 4bf92f3577b34da6a3ce929d0e0e4736
   whosehop blame --input trace.json --owners owners.yaml
-  whosehop top --since 30m --by edge`
+  whosehop now                                   what is breaking, and whose it is
+  whosehop report team-payments --since 168h`
 
 // usageError is the user's: exit code 2.
 type usageError struct{ error }

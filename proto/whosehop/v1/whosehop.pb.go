@@ -919,7 +919,9 @@ type GetTopResponse struct {
 	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	Top   []*Part                `protobuf:"bytes,3,rep,name=top,proto3" json:"top,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
-	Missing       []string `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`
+	Missing []string `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`
+	// All that was caused by what was asked about: also what is beyond the limit, or has no such name.
+	Total         *Amounts `protobuf:"bytes,5,opt,name=total,proto3" json:"total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -978,6 +980,13 @@ func (x *GetTopResponse) GetTop() []*Part {
 func (x *GetTopResponse) GetMissing() []string {
 	if x != nil {
 		return x.Missing
+	}
+	return nil
+}
+
+func (x *GetTopResponse) GetTotal() *Amounts {
+	if x != nil {
+		return x.Total
 	}
 	return nil
 }
@@ -3467,8 +3476,8 @@ type MapNode struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Owner string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
-	// It sends no spans.
-	Peer bool `protobuf:"varint,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	// service; peer, which sends no spans; or user, who calls what requests come in at.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	// By itself.
 	Caused        *Amounts `protobuf:"bytes,4,opt,name=caused,proto3" json:"caused,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3519,11 +3528,11 @@ func (x *MapNode) GetOwner() string {
 	return ""
 }
 
-func (x *MapNode) GetPeer() bool {
+func (x *MapNode) GetKind() string {
 	if x != nil {
-		return x.Peer
+		return x.Kind
 	}
-	return false
+	return ""
 }
 
 func (x *MapNode) GetCaused() *Amounts {
@@ -3541,9 +3550,11 @@ type MapEdge struct {
 	Calls  float64 `protobuf:"fixed64,3,opt,name=calls,proto3" json:"calls,omitempty"`
 	Failed float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
 	// What the edge itself caused, and what its callee and its caller did where this edge showed it.
-	Itself        *Amounts `protobuf:"bytes,5,opt,name=itself,proto3" json:"itself,omitempty"`
-	ByCallee      *Amounts `protobuf:"bytes,6,opt,name=by_callee,json=byCallee,proto3" json:"by_callee,omitempty"`
-	ByCaller      *Amounts `protobuf:"bytes,7,opt,name=by_caller,json=byCaller,proto3" json:"by_caller,omitempty"`
+	Itself   *Amounts `protobuf:"bytes,5,opt,name=itself,proto3" json:"itself,omitempty"`
+	ByCallee *Amounts `protobuf:"bytes,6,opt,name=by_callee,json=byCallee,proto3" json:"by_callee,omitempty"`
+	ByCaller *Amounts `protobuf:"bytes,7,opt,name=by_caller,json=byCaller,proto3" json:"by_caller,omitempty"`
+	// messaging_system or database, where that is between the two.
+	Type          string `protobuf:"bytes,8,opt,name=type,proto3" json:"type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3625,6 +3636,13 @@ func (x *MapEdge) GetByCaller() *Amounts {
 		return x.ByCaller
 	}
 	return nil
+}
+
+func (x *MapEdge) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
 }
 
 var File_whosehop_v1_whosehop_proto protoreflect.FileDescriptor
@@ -3713,12 +3731,13 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x02by\x18\x03 \x01(\tR\x02by\x12\x14\n" +
 	"\x05limit\x18\x04 \x01(\x05R\x05limit\x12\x14\n" +
 	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x14\n" +
-	"\x05entry\x18\x06 \x01(\tR\x05entry\"\xab\x01\n" +
+	"\x05entry\x18\x06 \x01(\tR\x05entry\"\xd7\x01\n" +
 	"\x0eGetTopResponse\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12#\n" +
 	"\x03top\x18\x03 \x03(\v2\x11.whosehop.v1.PartR\x03top\x12\x18\n" +
-	"\amissing\x18\x04 \x03(\tR\amissing\"\x9f\x03\n" +
+	"\amissing\x18\x04 \x03(\tR\amissing\x12*\n" +
+	"\x05total\x18\x05 \x01(\v2\x14.whosehop.v1.AmountsR\x05total\"\x9f\x03\n" +
 	"\x04Part\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1a\n" +
@@ -3956,8 +3975,8 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\aMapNode\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x12\n" +
-	"\x04peer\x18\x03 \x01(\bR\x04peer\x12,\n" +
-	"\x06caused\x18\x04 \x01(\v2\x14.whosehop.v1.AmountsR\x06caused\"\xfb\x01\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12,\n" +
+	"\x06caused\x18\x04 \x01(\v2\x14.whosehop.v1.AmountsR\x06caused\"\x8f\x02\n" +
 	"\aMapEdge\x12\x16\n" +
 	"\x06caller\x18\x01 \x01(\tR\x06caller\x12\x16\n" +
 	"\x06callee\x18\x02 \x01(\tR\x06callee\x12\x14\n" +
@@ -3965,7 +3984,8 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x06failed\x18\x04 \x01(\x01R\x06failed\x12,\n" +
 	"\x06itself\x18\x05 \x01(\v2\x14.whosehop.v1.AmountsR\x06itself\x121\n" +
 	"\tby_callee\x18\x06 \x01(\v2\x14.whosehop.v1.AmountsR\bbyCallee\x121\n" +
-	"\tby_caller\x18\a \x01(\v2\x14.whosehop.v1.AmountsR\bbyCaller2\x80\b\n" +
+	"\tby_caller\x18\a \x01(\v2\x14.whosehop.v1.AmountsR\bbyCaller\x12\x12\n" +
+	"\x04type\x18\b \x01(\tR\x04type2\x80\b\n" +
 	"\bWhosehop\x12M\n" +
 	"\n" +
 	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12S\n" +
@@ -4066,96 +4086,97 @@ var file_whosehop_v1_whosehop_proto_depIdxs = []int32{
 	41, // 20: whosehop.v1.GetTopResponse.from:type_name -> google.protobuf.Timestamp
 	41, // 21: whosehop.v1.GetTopResponse.to:type_name -> google.protobuf.Timestamp
 	11, // 22: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Part
-	41, // 23: whosehop.v1.Part.first_seen:type_name -> google.protobuf.Timestamp
-	41, // 24: whosehop.v1.Part.last_seen:type_name -> google.protobuf.Timestamp
-	41, // 25: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
-	41, // 26: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
-	16, // 27: whosehop.v1.PutOwnersResponse.changes:type_name -> whosehop.v1.OwnersChange
-	17, // 28: whosehop.v1.PutOwnersResponse.handovers:type_name -> whosehop.v1.Handover
-	41, // 29: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
-	41, // 30: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
-	41, // 31: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
-	17, // 32: whosehop.v1.ListHandoversResponse.handovers:type_name -> whosehop.v1.Handover
-	40, // 33: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
-	41, // 34: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
-	41, // 35: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
-	41, // 36: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
-	41, // 37: whosehop.v1.GetNowRequest.from:type_name -> google.protobuf.Timestamp
-	41, // 38: whosehop.v1.GetNowRequest.to:type_name -> google.protobuf.Timestamp
-	41, // 39: whosehop.v1.GetNowResponse.from:type_name -> google.protobuf.Timestamp
-	41, // 40: whosehop.v1.GetNowResponse.to:type_name -> google.protobuf.Timestamp
-	5,  // 41: whosehop.v1.GetNowResponse.total:type_name -> whosehop.v1.Amounts
-	28, // 42: whosehop.v1.GetNowResponse.entries:type_name -> whosehop.v1.NowEntry
-	29, // 43: whosehop.v1.NowEntry.hops:type_name -> whosehop.v1.NowHop
-	30, // 44: whosehop.v1.NowHop.site:type_name -> whosehop.v1.Site
-	41, // 45: whosehop.v1.NowHop.since:type_name -> google.protobuf.Timestamp
-	41, // 46: whosehop.v1.GetReportRequest.from:type_name -> google.protobuf.Timestamp
-	41, // 47: whosehop.v1.GetReportRequest.to:type_name -> google.protobuf.Timestamp
-	42, // 48: whosehop.v1.GetReportRequest.step:type_name -> google.protobuf.Duration
-	43, // 49: whosehop.v1.GetReportResponse.team:type_name -> google.protobuf.Struct
-	41, // 50: whosehop.v1.GetReportResponse.from:type_name -> google.protobuf.Timestamp
-	41, // 51: whosehop.v1.GetReportResponse.to:type_name -> google.protobuf.Timestamp
-	5,  // 52: whosehop.v1.GetReportResponse.caused:type_name -> whosehop.v1.Amounts
-	5,  // 53: whosehop.v1.GetReportResponse.suffered:type_name -> whosehop.v1.Amounts
-	5,  // 54: whosehop.v1.GetReportResponse.caused_before:type_name -> whosehop.v1.Amounts
-	5,  // 55: whosehop.v1.GetReportResponse.suffered_before:type_name -> whosehop.v1.Amounts
-	5,  // 56: whosehop.v1.GetReportResponse.of:type_name -> whosehop.v1.Amounts
-	8,  // 57: whosehop.v1.GetReportResponse.attributions:type_name -> whosehop.v1.Attribution
-	11, // 58: whosehop.v1.GetReportResponse.services:type_name -> whosehop.v1.Part
-	11, // 59: whosehop.v1.GetReportResponse.operations:type_name -> whosehop.v1.Part
-	11, // 60: whosehop.v1.GetReportResponse.edges:type_name -> whosehop.v1.Part
-	11, // 61: whosehop.v1.GetReportResponse.fingerprints:type_name -> whosehop.v1.Part
-	11, // 62: whosehop.v1.GetReportResponse.versions:type_name -> whosehop.v1.Part
-	11, // 63: whosehop.v1.GetReportResponse.rules:type_name -> whosehop.v1.Part
-	11, // 64: whosehop.v1.GetReportResponse.entries:type_name -> whosehop.v1.Part
-	11, // 65: whosehop.v1.GetReportResponse.suffered_in:type_name -> whosehop.v1.Part
-	11, // 66: whosehop.v1.GetReportResponse.suffered_from:type_name -> whosehop.v1.Part
-	33, // 67: whosehop.v1.GetReportResponse.recurring:type_name -> whosehop.v1.Recurrence
-	34, // 68: whosehop.v1.GetReportResponse.neighbours:type_name -> whosehop.v1.Neighbour
-	41, // 69: whosehop.v1.Recurrence.first_seen:type_name -> google.protobuf.Timestamp
-	41, // 70: whosehop.v1.Recurrence.last_seen:type_name -> google.protobuf.Timestamp
-	5,  // 71: whosehop.v1.Neighbour.caused:type_name -> whosehop.v1.Amounts
-	41, // 72: whosehop.v1.GetMapRequest.from:type_name -> google.protobuf.Timestamp
-	41, // 73: whosehop.v1.GetMapRequest.to:type_name -> google.protobuf.Timestamp
-	41, // 74: whosehop.v1.GetMapResponse.from:type_name -> google.protobuf.Timestamp
-	41, // 75: whosehop.v1.GetMapResponse.to:type_name -> google.protobuf.Timestamp
-	37, // 76: whosehop.v1.GetMapResponse.nodes:type_name -> whosehop.v1.MapNode
-	38, // 77: whosehop.v1.GetMapResponse.edges:type_name -> whosehop.v1.MapEdge
-	5,  // 78: whosehop.v1.MapNode.caused:type_name -> whosehop.v1.Amounts
-	5,  // 79: whosehop.v1.MapEdge.itself:type_name -> whosehop.v1.Amounts
-	5,  // 80: whosehop.v1.MapEdge.by_callee:type_name -> whosehop.v1.Amounts
-	5,  // 81: whosehop.v1.MapEdge.by_caller:type_name -> whosehop.v1.Amounts
-	0,  // 82: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
-	2,  // 83: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
-	26, // 84: whosehop.v1.Whosehop.GetNow:input_type -> whosehop.v1.GetNowRequest
-	31, // 85: whosehop.v1.Whosehop.GetReport:input_type -> whosehop.v1.GetReportRequest
-	35, // 86: whosehop.v1.Whosehop.GetMap:input_type -> whosehop.v1.GetMapRequest
-	6,  // 87: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
-	9,  // 88: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
-	12, // 89: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
-	14, // 90: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
-	18, // 91: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
-	20, // 92: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
-	22, // 93: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
-	24, // 94: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
-	1,  // 95: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
-	3,  // 96: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
-	27, // 97: whosehop.v1.Whosehop.GetNow:output_type -> whosehop.v1.GetNowResponse
-	32, // 98: whosehop.v1.Whosehop.GetReport:output_type -> whosehop.v1.GetReportResponse
-	36, // 99: whosehop.v1.Whosehop.GetMap:output_type -> whosehop.v1.GetMapResponse
-	7,  // 100: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
-	10, // 101: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
-	13, // 102: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
-	15, // 103: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
-	19, // 104: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
-	21, // 105: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
-	23, // 106: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
-	25, // 107: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
-	95, // [95:108] is the sub-list for method output_type
-	82, // [82:95] is the sub-list for method input_type
-	82, // [82:82] is the sub-list for extension type_name
-	82, // [82:82] is the sub-list for extension extendee
-	0,  // [0:82] is the sub-list for field type_name
+	5,  // 23: whosehop.v1.GetTopResponse.total:type_name -> whosehop.v1.Amounts
+	41, // 24: whosehop.v1.Part.first_seen:type_name -> google.protobuf.Timestamp
+	41, // 25: whosehop.v1.Part.last_seen:type_name -> google.protobuf.Timestamp
+	41, // 26: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
+	41, // 27: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
+	16, // 28: whosehop.v1.PutOwnersResponse.changes:type_name -> whosehop.v1.OwnersChange
+	17, // 29: whosehop.v1.PutOwnersResponse.handovers:type_name -> whosehop.v1.Handover
+	41, // 30: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
+	41, // 31: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
+	41, // 32: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
+	17, // 33: whosehop.v1.ListHandoversResponse.handovers:type_name -> whosehop.v1.Handover
+	40, // 34: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	41, // 35: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
+	41, // 36: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
+	41, // 37: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
+	41, // 38: whosehop.v1.GetNowRequest.from:type_name -> google.protobuf.Timestamp
+	41, // 39: whosehop.v1.GetNowRequest.to:type_name -> google.protobuf.Timestamp
+	41, // 40: whosehop.v1.GetNowResponse.from:type_name -> google.protobuf.Timestamp
+	41, // 41: whosehop.v1.GetNowResponse.to:type_name -> google.protobuf.Timestamp
+	5,  // 42: whosehop.v1.GetNowResponse.total:type_name -> whosehop.v1.Amounts
+	28, // 43: whosehop.v1.GetNowResponse.entries:type_name -> whosehop.v1.NowEntry
+	29, // 44: whosehop.v1.NowEntry.hops:type_name -> whosehop.v1.NowHop
+	30, // 45: whosehop.v1.NowHop.site:type_name -> whosehop.v1.Site
+	41, // 46: whosehop.v1.NowHop.since:type_name -> google.protobuf.Timestamp
+	41, // 47: whosehop.v1.GetReportRequest.from:type_name -> google.protobuf.Timestamp
+	41, // 48: whosehop.v1.GetReportRequest.to:type_name -> google.protobuf.Timestamp
+	42, // 49: whosehop.v1.GetReportRequest.step:type_name -> google.protobuf.Duration
+	43, // 50: whosehop.v1.GetReportResponse.team:type_name -> google.protobuf.Struct
+	41, // 51: whosehop.v1.GetReportResponse.from:type_name -> google.protobuf.Timestamp
+	41, // 52: whosehop.v1.GetReportResponse.to:type_name -> google.protobuf.Timestamp
+	5,  // 53: whosehop.v1.GetReportResponse.caused:type_name -> whosehop.v1.Amounts
+	5,  // 54: whosehop.v1.GetReportResponse.suffered:type_name -> whosehop.v1.Amounts
+	5,  // 55: whosehop.v1.GetReportResponse.caused_before:type_name -> whosehop.v1.Amounts
+	5,  // 56: whosehop.v1.GetReportResponse.suffered_before:type_name -> whosehop.v1.Amounts
+	5,  // 57: whosehop.v1.GetReportResponse.of:type_name -> whosehop.v1.Amounts
+	8,  // 58: whosehop.v1.GetReportResponse.attributions:type_name -> whosehop.v1.Attribution
+	11, // 59: whosehop.v1.GetReportResponse.services:type_name -> whosehop.v1.Part
+	11, // 60: whosehop.v1.GetReportResponse.operations:type_name -> whosehop.v1.Part
+	11, // 61: whosehop.v1.GetReportResponse.edges:type_name -> whosehop.v1.Part
+	11, // 62: whosehop.v1.GetReportResponse.fingerprints:type_name -> whosehop.v1.Part
+	11, // 63: whosehop.v1.GetReportResponse.versions:type_name -> whosehop.v1.Part
+	11, // 64: whosehop.v1.GetReportResponse.rules:type_name -> whosehop.v1.Part
+	11, // 65: whosehop.v1.GetReportResponse.entries:type_name -> whosehop.v1.Part
+	11, // 66: whosehop.v1.GetReportResponse.suffered_in:type_name -> whosehop.v1.Part
+	11, // 67: whosehop.v1.GetReportResponse.suffered_from:type_name -> whosehop.v1.Part
+	33, // 68: whosehop.v1.GetReportResponse.recurring:type_name -> whosehop.v1.Recurrence
+	34, // 69: whosehop.v1.GetReportResponse.neighbours:type_name -> whosehop.v1.Neighbour
+	41, // 70: whosehop.v1.Recurrence.first_seen:type_name -> google.protobuf.Timestamp
+	41, // 71: whosehop.v1.Recurrence.last_seen:type_name -> google.protobuf.Timestamp
+	5,  // 72: whosehop.v1.Neighbour.caused:type_name -> whosehop.v1.Amounts
+	41, // 73: whosehop.v1.GetMapRequest.from:type_name -> google.protobuf.Timestamp
+	41, // 74: whosehop.v1.GetMapRequest.to:type_name -> google.protobuf.Timestamp
+	41, // 75: whosehop.v1.GetMapResponse.from:type_name -> google.protobuf.Timestamp
+	41, // 76: whosehop.v1.GetMapResponse.to:type_name -> google.protobuf.Timestamp
+	37, // 77: whosehop.v1.GetMapResponse.nodes:type_name -> whosehop.v1.MapNode
+	38, // 78: whosehop.v1.GetMapResponse.edges:type_name -> whosehop.v1.MapEdge
+	5,  // 79: whosehop.v1.MapNode.caused:type_name -> whosehop.v1.Amounts
+	5,  // 80: whosehop.v1.MapEdge.itself:type_name -> whosehop.v1.Amounts
+	5,  // 81: whosehop.v1.MapEdge.by_callee:type_name -> whosehop.v1.Amounts
+	5,  // 82: whosehop.v1.MapEdge.by_caller:type_name -> whosehop.v1.Amounts
+	0,  // 83: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
+	2,  // 84: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
+	26, // 85: whosehop.v1.Whosehop.GetNow:input_type -> whosehop.v1.GetNowRequest
+	31, // 86: whosehop.v1.Whosehop.GetReport:input_type -> whosehop.v1.GetReportRequest
+	35, // 87: whosehop.v1.Whosehop.GetMap:input_type -> whosehop.v1.GetMapRequest
+	6,  // 88: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
+	9,  // 89: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
+	12, // 90: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
+	14, // 91: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
+	18, // 92: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
+	20, // 93: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
+	22, // 94: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
+	24, // 95: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
+	1,  // 96: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
+	3,  // 97: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
+	27, // 98: whosehop.v1.Whosehop.GetNow:output_type -> whosehop.v1.GetNowResponse
+	32, // 99: whosehop.v1.Whosehop.GetReport:output_type -> whosehop.v1.GetReportResponse
+	36, // 100: whosehop.v1.Whosehop.GetMap:output_type -> whosehop.v1.GetMapResponse
+	7,  // 101: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
+	10, // 102: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
+	13, // 103: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
+	15, // 104: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
+	19, // 105: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
+	21, // 106: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
+	23, // 107: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
+	25, // 108: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
+	96, // [96:109] is the sub-list for method output_type
+	83, // [83:96] is the sub-list for method input_type
+	83, // [83:83] is the sub-list for extension type_name
+	83, // [83:83] is the sub-list for extension extendee
+	0,  // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_whosehop_v1_whosehop_proto_init() }
