@@ -178,11 +178,17 @@ func (s *shard) judgeBatch(ctx context.Context, batch []tracked, how *judging, s
 	s.metrics.spans.Add(float64(block.Len()))
 	s.learnSize(block)
 	var judged []storage.SettledTrace
+	var blamed []blamed
 	began, engine := time.Now(), time.Duration(0)
 	err = s.store.WriteJudged(ctx, func(yield func(*storage.JudgedTrace) bool) {
 		at := time.Now()
 		s.judgeBlock(block, batch, cmp.Or(q.SpansMax, s.cfg.SpansMax), func(j *storage.JudgedTrace) bool {
 			judged = append(judged, j.SettledTrace)
+			if j.Version == 1 && time.Since(j.FirstIngest) < countedWithin {
+				for i := range j.Verdicts {
+					blamed = s.blamed.of(&j.Verdicts[i], blamed)
+				}
+			}
 			engine += time.Since(at)
 			more := yield(j)
 			at = time.Now()
@@ -193,6 +199,9 @@ func (s *shard) judgeBatch(ctx context.Context, batch []tracked, how *judging, s
 	s.metrics.spent("engine", engine)
 	s.metrics.spent("write", time.Since(began)-engine)
 	s.metrics.traces.Add(float64(len(judged)))
+	if err == nil {
+		s.blamed.add(blamed)
+	}
 	return judged, err
 }
 
