@@ -93,7 +93,8 @@ func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
 		page.StoreOf = hostOf(page.Store)
 	}
 	for _, v := range worstFirst(verdicts) {
-		if only == v.Entry.SpanID || only == "" && len(page.Verdicts) < entriesMost {
+		drawn := len(page.Verdicts) == 0 || v.Symptom != verdict.SymptomNone && len(page.Verdicts) < entriesMost
+		if only == v.Entry.SpanID || only == "" && drawn {
 			page.Verdicts = append(page.Verdicts, h.verdictView(v, line, reviews.Reviews))
 		} else if len(page.Others) < othersMost {
 			page.Others = append(page.Others, entryLink{V: v, Link: "/verdicts/" + v.TraceID + "?entry=" + v.Entry.SpanID})
@@ -159,6 +160,9 @@ func logsOf(line *query.Timeline, v *verdict.Verdict, s *verdict.Share) (logs []
 				title := strings.Join(strings.Fields(strings.TrimPrefix(l.Type+": "+l.Message, ": ")), " ")
 				if r := []rune(title); len(r) > logTitleMost {
 					title = string(r[:logTitleMost]) + "…"
+				}
+				if !strings.HasSuffix(title, "…") && !strings.Contains(l.Message, "\n") {
+					l.Message = "" // it is all in the title
 				}
 				logs = append(logs, logView{Log: l, Of: span.Service + " " + span.Name, AtNs: max(0, l.TimeNs-v.Entry.Start.UnixNs), Title: cmp.Or(strings.TrimSuffix(title, ":"), "an exception without a text")})
 			}
