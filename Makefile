@@ -113,4 +113,6 @@ fuzz: ## fuzz every decoder for FUZZTIME each
 	go test -run '^$$' -fuzz 'FuzzCodeOwners$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
 	go test -run '^$$' -fuzz 'FuzzSentry$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
 	go test -run '^$$' -fuzz 'FuzzPaths$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzTraceQL$$' -fuzztime $(FUZZTIME) ./query/compat
+	go test -run '^$$' -fuzz 'FuzzParameters$$' -fuzztime $(FUZZTIME) ./query/compat
 	go test -run '^$$' -fuzz FuzzJudge -fuzztime $(FUZZTIME) ./analyzer/blame

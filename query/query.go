@@ -42,6 +42,9 @@ type Reader interface {
 	Blame(ctx context.Context, f storage.BlameFilter, by []string, step time.Duration, limit int) ([]storage.BlameRow, error)
 	SeenServices(ctx context.Context, from, to time.Time, attributes []string) ([]storage.SeenService, error)
 	Calls(ctx context.Context, from time.Time) ([]storage.Call, error)
+	Operations(ctx context.Context, w storage.TrafficWindow) ([]storage.Operation, error)
+	Edges(ctx context.Context, w storage.TrafficWindow) ([]storage.Edge, error)
+	Versions(ctx context.Context, w storage.TrafficWindow, services ...string) ([]storage.SeenVersion, error)
 	Reviews
 	Ping(ctx context.Context) error
 	// Missing names the shards that do not answer.

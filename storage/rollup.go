@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -82,7 +83,7 @@ func (db *DB) RollUp(ctx context.Context, oldest time.Time) (made int, err error
 	if err != nil {
 		return 0, err
 	}
-	hours, err := db.dirtyHours(ctx)
+	hours, err := db.findDirtyHours(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -114,8 +115,33 @@ type dirtyHour struct {
 	since    time.Time // the first that is not in what was made of the hour
 }
 
-// dirtyHours are the hours that have verdicts which are not in what was made of them.
+// keptHours are the dirty hours as they were a moment ago, for the questions that one page asks at once.
+type keptHours struct {
+	mu    sync.Mutex
+	at    time.Time
+	hours map[time.Time]dirtyHour
+}
+
+// keptFor is how long they are kept.
+const keptFor = time.Second
+
+// dirtyHours are the hours that have verdicts which are not in what was made of them, as of a moment ago.
 func (db *DB) dirtyHours(ctx context.Context) (map[time.Time]dirtyHour, error) {
+	k := &db.dirty
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if time.Since(k.at) < min(keptFor, db.slack) {
+		return k.hours, nil
+	}
+	at := time.Now()
+	hours, err := db.findDirtyHours(ctx)
+	if err == nil {
+		k.at, k.hours = at, hours
+	}
+	return hours, err
+}
+
+func (db *DB) findDirtyHours(ctx context.Context) (map[time.Time]dirtyHour, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var looked time.Time

@@ -31,6 +31,7 @@ import (
 	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/ownership/stored"
 	"github.com/whosehop/whosehop/query"
+	"github.com/whosehop/whosehop/query/compat"
 	"github.com/whosehop/whosehop/query/grpcapi"
 	"github.com/whosehop/whosehop/query/rest"
 	"github.com/whosehop/whosehop/query/web"
@@ -375,6 +376,7 @@ func (w *wiring) listenQuery(ctx context.Context, service *query.Service, ready 
 	}
 	asked := http.NewServeMux()
 	rest.Register(asked, service, w.log)
+	compat.Register(asked, query.NewExplorer(w.db, service), w.log)
 	web.Register(asked, service, w.log)
 	mux := http.NewServeMux()
 	telemetry.Handle(mux, ready, w.reg, states...)

@@ -136,6 +136,18 @@ func (f *fake) SeenServices(context.Context, time.Time, time.Time, []string) ([]
 	return []storage.SeenService{{Name: "pay", Spans: 5, LastNs: 1e18}, {Name: "web", Spans: 7, LastNs: 1e18, Attributes: map[string]string{"team": "team-web"}}}, f.err
 }
 
+func (f *fake) Operations(context.Context, storage.TrafficWindow) ([]storage.Operation, error) {
+	return []storage.Operation{{Service: "web", Name: "GET /", Kind: "Server", Calls: 9, Entries: 7}}, nil
+}
+
+func (f *fake) Edges(context.Context, storage.TrafficWindow) ([]storage.Edge, error) {
+	return []storage.Edge{{Caller: "web", Callee: "pay", Calls: 3, ServerBuckets: []uint64{3}}}, nil
+}
+
+func (f *fake) Versions(context.Context, storage.TrafficWindow, ...string) ([]storage.SeenVersion, error) {
+	return nil, nil
+}
+
 func (f *fake) Calls(context.Context, time.Time) ([]storage.Call, error) {
 	return []storage.Call{{Caller: "web", Callee: "pay", Calls: 3}}, f.err
 }

@@ -224,6 +224,18 @@ func (f *fake) SeenServices(context.Context, time.Time, time.Time, []string) ([]
 	return list, nil
 }
 
+func (f *fake) Operations(context.Context, storage.TrafficWindow) ([]storage.Operation, error) {
+	return []storage.Operation{{Service: "web", Name: "GET /", Kind: "Server", Calls: 9, Entries: 7}}, nil
+}
+
+func (f *fake) Edges(context.Context, storage.TrafficWindow) ([]storage.Edge, error) {
+	return []storage.Edge{{Caller: "web", Callee: "pay", Calls: 3, ServerBuckets: []uint64{3}}}, nil
+}
+
+func (f *fake) Versions(context.Context, storage.TrafficWindow, ...string) ([]storage.SeenVersion, error) {
+	return nil, nil
+}
+
 func (f *fake) Calls(context.Context, time.Time) ([]storage.Call, error) {
 	var list []storage.Call
 	for _, pair := range [][2]string{{"storefront", "checkout"}, {"checkout", "payments"}, {"storefront", "payments"}, {"checkout", "inventory"}, {"inventory", "postgresql stock"}, {"payments", "bank:443"}, {"storefront", "<b>bold</b>"}} {

@@ -1619,7 +1619,9 @@ type GetTopResponse struct {
 	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	Top   []*Part                `protobuf:"bytes,3,rep,name=top,proto3" json:"top,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
-	Missing       []string `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`
+	Missing []string `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`
+	// All that was caused by what was asked about: also what is beyond the limit, or has no such name.
+	Total         *Amounts `protobuf:"bytes,5,opt,name=total,proto3" json:"total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1678,6 +1680,13 @@ func (x *GetTopResponse) GetTop() []*Part {
 func (x *GetTopResponse) GetMissing() []string {
 	if x != nil {
 		return x.Missing
+	}
+	return nil
+}
+
+func (x *GetTopResponse) GetTotal() *Amounts {
+	if x != nil {
+		return x.Total
 	}
 	return nil
 }
@@ -4167,8 +4176,8 @@ type MapNode struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Owner string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
-	// It sends no spans.
-	Peer bool `protobuf:"varint,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	// service; peer, which sends no spans; or user, who calls what requests come in at.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	// By itself.
 	Caused        *Amounts `protobuf:"bytes,4,opt,name=caused,proto3" json:"caused,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4219,11 +4228,11 @@ func (x *MapNode) GetOwner() string {
 	return ""
 }
 
-func (x *MapNode) GetPeer() bool {
+func (x *MapNode) GetKind() string {
 	if x != nil {
-		return x.Peer
+		return x.Kind
 	}
-	return false
+	return ""
 }
 
 func (x *MapNode) GetCaused() *Amounts {
@@ -4241,9 +4250,11 @@ type MapEdge struct {
 	Calls  float64 `protobuf:"fixed64,3,opt,name=calls,proto3" json:"calls,omitempty"`
 	Failed float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
 	// What the edge itself caused, and what its callee and its caller did where this edge showed it.
-	Itself        *Amounts `protobuf:"bytes,5,opt,name=itself,proto3" json:"itself,omitempty"`
-	ByCallee      *Amounts `protobuf:"bytes,6,opt,name=by_callee,json=byCallee,proto3" json:"by_callee,omitempty"`
-	ByCaller      *Amounts `protobuf:"bytes,7,opt,name=by_caller,json=byCaller,proto3" json:"by_caller,omitempty"`
+	Itself   *Amounts `protobuf:"bytes,5,opt,name=itself,proto3" json:"itself,omitempty"`
+	ByCallee *Amounts `protobuf:"bytes,6,opt,name=by_callee,json=byCallee,proto3" json:"by_callee,omitempty"`
+	ByCaller *Amounts `protobuf:"bytes,7,opt,name=by_caller,json=byCaller,proto3" json:"by_caller,omitempty"`
+	// messaging_system or database, where that is between the two.
+	Type          string `protobuf:"bytes,8,opt,name=type,proto3" json:"type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4325,6 +4336,13 @@ func (x *MapEdge) GetByCaller() *Amounts {
 		return x.ByCaller
 	}
 	return nil
+}
+
+func (x *MapEdge) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
 }
 
 var File_whosehop_v1_whosehop_proto protoreflect.FileDescriptor
@@ -4465,12 +4483,13 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x02by\x18\x03 \x01(\tR\x02by\x12\x14\n" +
 	"\x05limit\x18\x04 \x01(\x05R\x05limit\x12\x14\n" +
 	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x14\n" +
-	"\x05entry\x18\x06 \x01(\tR\x05entry\"\xab\x01\n" +
+	"\x05entry\x18\x06 \x01(\tR\x05entry\"\xd7\x01\n" +
 	"\x0eGetTopResponse\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12#\n" +
 	"\x03top\x18\x03 \x03(\v2\x11.whosehop.v1.PartR\x03top\x12\x18\n" +
-	"\amissing\x18\x04 \x03(\tR\amissing\"\x9f\x03\n" +
+	"\amissing\x18\x04 \x03(\tR\amissing\x12*\n" +
+	"\x05total\x18\x05 \x01(\v2\x14.whosehop.v1.AmountsR\x05total\"\x9f\x03\n" +
 	"\x04Part\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1a\n" +
@@ -4708,8 +4727,8 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\aMapNode\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x12\n" +
-	"\x04peer\x18\x03 \x01(\bR\x04peer\x12,\n" +
-	"\x06caused\x18\x04 \x01(\v2\x14.whosehop.v1.AmountsR\x06caused\"\xfb\x01\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12,\n" +
+	"\x06caused\x18\x04 \x01(\v2\x14.whosehop.v1.AmountsR\x06caused\"\x8f\x02\n" +
 	"\aMapEdge\x12\x16\n" +
 	"\x06caller\x18\x01 \x01(\tR\x06caller\x12\x16\n" +
 	"\x06callee\x18\x02 \x01(\tR\x06callee\x12\x14\n" +
@@ -4717,7 +4736,8 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x06failed\x18\x04 \x01(\x01R\x06failed\x12,\n" +
 	"\x06itself\x18\x05 \x01(\v2\x14.whosehop.v1.AmountsR\x06itself\x121\n" +
 	"\tby_callee\x18\x06 \x01(\v2\x14.whosehop.v1.AmountsR\bbyCallee\x121\n" +
-	"\tby_caller\x18\a \x01(\v2\x14.whosehop.v1.AmountsR\bbyCaller2\xd7\n" +
+	"\tby_caller\x18\a \x01(\v2\x14.whosehop.v1.AmountsR\bbyCaller\x12\x12\n" +
+	"\x04type\x18\b \x01(\tR\x04type2\xd7\n" +
 	"\n" +
 	"\bWhosehop\x12M\n" +
 	"\n" +
@@ -4842,104 +4862,105 @@ var file_whosehop_v1_whosehop_proto_depIdxs = []int32{
 	51,  // 29: whosehop.v1.GetTopResponse.from:type_name -> google.protobuf.Timestamp
 	51,  // 30: whosehop.v1.GetTopResponse.to:type_name -> google.protobuf.Timestamp
 	21,  // 31: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Part
-	51,  // 32: whosehop.v1.Part.first_seen:type_name -> google.protobuf.Timestamp
-	51,  // 33: whosehop.v1.Part.last_seen:type_name -> google.protobuf.Timestamp
-	51,  // 34: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 35: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
-	26,  // 36: whosehop.v1.PutOwnersResponse.changes:type_name -> whosehop.v1.OwnersChange
-	27,  // 37: whosehop.v1.PutOwnersResponse.handovers:type_name -> whosehop.v1.Handover
-	51,  // 38: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
-	51,  // 39: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 40: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
-	27,  // 41: whosehop.v1.ListHandoversResponse.handovers:type_name -> whosehop.v1.Handover
-	50,  // 42: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
-	51,  // 43: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
-	51,  // 44: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 45: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
-	51,  // 46: whosehop.v1.GetNowRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 47: whosehop.v1.GetNowRequest.to:type_name -> google.protobuf.Timestamp
-	51,  // 48: whosehop.v1.GetNowResponse.from:type_name -> google.protobuf.Timestamp
-	51,  // 49: whosehop.v1.GetNowResponse.to:type_name -> google.protobuf.Timestamp
-	15,  // 50: whosehop.v1.GetNowResponse.total:type_name -> whosehop.v1.Amounts
-	38,  // 51: whosehop.v1.GetNowResponse.entries:type_name -> whosehop.v1.NowEntry
-	39,  // 52: whosehop.v1.NowEntry.hops:type_name -> whosehop.v1.NowHop
-	40,  // 53: whosehop.v1.NowHop.site:type_name -> whosehop.v1.Site
-	51,  // 54: whosehop.v1.NowHop.since:type_name -> google.protobuf.Timestamp
-	51,  // 55: whosehop.v1.GetReportRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 56: whosehop.v1.GetReportRequest.to:type_name -> google.protobuf.Timestamp
-	52,  // 57: whosehop.v1.GetReportRequest.step:type_name -> google.protobuf.Duration
-	53,  // 58: whosehop.v1.GetReportResponse.team:type_name -> google.protobuf.Struct
-	51,  // 59: whosehop.v1.GetReportResponse.from:type_name -> google.protobuf.Timestamp
-	51,  // 60: whosehop.v1.GetReportResponse.to:type_name -> google.protobuf.Timestamp
-	15,  // 61: whosehop.v1.GetReportResponse.caused:type_name -> whosehop.v1.Amounts
-	15,  // 62: whosehop.v1.GetReportResponse.suffered:type_name -> whosehop.v1.Amounts
-	15,  // 63: whosehop.v1.GetReportResponse.caused_before:type_name -> whosehop.v1.Amounts
-	15,  // 64: whosehop.v1.GetReportResponse.suffered_before:type_name -> whosehop.v1.Amounts
-	15,  // 65: whosehop.v1.GetReportResponse.of:type_name -> whosehop.v1.Amounts
-	18,  // 66: whosehop.v1.GetReportResponse.attributions:type_name -> whosehop.v1.Attribution
-	21,  // 67: whosehop.v1.GetReportResponse.services:type_name -> whosehop.v1.Part
-	21,  // 68: whosehop.v1.GetReportResponse.operations:type_name -> whosehop.v1.Part
-	21,  // 69: whosehop.v1.GetReportResponse.edges:type_name -> whosehop.v1.Part
-	21,  // 70: whosehop.v1.GetReportResponse.fingerprints:type_name -> whosehop.v1.Part
-	21,  // 71: whosehop.v1.GetReportResponse.versions:type_name -> whosehop.v1.Part
-	21,  // 72: whosehop.v1.GetReportResponse.rules:type_name -> whosehop.v1.Part
-	21,  // 73: whosehop.v1.GetReportResponse.entries:type_name -> whosehop.v1.Part
-	21,  // 74: whosehop.v1.GetReportResponse.suffered_in:type_name -> whosehop.v1.Part
-	21,  // 75: whosehop.v1.GetReportResponse.suffered_from:type_name -> whosehop.v1.Part
-	43,  // 76: whosehop.v1.GetReportResponse.recurring:type_name -> whosehop.v1.Recurrence
-	44,  // 77: whosehop.v1.GetReportResponse.neighbours:type_name -> whosehop.v1.Neighbour
-	51,  // 78: whosehop.v1.Recurrence.first_seen:type_name -> google.protobuf.Timestamp
-	51,  // 79: whosehop.v1.Recurrence.last_seen:type_name -> google.protobuf.Timestamp
-	15,  // 80: whosehop.v1.Neighbour.caused:type_name -> whosehop.v1.Amounts
-	51,  // 81: whosehop.v1.GetMapRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 82: whosehop.v1.GetMapRequest.to:type_name -> google.protobuf.Timestamp
-	51,  // 83: whosehop.v1.GetMapResponse.from:type_name -> google.protobuf.Timestamp
-	51,  // 84: whosehop.v1.GetMapResponse.to:type_name -> google.protobuf.Timestamp
-	47,  // 85: whosehop.v1.GetMapResponse.nodes:type_name -> whosehop.v1.MapNode
-	48,  // 86: whosehop.v1.GetMapResponse.edges:type_name -> whosehop.v1.MapEdge
-	15,  // 87: whosehop.v1.MapNode.caused:type_name -> whosehop.v1.Amounts
-	15,  // 88: whosehop.v1.MapEdge.itself:type_name -> whosehop.v1.Amounts
-	15,  // 89: whosehop.v1.MapEdge.by_callee:type_name -> whosehop.v1.Amounts
-	15,  // 90: whosehop.v1.MapEdge.by_caller:type_name -> whosehop.v1.Amounts
-	0,   // 91: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
-	2,   // 92: whosehop.v1.Whosehop.GetWhyNot:input_type -> whosehop.v1.GetWhyNotRequest
-	4,   // 93: whosehop.v1.Whosehop.ReviewVerdict:input_type -> whosehop.v1.ReviewVerdictRequest
-	7,   // 94: whosehop.v1.Whosehop.ListReviews:input_type -> whosehop.v1.ListReviewsRequest
-	9,   // 95: whosehop.v1.Whosehop.GetReviewSummary:input_type -> whosehop.v1.GetReviewSummaryRequest
-	12,  // 96: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
-	36,  // 97: whosehop.v1.Whosehop.GetNow:input_type -> whosehop.v1.GetNowRequest
-	41,  // 98: whosehop.v1.Whosehop.GetReport:input_type -> whosehop.v1.GetReportRequest
-	45,  // 99: whosehop.v1.Whosehop.GetMap:input_type -> whosehop.v1.GetMapRequest
-	16,  // 100: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
-	19,  // 101: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
-	22,  // 102: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
-	24,  // 103: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
-	28,  // 104: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
-	30,  // 105: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
-	32,  // 106: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
-	34,  // 107: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
-	1,   // 108: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
-	3,   // 109: whosehop.v1.Whosehop.GetWhyNot:output_type -> whosehop.v1.GetWhyNotResponse
-	5,   // 110: whosehop.v1.Whosehop.ReviewVerdict:output_type -> whosehop.v1.ReviewVerdictResponse
-	8,   // 111: whosehop.v1.Whosehop.ListReviews:output_type -> whosehop.v1.ListReviewsResponse
-	10,  // 112: whosehop.v1.Whosehop.GetReviewSummary:output_type -> whosehop.v1.GetReviewSummaryResponse
-	13,  // 113: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
-	37,  // 114: whosehop.v1.Whosehop.GetNow:output_type -> whosehop.v1.GetNowResponse
-	42,  // 115: whosehop.v1.Whosehop.GetReport:output_type -> whosehop.v1.GetReportResponse
-	46,  // 116: whosehop.v1.Whosehop.GetMap:output_type -> whosehop.v1.GetMapResponse
-	17,  // 117: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
-	20,  // 118: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
-	23,  // 119: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
-	25,  // 120: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
-	29,  // 121: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
-	31,  // 122: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
-	33,  // 123: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
-	35,  // 124: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
-	108, // [108:125] is the sub-list for method output_type
-	91,  // [91:108] is the sub-list for method input_type
-	91,  // [91:91] is the sub-list for extension type_name
-	91,  // [91:91] is the sub-list for extension extendee
-	0,   // [0:91] is the sub-list for field type_name
+	15,  // 32: whosehop.v1.GetTopResponse.total:type_name -> whosehop.v1.Amounts
+	51,  // 33: whosehop.v1.Part.first_seen:type_name -> google.protobuf.Timestamp
+	51,  // 34: whosehop.v1.Part.last_seen:type_name -> google.protobuf.Timestamp
+	51,  // 35: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 36: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
+	26,  // 37: whosehop.v1.PutOwnersResponse.changes:type_name -> whosehop.v1.OwnersChange
+	27,  // 38: whosehop.v1.PutOwnersResponse.handovers:type_name -> whosehop.v1.Handover
+	51,  // 39: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
+	51,  // 40: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 41: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
+	27,  // 42: whosehop.v1.ListHandoversResponse.handovers:type_name -> whosehop.v1.Handover
+	50,  // 43: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	51,  // 44: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
+	51,  // 45: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 46: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
+	51,  // 47: whosehop.v1.GetNowRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 48: whosehop.v1.GetNowRequest.to:type_name -> google.protobuf.Timestamp
+	51,  // 49: whosehop.v1.GetNowResponse.from:type_name -> google.protobuf.Timestamp
+	51,  // 50: whosehop.v1.GetNowResponse.to:type_name -> google.protobuf.Timestamp
+	15,  // 51: whosehop.v1.GetNowResponse.total:type_name -> whosehop.v1.Amounts
+	38,  // 52: whosehop.v1.GetNowResponse.entries:type_name -> whosehop.v1.NowEntry
+	39,  // 53: whosehop.v1.NowEntry.hops:type_name -> whosehop.v1.NowHop
+	40,  // 54: whosehop.v1.NowHop.site:type_name -> whosehop.v1.Site
+	51,  // 55: whosehop.v1.NowHop.since:type_name -> google.protobuf.Timestamp
+	51,  // 56: whosehop.v1.GetReportRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 57: whosehop.v1.GetReportRequest.to:type_name -> google.protobuf.Timestamp
+	52,  // 58: whosehop.v1.GetReportRequest.step:type_name -> google.protobuf.Duration
+	53,  // 59: whosehop.v1.GetReportResponse.team:type_name -> google.protobuf.Struct
+	51,  // 60: whosehop.v1.GetReportResponse.from:type_name -> google.protobuf.Timestamp
+	51,  // 61: whosehop.v1.GetReportResponse.to:type_name -> google.protobuf.Timestamp
+	15,  // 62: whosehop.v1.GetReportResponse.caused:type_name -> whosehop.v1.Amounts
+	15,  // 63: whosehop.v1.GetReportResponse.suffered:type_name -> whosehop.v1.Amounts
+	15,  // 64: whosehop.v1.GetReportResponse.caused_before:type_name -> whosehop.v1.Amounts
+	15,  // 65: whosehop.v1.GetReportResponse.suffered_before:type_name -> whosehop.v1.Amounts
+	15,  // 66: whosehop.v1.GetReportResponse.of:type_name -> whosehop.v1.Amounts
+	18,  // 67: whosehop.v1.GetReportResponse.attributions:type_name -> whosehop.v1.Attribution
+	21,  // 68: whosehop.v1.GetReportResponse.services:type_name -> whosehop.v1.Part
+	21,  // 69: whosehop.v1.GetReportResponse.operations:type_name -> whosehop.v1.Part
+	21,  // 70: whosehop.v1.GetReportResponse.edges:type_name -> whosehop.v1.Part
+	21,  // 71: whosehop.v1.GetReportResponse.fingerprints:type_name -> whosehop.v1.Part
+	21,  // 72: whosehop.v1.GetReportResponse.versions:type_name -> whosehop.v1.Part
+	21,  // 73: whosehop.v1.GetReportResponse.rules:type_name -> whosehop.v1.Part
+	21,  // 74: whosehop.v1.GetReportResponse.entries:type_name -> whosehop.v1.Part
+	21,  // 75: whosehop.v1.GetReportResponse.suffered_in:type_name -> whosehop.v1.Part
+	21,  // 76: whosehop.v1.GetReportResponse.suffered_from:type_name -> whosehop.v1.Part
+	43,  // 77: whosehop.v1.GetReportResponse.recurring:type_name -> whosehop.v1.Recurrence
+	44,  // 78: whosehop.v1.GetReportResponse.neighbours:type_name -> whosehop.v1.Neighbour
+	51,  // 79: whosehop.v1.Recurrence.first_seen:type_name -> google.protobuf.Timestamp
+	51,  // 80: whosehop.v1.Recurrence.last_seen:type_name -> google.protobuf.Timestamp
+	15,  // 81: whosehop.v1.Neighbour.caused:type_name -> whosehop.v1.Amounts
+	51,  // 82: whosehop.v1.GetMapRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 83: whosehop.v1.GetMapRequest.to:type_name -> google.protobuf.Timestamp
+	51,  // 84: whosehop.v1.GetMapResponse.from:type_name -> google.protobuf.Timestamp
+	51,  // 85: whosehop.v1.GetMapResponse.to:type_name -> google.protobuf.Timestamp
+	47,  // 86: whosehop.v1.GetMapResponse.nodes:type_name -> whosehop.v1.MapNode
+	48,  // 87: whosehop.v1.GetMapResponse.edges:type_name -> whosehop.v1.MapEdge
+	15,  // 88: whosehop.v1.MapNode.caused:type_name -> whosehop.v1.Amounts
+	15,  // 89: whosehop.v1.MapEdge.itself:type_name -> whosehop.v1.Amounts
+	15,  // 90: whosehop.v1.MapEdge.by_callee:type_name -> whosehop.v1.Amounts
+	15,  // 91: whosehop.v1.MapEdge.by_caller:type_name -> whosehop.v1.Amounts
+	0,   // 92: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
+	2,   // 93: whosehop.v1.Whosehop.GetWhyNot:input_type -> whosehop.v1.GetWhyNotRequest
+	4,   // 94: whosehop.v1.Whosehop.ReviewVerdict:input_type -> whosehop.v1.ReviewVerdictRequest
+	7,   // 95: whosehop.v1.Whosehop.ListReviews:input_type -> whosehop.v1.ListReviewsRequest
+	9,   // 96: whosehop.v1.Whosehop.GetReviewSummary:input_type -> whosehop.v1.GetReviewSummaryRequest
+	12,  // 97: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
+	36,  // 98: whosehop.v1.Whosehop.GetNow:input_type -> whosehop.v1.GetNowRequest
+	41,  // 99: whosehop.v1.Whosehop.GetReport:input_type -> whosehop.v1.GetReportRequest
+	45,  // 100: whosehop.v1.Whosehop.GetMap:input_type -> whosehop.v1.GetMapRequest
+	16,  // 101: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
+	19,  // 102: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
+	22,  // 103: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
+	24,  // 104: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
+	28,  // 105: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
+	30,  // 106: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
+	32,  // 107: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
+	34,  // 108: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
+	1,   // 109: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
+	3,   // 110: whosehop.v1.Whosehop.GetWhyNot:output_type -> whosehop.v1.GetWhyNotResponse
+	5,   // 111: whosehop.v1.Whosehop.ReviewVerdict:output_type -> whosehop.v1.ReviewVerdictResponse
+	8,   // 112: whosehop.v1.Whosehop.ListReviews:output_type -> whosehop.v1.ListReviewsResponse
+	10,  // 113: whosehop.v1.Whosehop.GetReviewSummary:output_type -> whosehop.v1.GetReviewSummaryResponse
+	13,  // 114: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
+	37,  // 115: whosehop.v1.Whosehop.GetNow:output_type -> whosehop.v1.GetNowResponse
+	42,  // 116: whosehop.v1.Whosehop.GetReport:output_type -> whosehop.v1.GetReportResponse
+	46,  // 117: whosehop.v1.Whosehop.GetMap:output_type -> whosehop.v1.GetMapResponse
+	17,  // 118: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
+	20,  // 119: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
+	23,  // 120: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
+	25,  // 121: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
+	29,  // 122: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
+	31,  // 123: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
+	33,  // 124: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
+	35,  // 125: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
+	109, // [109:126] is the sub-list for method output_type
+	92,  // [92:109] is the sub-list for method input_type
+	92,  // [92:92] is the sub-list for extension type_name
+	92,  // [92:92] is the sub-list for extension extendee
+	0,   // [0:92] is the sub-list for field type_name
 }
 
 func init() { file_whosehop_v1_whosehop_proto_init() }
