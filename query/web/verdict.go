@@ -40,6 +40,8 @@ type verdictView struct {
 	Shares   []shareView
 	Rows     []row
 	Spans    int
+	Hops     []*verdict.Hop
+	MoreHops int
 	Reviews  []storage.Review // the newest first, which counts
 	Markdown string
 	Link     string // that stays
@@ -59,8 +61,10 @@ type logView struct {
 	Title string
 }
 
-// entriesMost is how many entries of a trace are drawn on one page; logsMost how many exceptions of a share.
+// entriesMost is how many entries of a trace are drawn on one page, hopsMost how many hops of each; logsMost how many exceptions of a
+// share, othersMost how many entries are listed.
 const (
+	hopsMost    = 100
 	entriesMost = 4
 	logsMost    = 6
 	othersMost  = 200
@@ -123,6 +127,8 @@ func worstFirst(verdicts []verdict.Verdict) []*verdict.Verdict {
 
 func (h *handler) verdictView(v *verdict.Verdict, line *query.Timeline, reviews []storage.Review) verdictView {
 	view := verdictView{V: v, Start: when(v.Entry.Start.UnixNs), Link: h.service.Links.OfVerdict(v.TraceID, v.Entry.SpanID), Markdown: h.service.Markdown(v)}
+	view.Hops = drawnHops(v)
+	view.MoreHops = len(v.Hops) - len(view.Hops)
 	for i := range v.Shares {
 		s := &v.Shares[i]
 		share := shareView{Share: s, Contact: h.contact(s.Owner)}
@@ -143,6 +149,37 @@ func (h *handler) verdictView(v *verdict.Verdict, line *query.Timeline, reviews 
 		}
 	}
 	return view
+}
+
+// drawnHops are the hops that say most, in their order: those that did something, then those on the way, then the cleared.
+func drawnHops(v *verdict.Verdict) []*verdict.Hop {
+	rank := func(h *verdict.Hop) int {
+		switch h.Role {
+		case verdict.RoleCleared:
+			return 2
+		case verdict.RolePropagated:
+			return 1
+		}
+		return 0
+	}
+	var count [3]int
+	for i := range v.Hops {
+		count[rank(&v.Hops[i])]++
+	}
+	var room [3]int
+	left := hopsMost
+	for k, n := range count {
+		room[k] = min(n, left)
+		left -= room[k]
+	}
+	hops := make([]*verdict.Hop, 0, hopsMost-left)
+	for i := range v.Hops {
+		if k := rank(&v.Hops[i]); room[k] > 0 {
+			room[k]--
+			hops = append(hops, &v.Hops[i])
+		}
+	}
+	return hops
 }
 
 // logsOf are the exceptions of the spans of a share.
