@@ -31,6 +31,7 @@ import (
 	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/ownership/stored"
 	"github.com/whosehop/whosehop/query"
+	"github.com/whosehop/whosehop/query/compat"
 	"github.com/whosehop/whosehop/query/grpcapi"
 	"github.com/whosehop/whosehop/query/rest"
 	"github.com/whosehop/whosehop/query/web"
@@ -320,6 +321,10 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 			runs = append(runs, judge.Follow)
 		}
 		service := query.New(w.db, judge, w.owners, w.stored)
+		var err error
+		if service.Links, err = query.ParseLinks(w.set.Serve.PublicURL, w.set.Serve.TraceLink); err != nil {
+			return err
+		}
 		ready = append(ready, service.Ready)
 		more, at, err := w.listenQuery(ctx, service, allReady(ready), states)
 		if err != nil {
@@ -371,6 +376,7 @@ func (w *wiring) listenQuery(ctx context.Context, service *query.Service, ready 
 	}
 	asked := http.NewServeMux()
 	rest.Register(asked, service, w.log)
+	compat.Register(asked, query.NewExplorer(w.db, service), w.log)
 	web.Register(asked, service, w.log)
 	mux := http.NewServeMux()
 	telemetry.Handle(mux, ready, w.reg, states...)

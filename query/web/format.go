@@ -99,10 +99,12 @@ func momentOf(at, now time.Time) moment {
 	return moment{ISO: at.Format("2006-01-02T15:04:05Z"), Text: at.Format(layout) + " UTC", Ago: ago(now.Sub(at))}
 }
 
-// plural is a number with its noun.
-func plural(n int, one, many string) string {
+// countOf is a number with its noun.
+func countOf(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}
 	return strconv.Itoa(n) + " " + many
 }
+
+func at(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }

@@ -112,11 +112,11 @@ func headline(got *query.NowResponse) string {
 	case len(got.Entries) == 0:
 		return "Nothing is breaking"
 	case failing == 0:
-		return plural(slow, "entry is slow or degraded", "entries are slow or degraded")
+		return countOf(slow, "entry is slow or degraded", "entries are slow or degraded")
 	case slow == 0:
-		return plural(failing, "entry is failing", "entries are failing")
+		return countOf(failing, "entry is failing", "entries are failing")
 	}
-	return plural(failing, "entry is failing", "entries are failing") + fmt.Sprintf(", %d slow or degraded", slow)
+	return countOf(failing, "entry is failing", "entries are failing") + fmt.Sprintf(", %d slow or degraded", slow)
 }
 
 func newNowEntry(e *query.NowEntry, got *query.NowResponse, now time.Time) nowEntry {

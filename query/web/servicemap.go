@@ -235,7 +235,7 @@ func byOwner(m *query.MapResponse) *query.MapResponse {
 		sum(&edges[key].ByCaller, &e.ByCaller)
 	}
 	for name, n := range nodes {
-		n.Owner = plural(services[name], "service", "services")
+		n.Owner = countOf(services[name], "service", "services")
 		grouped.Nodes = append(grouped.Nodes, *n)
 	}
 	for _, e := range edges {
@@ -453,7 +453,7 @@ func clip(text string, n int) string {
 }
 
 func costText(a *query.Amounts) string {
-	text := plural(int(math.Round(a.Requests)), "request", "requests")
+	text := countOf(int(math.Round(a.Requests)), "request", "requests")
 	if a.ExcessNs > 0 {
 		text += ", " + span(a.ExcessNs) + " lost"
 	}
