@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/whosehop/whosehop/query"
+	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/verdict"
 )
 
@@ -27,6 +28,9 @@ type nowPage struct {
 	More         int
 	Missing      []string
 	Week         string // the search for what broke before
+	// What is said when nothing is breaking: how many requests came in, 0 where that is not known, and what broke last.
+	All  float64
+	Last *found
 }
 
 type nowEntry struct {
@@ -76,7 +80,40 @@ func (h *handler) now(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, err)
 		return
 	}
-	h.render(w, http.StatusOK, "now", newNowPage(got, q, now))
+	page := newNowPage(got, q, now)
+	if len(page.Entries) == 0 {
+		if err := h.nothing(ctx, page, got, now); err != nil {
+			h.fail(w, err)
+			return
+		}
+	}
+	h.render(w, http.StatusOK, "now", page)
+}
+
+// nothing says how much that is worth: of how many requests, and since when.
+func (h *handler) nothing(ctx context.Context, p *nowPage, got *query.NowResponse, now time.Time) error {
+	const back = 7 * 24 * time.Hour
+	last, err := h.service.List(ctx, query.ListRequest{VerdictFilter: storage.VerdictFilter{From: now.Add(-back), Entry: p.Entry, Owner: p.Owner}, PageSize: 1})
+	if err != nil {
+		return err
+	}
+	if len(last.Verdicts) > 0 {
+		v := &last.Verdicts[0]
+		p.Last = &found{v, momentOf(time.Unix(0, v.Key.StartNs), now)}
+	}
+	if p.Entry != "" {
+		return nil
+	}
+	calls, err := h.service.Map(ctx, query.MapRequest{From: got.From, To: got.To, Focus: storage.UserCaller})
+	if err != nil {
+		return err
+	}
+	for i := range calls.Edges {
+		if calls.Edges[i].Caller == storage.UserCaller {
+			p.All += calls.Edges[i].Calls
+		}
+	}
+	return nil
 }
 
 func newNowPage(got *query.NowResponse, q url.Values, now time.Time) *nowPage {

@@ -228,6 +228,7 @@ func newOwnerPage(got *query.ReportResponse, p *period, now time.Time) *ownerPag
 		newTotal("requests suffered", got.Suffered.Requests, got.SufferedBefore.Requests, count),
 		newTotal("time lost by others' fault", float64(got.Suffered.ExcessNs), float64(got.SufferedBefore.ExcessNs), func(x float64) string { return span(int64(x)) }),
 	}
+	page.Totals = slices.DeleteFunc(page.Totals, func(t ownerTotal) bool { return t.Value == "0" && t.Before == "0" })
 	page.charts()
 	byName := func(name string) func(*query.Part) string {
 		return func(part *query.Part) string { return find(name, part.Name) }
@@ -235,7 +236,12 @@ func newOwnerPage(got *query.ReportResponse, p *period, now time.Time) *ownerPag
 	byFingerprint := func(part *query.Part) string { return find("fingerprint", part.Fingerprint) }
 	const faults = 3
 	page.Parts = []partTable{
-		newPartTable("By service", "Service", got.Services, byName("service")),
+		newPartTable("By service", "Service", got.Services, func(part *query.Part) string {
+			if strings.Contains(part.Name, "->") {
+				return edgeURL(part.Name)
+			}
+			return find("service", part.Name)
+		}),
 		newPartTable("By operation", "Site", got.Operations, byFingerprint),
 		newPartTable("By edge", "Edge", got.Edges, func(part *query.Part) string { return edgeURL(part.Name) }),
 		newPartTable("By fault", "Fingerprint", got.Fingerprints, byFingerprint),

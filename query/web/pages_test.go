@@ -11,6 +11,9 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/whosehop/whosehop/internal/browsertest"
+	"github.com/whosehop/whosehop/query"
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/spans"
 )
 
 var pictures = flag.String("pictures", "", "a folder to write a picture of every page to, in every look")
@@ -32,12 +35,19 @@ var shopPages = []struct {
 	{"map-focus", "/map?focus=checkout&since=24h", ".map .focused", true},
 	{"edge", "/map?edge=checkout-%3Epayments", ".costs", true},
 	{"coverage", "/coverage", "ol.list", true},
+	{"reviews", "/reviews", ".list .chip.contested", true},
 }
 
 // TestShop looks at a month of a shop.
 func TestShop(t *testing.T) {
 	s := newShop(t)
 	s.aMonth()
+	for i, kind := range []string{query.Confirmed, query.Confirmed, query.Contested} {
+		r := storage.Review{TraceID: spans.TraceID{15: byte(i)}, EntrySpanID: "0100000000000000", At: s.now, Kind: kind, Author: "anna", Why: "the bank was <down>", Rule: "self-error", Owner: "team-payments", Summary: "payments broke it"}
+		if err := s.db.WriteReview(t.Context(), &r); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, test := range map[string]func(*testing.T, *shop, *browsertest.Browser){"pages": testPages, "from now on": testFromNowOn, "search": testSearch, "screens": testScreens} {
 		t.Run(name, func(t *testing.T) { test(t, s, browsertest.New(t)) })
 	}
@@ -70,7 +80,7 @@ func testFromNowOn(t *testing.T, s *shop, b *browsertest.Browser) {
 		t.Error(got)
 	}
 	entry := b.Text(".entry")
-	for _, want := range []string{"storefront GET /checkout", "161 failed of 1061 requests: 15 % failed", "payments POST /charges", "87 %", "team-payments", "min ago", "version 2.3.1", "checkout → payments (response)", "unowned", "13 %"} {
+	for _, want := range []string{"storefront GET /checkout", "161 failed of 1061 requests (15 %)", "payments POST /charges", "87 %", "team-payments", "min ago", "version 2.3.1", "checkout → payments (response)", "unowned", "13 %"} {
 		if !strings.Contains(entry, want) {
 			t.Errorf("%q is not in %q", want, entry)
 		}
@@ -97,6 +107,12 @@ func TestLive(t *testing.T) {
 	b.As(browsertest.Looks[0])
 	b.Open(s.url)
 	if got := b.Text("h1"); got != "Nothing is breaking" {
+		t.Error(got)
+	}
+	s.happened("bank", 26*time.Hour)
+	s.stored(map[string]int{"well": 7})
+	b.Open(s.url)
+	if got := b.Text(".quiet"); !strings.Contains(got, "Of 7 requests that came in, none failed") || !strings.Contains(got, "(26 h ago): api.bank.example:443 (unowned) broke storefront GET /checkout") {
 		t.Error(got)
 	}
 	s.happened("payments", every(20*time.Minute, 0, 10)...)

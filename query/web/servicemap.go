@@ -268,7 +268,8 @@ func chosen(m *query.MapResponse, focus string) map[string]bool {
 	keep := make(map[string]bool)
 	add := func(names ...string) {
 		for _, name := range names {
-			if len(keep) < nodesDrawn {
+			// That users call entries says little, and takes a column.
+			if len(keep) < nodesDrawn && (name != storage.UserCaller || focus == name) {
 				keep[name] = true
 			}
 		}

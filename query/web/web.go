@@ -48,6 +48,7 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	mux.HandleFunc("GET /owners/{owner...}", h.owner)
 	mux.HandleFunc("GET /map", h.serviceMap)
 	mux.HandleFunc("GET /coverage", h.coverage)
+	mux.HandleFunc("GET /reviews", h.reviews)
 	mux.HandleFunc("GET /verdicts", h.find)
 	mux.HandleFunc("GET /verdicts/{traceId}", h.verdict)
 	mux.HandleFunc("GET /verdicts/{traceId}/rows", h.rows)
@@ -63,7 +64,7 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 type place struct{ At, Title string }
 
 // pages are the navigation.
-var pages = []place{{"/", "Now"}, {"/search", "Search"}, {"/owners", "Owners"}, {"/map", "Map"}, {"/coverage", "Coverage"}}
+var pages = []place{{"/", "Now"}, {"/search", "Search"}, {"/owners", "Owners"}, {"/map", "Map"}, {"/coverage", "Coverage"}, {"/reviews", "Reviews"}}
 
 // placeOf makes one of what a page hands to its head: a place, or the title of a page that is not in the navigation.
 func placeOf(head any) place {
