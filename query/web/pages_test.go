@@ -2,6 +2,8 @@ package web_test
 
 import (
 	"flag"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -97,6 +99,47 @@ func testFromNowOn(t *testing.T, s *shop, b *browsertest.Browser) {
 		if got := b.Text("h1"); !strings.Contains(got, step.want) {
 			t.Errorf("%s leads to %q, want %q", step.click, got, step.want)
 		}
+	}
+}
+
+// TestManyServices: of 200 services with 800 calls between them the map shows what costs something, and what is next to that.
+func TestManyServices(t *testing.T) {
+	f := newFake(t)
+	name := func(i int) string { return fmt.Sprintf("service-%03d", i) }
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range 200 {
+		for range 4 {
+			f.edges = append(f.edges, storage.Edge{Caller: name(i), Callee: name(min(199, i+1+r.IntN(60))), Calls: uint64(r.IntN(10_000))})
+		}
+	}
+	for i := range 12 {
+		e := &f.edges[100+40*i]
+		f.blame = append(f.blame,
+			storage.BlameRow{Kind: "service", Service: e.Callee, Via: e.Caller, Amount: int64(i*i+1) * 1e6, Stored: 1e6},
+			storage.BlameRow{Kind: "edge", Caller: e.Caller, Callee: e.Callee, Phase: "response", Amount: int64(40-3*i) * 1e6, Stored: 1e6})
+	}
+	server := serveFake(t, f)
+	b := browsertest.New(t)
+	for _, look := range []browsertest.Look{browsertest.Looks[0], browsertest.Looks[3]} {
+		b.As(look)
+		for path, nodes := range map[string]int{"/map": 60, "/map?focus=service-150": 0, "/map?by=owner": 0} {
+			b.Open(server.URL + path)
+			b.Check(look)
+			if got := b.Count(".map .node"); nodes != 0 && got != nodes || got == 0 {
+				t.Errorf("%s: %d nodes, want %d", path, got, nodes)
+			}
+			if got := b.Count(".sums tbody tr"); got > 200 {
+				t.Errorf("%s: %d edges are listed", path, got)
+			}
+			if *pictures != "" {
+				b.Shot(filepath.Join(*pictures, "many"+strings.ReplaceAll(path, "/", "-")+"-"+look.Name+".png"), browsertest.Look{Width: look.Width, Height: 2400})
+			}
+		}
+	}
+	b.As(browsertest.Looks[0])
+	b.Open(server.URL + "/map")
+	if costly := b.Count(".map .edge.itself, .map .edge.by-callee"); costly != 12 {
+		t.Errorf("%d edges that cost something are drawn, want 12", costly)
 	}
 }
 

@@ -311,7 +311,11 @@ func chosen(m *query.MapResponse, focus string) map[string]bool {
 
 func (p *mapPage) draw(m *query.MapResponse, focus string) {
 	keep := chosen(m, focus)
-	p.Left = len(m.Nodes) - len(keep)
+	for i := range m.Nodes {
+		if name := m.Nodes[i].Name; !keep[name] && name != storage.UserCaller {
+			p.Left++
+		}
+	}
 	number := make(map[string]int, len(keep))
 	var nodes []*query.MapNode
 	for i := range m.Nodes {

@@ -76,6 +76,8 @@ func script(t *testing.T, text string) []tracescript.Span {
 
 // fake is a storage with two traces: the story, and one of ten thousand spans.
 type fake struct {
+	edges   []storage.Edge
+	blame   []storage.BlameRow // instead of harm
 	blocks  map[spans.TraceID]*spans.Block
 	missing []string
 	normal  *baseline.Baseline
@@ -193,6 +195,9 @@ func (f *fake) ListVerdicts(_ context.Context, filter storage.VerdictFilter) ([]
 }
 
 func (f *fake) Blame(_ context.Context, filter storage.BlameFilter, by []string, step time.Duration, _ int) ([]storage.BlameRow, error) {
+	if f.blame != nil {
+		return f.blame, nil
+	}
 	if step == 0 || slices.Contains(by, "Kind") {
 		return harm, nil
 	}
@@ -225,7 +230,7 @@ func (f *fake) Operations(context.Context, storage.TrafficWindow) ([]storage.Ope
 }
 
 func (f *fake) Edges(context.Context, storage.TrafficWindow) ([]storage.Edge, error) {
-	return []storage.Edge{{Caller: "web", Callee: "pay", Calls: 3, ServerBuckets: []uint64{3}}}, nil
+	return f.edges, nil
 }
 
 func (f *fake) Versions(context.Context, storage.TrafficWindow, ...string) ([]storage.SeenVersion, error) {
