@@ -122,7 +122,7 @@ func TestManyServices(t *testing.T) {
 	b := browsertest.New(t)
 	for _, look := range []browsertest.Look{browsertest.Looks[0], browsertest.Looks[3]} {
 		b.As(look)
-		for path, nodes := range map[string]int{"/map": 60, "/map?focus=service-150": 0, "/map?by=owner": 0} {
+		for path, nodes := range map[string]int{"/map": 48, "/map?focus=service-150": 0, "/map?by=owner": 0} {
 			b.Open(server.URL + path)
 			b.Check(look)
 			if got := b.Count(".map .node"); nodes != 0 && got != nodes || got == 0 {

@@ -21,7 +21,7 @@ import (
 
 // The map's measures, in pixels, and its bounds.
 const (
-	nodesDrawn  = 60  // of them, what costs something comes first
+	nodesDrawn  = 48  // of them, what costs something comes first
 	edgesListed = 200 // in the table
 	nameDrawn   = 19  // letters of a name
 	edgeThin    = 1.5
@@ -309,6 +309,7 @@ func chosen(m *query.MapResponse, focus string) map[string]bool {
 	return keep
 }
 
+// draw leaves out calls that cost nothing between services that are only there as neighbours.
 func (p *mapPage) draw(m *query.MapResponse, focus string) {
 	keep := chosen(m, focus)
 	for i := range m.Nodes {
@@ -330,8 +331,20 @@ func (p *mapPage) draw(m *query.MapResponse, focus string) {
 	var edges []*query.MapEdge
 	var graph []layers.Edge
 	most := 0.0
+	hot := make(map[string]bool) // what costs something, by itself or with an edge
 	for i := range m.Edges {
-		if e := &m.Edges[i]; keep[e.Caller] && keep[e.Callee] {
+		if e := &m.Edges[i]; e.Cost() > 0 {
+			hot[e.Caller], hot[e.Callee] = true, true
+		}
+	}
+	for _, n := range nodes {
+		if n.Caused.Requests > 0 || n.Name == focus {
+			hot[n.Name] = true
+		}
+	}
+	for i := range m.Edges {
+		e := &m.Edges[i]
+		if keep[e.Caller] && keep[e.Callee] && (len(hot) == 0 || focus != "" || hot[e.Caller] || hot[e.Callee]) {
 			edges = append(edges, e)
 			most = max(most, e.Cost())
 		}
