@@ -244,8 +244,8 @@ func testScreens(t *testing.T, s *shop, b *browsertest.Browser) {
 		name, path string
 		look       browsertest.Look
 	}{
+		{"verdict", fmt.Sprintf("/verdicts/%x", s.last["gap"]), browsertest.Look{Width: 1280, Height: 1000, Scheme: "light"}},
 		{"now", "/", browsertest.Look{Width: 1280, Height: 860, Scheme: "light"}},
-		{"now-phone", "/", browsertest.Look{Width: 390, Height: 844, Scheme: "dark"}},
 		{"owner", "/owners/team-payments?since=720h", browsertest.Look{Width: 1280, Height: 1000, Scheme: "light"}},
 		{"map", "/map?since=24h", browsertest.Look{Width: 1280, Height: 800, Scheme: "dark"}},
 	} {

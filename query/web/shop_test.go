@@ -35,6 +35,7 @@ type shop struct {
 	next    uint64
 	now     time.Time
 	recent  spans.Block // of the last hour
+	last    map[string]spans.TraceID
 }
 
 // stories are requests to the shop: one that is well, and what goes wrong.
@@ -124,7 +125,7 @@ mobile-api SERVER "POST /login" 0..60 500
 
 func newShop(t *testing.T) *shop {
 	t.Helper()
-	s := &shop{t: t, db: clickhousetest.DB(t), stories: make(map[string][]tracescript.Span), now: time.Now()}
+	s := &shop{t: t, db: clickhousetest.DB(t), stories: make(map[string][]tracescript.Span), last: make(map[string]spans.TraceID), now: time.Now()}
 	var records []catalog.Record
 	for service, owner := range map[string]string{
 		"storefront": "team-web", "mobile-api": "team-web", "catalog": "team-web", "recommendations": "team-ml", "search": "team-ml", "checkout": "team-checkout", "pricing": "team-checkout",
@@ -194,6 +195,7 @@ func (s *shop) happened(name string, ago ...time.Duration) {
 			tracescript.Append(&s.recent, list, id)
 		}
 		verdicts := blame.Judge(trace.Build(block, trace.Group(block)[0].Rows, 0), s.judge)
+		s.last[name] = id
 		ingested := at.Add(2 * time.Second)
 		judged[i] = storage.JudgedTrace{SettledTrace: storage.SettledTrace{TraceID: id, Rows: uint64(block.Len()), FirstIngest: ingested, LastIngest: ingested, Version: 1}, Verdicts: verdicts}
 	}
