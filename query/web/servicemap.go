@@ -23,7 +23,7 @@ import (
 const (
 	nodesDrawn  = 48  // of them, what costs something comes first
 	edgesListed = 200 // in the table
-	nameDrawn   = 19  // letters of a name
+	nameDrawn   = 18  // letters of a name
 	edgeThin    = 1.5
 	edgeThick   = 7.0
 	mapMargin   = 12.0
