@@ -222,18 +222,38 @@ func (a *Analyzer) slow() (list []storage.SlowOperation) {
 }
 
 // JudgeNow judges a trace on what is stored of it at this moment; nil where nothing is.
-func (a *Analyzer) JudgeNow(ctx context.Context, id spans.TraceID) ([]verdict.Verdict, error) {
+func (a *Analyzer) JudgeNow(ctx context.Context, id spans.TraceID) (verdicts []verdict.Verdict, err error) {
+	err = a.lookAt(ctx, id, func(f *trace.Forest, cfg blame.Config) { verdicts = blame.Judge(f, cfg) })
+	return verdicts, err
+}
+
+// ExplainNow is like JudgeNow; the verdicts say as well which rules were tried on the spans of a service, and on calls to it.
+func (a *Analyzer) ExplainNow(ctx context.Context, id spans.TraceID, service string) (verdicts []verdict.Verdict, err error) {
+	err = a.lookAt(ctx, id, func(f *trace.Forest, cfg blame.Config) {
+		cfg.Explain, cfg.ExplainOf = true, service
+		verdicts = blame.Judge(f, cfg)
+	})
+	return verdicts, err
+}
+
+// TimelineNow lays out what is stored of a trace, with the exceptions of the spans of these ids; nil where nothing is stored.
+func (a *Analyzer) TimelineNow(ctx context.Context, id spans.TraceID, logsOf map[spans.SpanID]bool) (line *verdict.Timeline, err error) {
+	err = a.lookAt(ctx, id, func(f *trace.Forest, cfg blame.Config) { line = blame.Timeline(f, cfg, logsOf) })
+	return line, err
+}
+
+// lookAt gives a trace to use, if anything of it is stored. Use must not keep the forest.
+func (a *Analyzer) lookAt(ctx context.Context, id spans.TraceID, use func(*trace.Forest, blame.Config)) error {
 	block := a.blocks.Get().(*spans.Block)
 	defer a.blocks.Put(block)
 	block.Reset()
 	if err := a.store.ReadTraces(ctx, storage.TraceQuery{IDs: []spans.TraceID{id}, SpansMax: a.cfg.SpansMax, Keep: trace.Reads}, block); err != nil {
-		return nil, err
+		return err
 	}
-	groups := trace.Group(block)
-	if len(groups) == 0 {
-		return nil, nil
+	if groups := trace.Group(block); len(groups) > 0 {
+		use(trace.Build(block, groups[0].Rows, a.cfg.SpansMax), blame.Config{Owners: a.owners, Normal: a.known.now(), SLO: a.cfg.SLO})
 	}
-	return blame.Judge(trace.Build(block, groups[0].Rows, a.cfg.SpansMax), blame.Config{Owners: a.owners, Normal: a.known.now(), SLO: a.cfg.SLO}), nil
+	return nil
 }
 
 // Ready says why no verdicts are written at the moment, nil when they are, on some shard at least.

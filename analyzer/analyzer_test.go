@@ -2,6 +2,7 @@ package analyzer_test
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -230,6 +231,26 @@ func TestJudgeNow(t *testing.T) {
 	}
 	if got, err := a.JudgeNow(t.Context(), spans.TraceID{9}); err != nil || got != nil {
 		t.Errorf("an unknown trace: %+v, %v", got, err)
+	}
+	explained, err := a.ExplainNow(t.Context(), spans.TraceID{1, 15: 9}, "pay")
+	if err != nil || len(explained) != 1 || len(explained[0].Tried) == 0 {
+		t.Errorf("%+v, %v", explained, err)
+	}
+	for _, tried := range explained[0].Tried {
+		if !strings.Contains(tried.Of, "pay") {
+			t.Errorf("asked for pay, told is %+v", tried)
+		}
+	}
+	var blamed spans.SpanID
+	if _, err := hex.Decode(blamed[:], []byte(got[0].Shares[0].SpanIDs[0])); err != nil {
+		t.Fatal(err)
+	}
+	line, err := a.TimelineNow(t.Context(), spans.TraceID{1, 15: 9}, map[spans.SpanID]bool{blamed: true})
+	if err != nil || len(line.Spans) != 3 || line.Spans[0].Below != 2 || len(line.Gaps) != 1 || len(line.Logs) != 1 || line.Logs[2][0].Type != "Boom" || line.Logs[2][0].Message != "no gateway" {
+		t.Errorf("%+v, %v", line, err)
+	}
+	if line, err := a.TimelineNow(t.Context(), spans.TraceID{9}, nil); err != nil || line != nil {
+		t.Errorf("an unknown trace: %+v, %v", line, err)
 	}
 }
 

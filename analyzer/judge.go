@@ -18,8 +18,10 @@ import (
 )
 
 const (
-	// batchRange is how much time one read looks through at most, unless a single trace needs more.
-	batchRange = 2 * time.Minute
+	// batchRange is how much time one read looks through at most, unless a single trace needs more. Of the past, where all is
+	// there already, little traffic over a long time would else be read in many small batches; verdicts of a batch are
+	// inserted together, and each day is a partition.
+	batchRange, batchRangePast = 2 * time.Minute, 24 * time.Hour
 	// visibleSlack is looked back beyond the first span that is known of a trace: others may have become visible
 	// after it that were stored before.
 	visibleSlack = 5 * time.Second
@@ -91,14 +93,17 @@ func sortByTime(due []tracked, fresh bool) {
 func (s *shard) judge(ctx context.Context, due []tracked, how judging) error {
 	group, ctx := errgroup.WithContext(ctx)
 	var mu sync.Mutex
-	left := int64(0)
+	left, within := int64(0), batchRange
+	if how.alone {
+		within = batchRangePast
+	}
 	for i := range due {
 		left += due[i].rows
 	}
 	for len(due) > 0 && ctx.Err() == nil {
 		most := s.batchSpans(left, &how)
 		n, rows := 0, int64(0)
-		for n < len(due) && (n == 0 || rows+due[n].rows <= most && due[n].from(how.fresh)-due[0].from(how.fresh) <= batchRange.Milliseconds()) {
+		for n < len(due) && (n == 0 || rows+due[n].rows <= most && due[n].from(how.fresh)-due[0].from(how.fresh) <= within.Milliseconds()) {
 			rows += due[n].rows
 			n++
 		}

@@ -321,6 +321,10 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 			runs = append(runs, judge.Follow)
 		}
 		service := query.New(w.db, judge, w.owners, w.stored)
+		var err error
+		if service.Links, err = query.ParseLinks(w.set.Serve.PublicURL, w.set.Serve.TraceLink); err != nil {
+			return err
+		}
 		ready = append(ready, service.Ready)
 		more, at, err := w.listenQuery(ctx, service, allReady(ready), states)
 		if err != nil {

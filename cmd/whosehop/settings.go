@@ -21,6 +21,7 @@ import (
 
 	"github.com/whosehop/whosehop/analyzer"
 	"github.com/whosehop/whosehop/collector"
+	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/storage"
 )
 
@@ -85,6 +86,9 @@ type querySettings struct {
 	TLSCert string `name:"tls-cert" help:"Certificate of both ports." type:"file" placeholder:"FILE"`
 	TLSKey  string `name:"tls-key" help:"Its key." type:"file" placeholder:"FILE"`
 	Token   string `help:"Whoever asks must bring it: as a bearer token, or in a browser as the password."`
+
+	PublicURL string `name:"public-url" help:"Where people reach the pages, for links to verdicts." placeholder:"URL"`
+	TraceLink string `name:"trace-link" help:"Where a trace is in another store, with {traceId} in it, and perhaps {spanId}, {fromMs} and {toMs}." placeholder:"URL"`
 }
 
 type ownershipSettings struct {
@@ -268,6 +272,9 @@ func (s *Settings) validate(r roles) error {
 	}
 	if q := &s.Serve; r.serve && (q.TLSCert == "") != (q.TLSKey == "") {
 		return errors.New("query.tls-cert and query.tls-key: one is given without the other")
+	}
+	if _, err := query.ParseLinks(s.Serve.PublicURL, s.Serve.TraceLink); err != nil {
+		return err
 	}
 	for _, p := range s.ports(r) {
 		if err := s.checkPort(p); err != nil {

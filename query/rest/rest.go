@@ -32,6 +32,11 @@ type handler struct {
 func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	h := &handler{service: service, log: log}
 	mux.HandleFunc("GET /api/v1/verdicts/{traceId}", h.verdict)
+	mux.HandleFunc("GET /api/v1/verdicts/{traceId}/why-not", h.whyNot)
+	mux.HandleFunc("POST /api/v1/verdicts/{traceId}/reviews", h.postReview)
+	mux.HandleFunc("GET /api/v1/verdicts/{traceId}/reviews", h.listReviews)
+	mux.HandleFunc("GET /api/v1/reviews", h.listReviews)
+	mux.HandleFunc("GET /api/v1/reviews/summary", h.reviewSummary)
 	mux.HandleFunc("GET /api/v1/verdicts", h.list)
 	mux.HandleFunc("GET /api/v1/now", h.now)
 	mux.HandleFunc("GET /api/v1/attribution", h.attribution)
@@ -55,28 +60,6 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 
 // questionTimeout bounds every question.
 const questionTimeout = 25 * time.Second
-
-// verdict answers as `whosehop blame -o json` prints: one object a line, for each entry.
-func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), questionTimeout)
-	defer cancel()
-	verdicts, err := h.service.Verdicts(ctx, r.PathValue("traceId"))
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	if len(verdicts) > 1 {
-		w.Header().Set("Content-Type", "application/x-ndjson")
-	}
-	out := json.NewEncoder(w)
-	out.SetEscapeHTML(false)
-	for i := range verdicts {
-		if out.Encode(&verdicts[i]) != nil {
-			return // whoever asked has left
-		}
-	}
-}
 
 // The JSON of the answers.
 type (
@@ -337,7 +320,7 @@ func (h *handler) fail(w http.ResponseWriter, err error) {
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		writeProblem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d bytes; apply the records as several sets", large.Limit))
+		writeProblem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d bytes; records of owners may be applied as several sets", large.Limit))
 	case errors.Is(err, query.ErrNotFound):
 		writeProblem(w, http.StatusNotFound, err.Error())
 	case errors.Is(err, query.ErrDenied):
