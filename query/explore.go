@@ -92,7 +92,14 @@ type Trace struct {
 
 // Trace reads one trace, and with judged what we think of it.
 func (e *Explorer) Trace(ctx context.Context, id spans.TraceID, judged bool) (*Trace, error) {
+	var verdicts []verdict.Verdict
+	var group sync.WaitGroup
+	if judged {
+		// Whoever asks for spans gets them, judged or not.
+		group.Go(func() { verdicts, _ = e.verdicts(ctx, fmt.Sprintf("%x", id[:])) })
+	}
 	list, err := e.read(ctx, []spans.TraceID{id})
+	group.Wait()
 	if err != nil {
 		return nil, err
 	}
@@ -102,12 +109,8 @@ func (e *Explorer) Trace(ctx context.Context, id spans.TraceID, judged bool) (*T
 		}
 		return nil, fmt.Errorf("trace %x: %w", id[:], ErrNotFound)
 	}
-	t := list[0]
-	if judged {
-		// Whoever asks for spans gets them, judged or not.
-		t.Verdicts, _ = e.verdicts(ctx, fmt.Sprintf("%x", id[:]))
-	}
-	return t, nil
+	list[0].Verdicts = verdicts
+	return list[0], nil
 }
 
 // Traces reads traces, in the order of their ids and as many as an answer may have, and says how many more there are.

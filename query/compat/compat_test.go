@@ -121,7 +121,8 @@ func (r *reader) Edges(_ context.Context, w storage.TrafficWindow) ([]storage.Ed
 		return nil, fmt.Errorf("asked for %v to %v", w.From, w.To)
 	}
 	return []storage.Edge{
-		{Caller: storage.UserCaller, Callee: "web", Type: "virtual_node", Calls: 4}, {Caller: "web", Callee: "pay", Calls: 3},
+		{Caller: storage.UserCaller, Callee: "web", Type: "virtual_node", Calls: 4},
+		{Caller: "web", Callee: "pay", Calls: 3},
 		{Caller: "pay", Callee: "postgresql", Type: "database", Calls: 1},
 	}, r.err
 }
