@@ -63,8 +63,11 @@ func (s *Service) Reach(owner string) (ways []verdict.Reach) {
 		return nil
 	}
 	for _, w := range [...]verdict.Reach{
-		{Name: "on call", Target: team.OnCall}, {Name: "chat", Target: team.Chat}, {Name: "mail", Target: team.Email},
-		{Name: "runbook", Target: team.Runbook}, {Name: "dashboard", Target: team.Dashboard},
+		{Name: "on call", Target: team.OnCall},
+		{Name: "chat", Target: team.Chat},
+		{Name: "mail", Target: team.Email},
+		{Name: "runbook", Target: team.Runbook},
+		{Name: "dashboard", Target: team.Dashboard},
 	} {
 		if w.Target != "" {
 			ways = append(ways, w)

@@ -108,7 +108,7 @@ func plain(s string) string {
 		case c == '\n' || c == '\r':
 			b.WriteByte(' ')
 			continue
-		case strings.IndexByte("\\`*[<~", c) >= 0, c == '_' && !(word(i-1) && word(i+1)), i == 0 && strings.IndexByte("#>-+|", c) >= 0:
+		case strings.IndexByte("\\`*[<~", c) >= 0, c == '_' && (!word(i-1) || !word(i+1)), i == 0 && strings.IndexByte("#>-+|", c) >= 0:
 			b.WriteByte('\\')
 		}
 		b.WriteByte(s[i])

@@ -48,8 +48,7 @@ func TestTimelineProperties(t *testing.T) {
 			t.Fatalf("seed %d: %d of %d spans", seed, len(line.Spans), len(forest.Nodes))
 		}
 		below := make([]int32, len(line.Spans))
-		for i := len(line.Spans) - 1; i >= 0; i-- {
-			s := &line.Spans[i]
+		for i, s := range slices.Backward(line.Spans) {
 			if s.Below != below[i] || int(s.Parent) >= i {
 				t.Fatalf("seed %d: span %d has parent %d, and %d spans below it, not %d", seed, i, s.Parent, s.Below, below[i])
 			}
@@ -145,17 +144,17 @@ shop SERVER "GET /cart" 0..130 500
 `)
 	var texts []string
 	for i, s := range line.Spans {
-		text := fmt.Sprintf("%s %s %s path=%v failed=%v normal=%s", s.Service, s.Name, s.Status, s.OnPath, s.Failed, verdict.Took(s.NormalToNs))
+		text := []string{fmt.Sprintf("%s %s %s path=%v failed=%v normal=%s", s.Service, s.Name, s.Status, s.OnPath, s.Failed, verdict.Took(s.NormalToNs))}
 		if g, ok := line.Gaps[i]; ok {
-			text += fmt.Sprintf(" request=%s..%s known=%v", verdict.Took(g.RequestLowNs), verdict.Took(g.RequestHighNs), g.Known)
+			text = append(text, fmt.Sprintf("request=%s..%s known=%v", verdict.Took(g.RequestLowNs), verdict.Took(g.RequestHighNs), g.Known))
 		}
 		for _, o := range line.Often[i] {
-			text += fmt.Sprintf(" often=%s %d/%.0f", o.Name, o.Calls, o.Usual)
+			text = append(text, fmt.Sprintf("often=%s %d/%.0f", o.Name, o.Calls, o.Usual))
 		}
 		for _, l := range line.Logs[i] {
-			text += fmt.Sprintf(" log=%s: %s", l.Type, l.Message)
+			text = append(text, fmt.Sprintf("log=%s: %s", l.Type, l.Message))
 		}
-		texts = append(texts, text)
+		texts = append(texts, strings.Join(text, " "))
 	}
 	const want = `shop GET /cart 500 path=true failed=true normal=29 ms often=postgresql db SELECT item 4/1
 shop SELECT item  path=true failed=false normal=4.0 ms

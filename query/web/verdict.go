@@ -40,6 +40,8 @@ type verdictView struct {
 	Shares   []shareView
 	Rows     []row
 	Spans    int
+	Hops     []*verdict.Hop
+	MoreHops int
 	Reviews  []storage.Review // the newest first, which counts
 	Markdown string
 	Link     string // that stays
@@ -59,8 +61,10 @@ type logView struct {
 	Title string
 }
 
-// entriesMost is how many entries of a trace are drawn on one page; logsMost how many exceptions of a share.
+// entriesMost is how many entries of a trace are drawn on one page, hopsMost how many hops of each; logsMost how many exceptions of a
+// share, othersMost how many entries are listed.
 const (
+	hopsMost    = 100
 	entriesMost = 4
 	logsMost    = 6
 	othersMost  = 200
@@ -93,7 +97,8 @@ func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
 		page.StoreOf = hostOf(page.Store)
 	}
 	for _, v := range worstFirst(verdicts) {
-		if only == v.Entry.SpanID || only == "" && len(page.Verdicts) < entriesMost {
+		drawn := len(page.Verdicts) == 0 || v.Symptom != verdict.SymptomNone && len(page.Verdicts) < entriesMost
+		if only == v.Entry.SpanID || only == "" && drawn {
 			page.Verdicts = append(page.Verdicts, h.verdictView(v, line, reviews.Reviews))
 		} else if len(page.Others) < othersMost {
 			page.Others = append(page.Others, entryLink{V: v, Link: "/verdicts/" + v.TraceID + "?entry=" + v.Entry.SpanID})
@@ -122,6 +127,8 @@ func worstFirst(verdicts []verdict.Verdict) []*verdict.Verdict {
 
 func (h *handler) verdictView(v *verdict.Verdict, line *query.Timeline, reviews []storage.Review) verdictView {
 	view := verdictView{V: v, Start: when(v.Entry.Start.UnixNs), Link: h.service.Links.OfVerdict(v.TraceID, v.Entry.SpanID), Markdown: h.service.Markdown(v)}
+	view.Hops = drawnHops(v)
+	view.MoreHops = len(v.Hops) - len(view.Hops)
 	for i := range v.Shares {
 		s := &v.Shares[i]
 		share := shareView{Share: s, Contact: h.contact(s.Owner)}
@@ -144,6 +151,37 @@ func (h *handler) verdictView(v *verdict.Verdict, line *query.Timeline, reviews 
 	return view
 }
 
+// drawnHops are the hops that say most, in their order: those that did something, then those on the way, then the cleared.
+func drawnHops(v *verdict.Verdict) []*verdict.Hop {
+	rank := func(h *verdict.Hop) int {
+		switch h.Role {
+		case verdict.RoleCleared:
+			return 2
+		case verdict.RolePropagated:
+			return 1
+		}
+		return 0
+	}
+	var count [3]int
+	for i := range v.Hops {
+		count[rank(&v.Hops[i])]++
+	}
+	var room [3]int
+	left := hopsMost
+	for k, n := range count {
+		room[k] = min(n, left)
+		left -= room[k]
+	}
+	hops := make([]*verdict.Hop, 0, hopsMost-left)
+	for i := range v.Hops {
+		if k := rank(&v.Hops[i]); room[k] > 0 {
+			room[k]--
+			hops = append(hops, &v.Hops[i])
+		}
+	}
+	return hops
+}
+
 // logsOf are the exceptions of the spans of a share.
 func logsOf(line *query.Timeline, v *verdict.Verdict, s *verdict.Share) (logs []logView) {
 	for _, id := range s.SpanIDs {
@@ -159,6 +197,9 @@ func logsOf(line *query.Timeline, v *verdict.Verdict, s *verdict.Share) (logs []
 				title := strings.Join(strings.Fields(strings.TrimPrefix(l.Type+": "+l.Message, ": ")), " ")
 				if r := []rune(title); len(r) > logTitleMost {
 					title = string(r[:logTitleMost]) + "…"
+				}
+				if !strings.HasSuffix(title, "…") && !strings.Contains(l.Message, "\n") {
+					l.Message = "" // it is all in the title
 				}
 				logs = append(logs, logView{Log: l, Of: span.Service + " " + span.Name, AtNs: max(0, l.TimeNs-v.Entry.Start.UnixNs), Title: cmp.Or(strings.TrimSuffix(title, ":"), "an exception without a text")})
 			}

@@ -140,8 +140,28 @@ func TestDeepTraceShowsWhatIsToBlame(t *testing.T) {
 	if status != http.StatusOK || !strings.Contains(body, `▶ <span class="svc">s49999</span>`) || !strings.Contains(body, "more spans under s") {
 		t.Errorf("%d: what is to blame is not drawn", status)
 	}
-	if rows := strings.Count(body, `role="listitem"`); rows > 200 {
-		t.Errorf("%d rows", rows)
+	if rows := strings.Count(body, `role="listitem"`); rows > 200 || len(body) > 256<<10 || !strings.Contains(body, "49900 more hops") {
+		t.Errorf("%d rows, %d bytes", rows, len(body))
+	}
+}
+
+// Where a message waited, or a request for its next try, is drawn where that was.
+func TestWaitingIsDrawnWhereItWas(t *testing.T) {
+	f := newFake(t)
+	id := spans.TraceID{0xaa, 15: 1}
+	f.blocks[id] = tracescript.Block(script(t, `
+shop SERVER "POST /buy" 0..100 200
+  shop PRODUCER "send orders" 10..20 messaging.system=kafka messaging.destination.name=orders
+    mailer CONSUMER "process orders" 60..90
+`), id)
+	f.expired = []verdict.Verdict{{
+		TraceID: fmt.Sprintf("%x", id[:]), Version: 1, Symptom: verdict.SymptomLatency, Summary: "it waited", Entry: verdict.Entry{SpanID: "0000000000000002"},
+		Shares: []verdict.Share{{Site: verdict.Site{Kind: verdict.SiteEdge, Caller: "shop", Callee: "mailer", Phase: verdict.PhaseQueue}, Weight: 1, SpanIDs: []string{"0000000000000003", "0000000000000004"}}},
+	}}
+	f.rows = 5 // as many as that was judged on
+	_, body := page(t, serveFake(t, f).URL+fmt.Sprintf("/verdicts/%x", id[:]))
+	if !strings.Contains(body, `<span class="svc">shop → mailer</span> queue 40 ms`) || !strings.Contains(body, `aria-label="from 20 ms, for 40 ms"`) {
+		t.Error(body)
 	}
 }
 

@@ -399,20 +399,28 @@ func (w *waterfall) leg(r *row, i int, phase verdict.Phase) bool {
 	return true
 }
 
-// around is the time of a phase that is no leg of a call: before it, or all of it.
+// around is the time of a phase that is no leg of a call: in a queue behind it, before it, or all of it.
 func (w *waterfall) around(i int, phase verdict.Phase) (from, to int64) {
 	call := &w.line.Spans[i]
-	if phase != verdict.PhasePool && phase != verdict.PhaseBackoff || call.Parent < 0 {
-		return call.StartNs, call.EndNs
-	}
-	from = w.line.Spans[call.Parent].StartNs
-	for c := range w.children(int(call.Parent)) {
-		if c >= i {
-			break
+	switch {
+	case phase == verdict.PhaseQueue:
+		for c := range w.children(i) {
+			if s := &w.line.Spans[c]; s.Kind == "consumer" {
+				return call.EndNs, s.StartNs
+			}
 		}
-		from = max(from, min(w.line.Spans[c].EndNs, call.StartNs))
+	case call.Parent < 0:
+	case phase == verdict.PhaseBackoff, phase == verdict.PhasePool && !call.Failed:
+		from = w.line.Spans[call.Parent].StartNs
+		for c := range w.children(int(call.Parent)) {
+			if c >= i {
+				break
+			}
+			from = max(from, min(w.line.Spans[c].EndNs, call.StartNs))
+		}
+		return from, call.StartNs
 	}
-	return from, call.StartNs
+	return call.StartNs, call.EndNs
 }
 
 // fold is the row of spans that are not drawn.

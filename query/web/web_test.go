@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -86,6 +87,7 @@ type fake struct {
 	normal  *baseline.Baseline
 	reviews []storage.Review
 	expired []verdict.Verdict // stored, with no spans left
+	rows    uint64            // of every trace, 0 for as many as there are
 }
 
 func (f *fake) Missing(context.Context) []string { return f.missing }
@@ -126,7 +128,7 @@ func (f *fake) TraceVerdicts(_ context.Context, id spans.TraceID) (bodies []stri
 
 func (f *fake) StoredTrace(_ context.Context, id spans.TraceID) (storage.SettledTrace, error) {
 	if b := f.blocks[id]; b != nil {
-		return storage.SettledTrace{Rows: uint64(b.Len())}, nil
+		return storage.SettledTrace{Rows: cmp.Or(f.rows, uint64(b.Len()))}, nil
 	}
 	return storage.SettledTrace{}, nil
 }
