@@ -117,7 +117,7 @@ func (h *handler) jaegerTrace(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, jaegerAnswer{Data: []*jaegerTrace{newJaegerTrace(t)}})
+	writeJaegerTraces(w, []*query.Trace{t}, nil)
 	return nil
 }
 
@@ -131,23 +131,20 @@ func (h *handler) jaegerSearch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer := jaegerAnswer{}
-	data := make([]*jaegerTrace, len(list))
 	found := make(map[spans.TraceID]bool)
-	for i, t := range list {
-		data[i] = newJaegerTrace(t)
+	for _, t := range list {
 		found[t.ID] = true
 	}
-	answer.Data = data
+	var errs []jaegerError
 	for _, id := range ids {
 		if byID && more == 0 && !found[id] {
-			answer.Errors = append(answer.Errors, jaegerError{Code: http.StatusNotFound, Msg: "trace not found", TraceID: hex.EncodeToString(id[:])})
+			errs = append(errs, jaegerError{Code: http.StatusNotFound, Msg: "trace not found", TraceID: hex.EncodeToString(id[:])})
 		}
 	}
 	if more > 0 {
-		answer.Errors = append(answer.Errors, jaegerError{Msg: fmt.Sprintf("%d more traces were left out, for these have many spans: ask for less", more)})
+		errs = append(errs, jaegerError{Msg: fmt.Sprintf("%d more traces were left out, for these have many spans: ask for less", more)})
 	}
-	writeJSON(w, http.StatusOK, answer)
+	writeJaegerTraces(w, list, errs)
 	return nil
 }
 
