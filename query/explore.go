@@ -39,6 +39,7 @@ type Explorer struct {
 	services   kept[[]string]
 	operations kept[[]storage.SpanOperation]
 	keys       kept[[2][]string]
+	values     kept[[]string]
 }
 
 // NewExplorer makes an explorer. The service says what it thinks of a trace.
@@ -231,7 +232,8 @@ func (e *Explorer) Values(ctx context.Context, f storage.FieldRef, m storage.Mat
 	if limit <= 0 || limit > valuesMax {
 		limit = valuesMax
 	}
-	return e.reader.Values(ctx, f, m, from, to, limit)
+	key := fmt.Sprintf("%v %+v %v %v %d", f, m, from.Truncate(keptFor), to.Truncate(keptFor), limit)
+	return e.values.get(key, e.whole(ctx), func() ([]string, error) { return e.reader.Values(ctx, f, m, from, to, limit) })
 }
 
 func lastDay(from, to time.Time) (time.Time, time.Time, error) {

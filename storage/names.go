@@ -67,10 +67,22 @@ func (db *DB) AttributeKeys(ctx context.Context, from, to time.Time) (ofSpans, o
 }
 
 // Values are those of a field, of spans that began in [from, to) and that a condition holds for: of the newest, if there are many.
-// The most frequent come first.
+// The most frequent come first. Those of an attribute of the resource are given where no span has such an attribute.
 func (db *DB) Values(ctx context.Context, f FieldRef, m Match, from, to time.Time, limit int) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
+	switch f.Field {
+	case FieldAttribute:
+		values, err := db.Values(ctx, FieldRef{FieldSpanAttribute, f.Key}, m, from, to, limit)
+		if err != nil || len(values) > 0 {
+			return values, err
+		}
+		f.Field = FieldResourceAttribute
+		fallthrough
+	case FieldSpanAttribute, FieldResourceAttribute:
+		m = Match{All: []Match{m, {Field: f.Field, Key: f.Key, Op: OpExists}}} // which indexes are found by
+	default:
+	}
 	sample, err := db.newestSpans(ctx, &m, from, to)
 	if err != nil {
 		return nil, err
