@@ -23,7 +23,7 @@ type TraceReader interface {
 	SpanOperations(ctx context.Context, service string) ([]storage.SpanOperation, error)
 	AttributeKeys(ctx context.Context, from, to time.Time) (ofSpans, ofResources []string, err error)
 	Values(ctx context.Context, f storage.FieldRef, m storage.Match, from, to time.Time, limit int) ([]string, error)
-	Calls(ctx context.Context, from time.Time) ([]storage.Call, error)
+	Edges(ctx context.Context, w storage.TrafficWindow) ([]storage.Edge, error)
 	Missing(ctx context.Context) []string
 }
 
@@ -217,9 +217,17 @@ func lastDay(from, to time.Time) (time.Time, time.Time, error) {
 	return from, to, err
 }
 
-// Calls says who called whom since a time.
-func (e *Explorer) Calls(ctx context.Context, from time.Time) ([]storage.Call, error) {
-	return e.reader.Calls(ctx, from)
+// Calls says who called whom, and how often, within a time.
+func (e *Explorer) Calls(ctx context.Context, from, to time.Time) ([]storage.Edge, error) {
+	from, to, err := window(from, to)
+	if err != nil {
+		return nil, err
+	}
+	edges, err := e.reader.Edges(ctx, storage.NewTrafficWindow(from, to, time.Now()))
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(edges, func(c storage.Edge) bool { return c.Caller == storage.UserCaller }), nil
 }
 
 // whole asks whether all shards answer: what only some say is not kept.

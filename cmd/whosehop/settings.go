@@ -68,15 +68,16 @@ type collectorSettings struct {
 }
 
 type analyzerSettings struct {
-	Quiet          time.Duration `help:"How long a trace must have got no span before it is judged." default:"5s"`
-	WaitMax        time.Duration `help:"How long a trace that gets no quiet is waited for." default:"60s"`
-	Scope          string        `help:"Which traces are judged: failing; slow, which is those and what takes longer than normal; or all." default:"slow"`
-	SLO            slos          `name:"slo" help:"How long an entry or a consumer may take, by its operation or its service and operation; may be given again." sep:";" placeholder:"ENTRY=DURATION"`
-	Shard          shard         `help:"The part of all traces that this analyzer judges, as 0/2 is the first of two; if not given, all analyzers that run share the work." placeholder:"I/N"`
-	Workers        int           `help:"How many batches are judged at once." default:"2"`
-	SpansMax       int           `help:"How many spans of one trace are looked at." default:"100000"`
-	MemoryBytesMax size          `help:"What spans that are being judged may take." default:"256MiB"`
-	Health         string        `help:"Health and metrics of the analyzer role." default:"127.0.0.1:13134" placeholder:"ADDR"`
+	Quiet            time.Duration `help:"How long a trace must have got no span before it is judged." default:"5s"`
+	WaitMax          time.Duration `help:"How long a trace that gets no quiet is waited for." default:"60s"`
+	Scope            string        `help:"Which traces are judged: failing; slow, which is those and what takes longer than normal; or all." default:"slow"`
+	SLO              slos          `name:"slo" help:"How long an entry or a consumer may take, by its operation or its service and operation; may be given again." sep:";" placeholder:"ENTRY=DURATION"`
+	Shard            shard         `help:"The part of all traces that this analyzer judges, as 0/2 is the first of two; if not given, all analyzers that run share the work." placeholder:"I/N"`
+	Workers          int           `help:"How many batches are judged at once." default:"2"`
+	SpansMax         int           `help:"How many spans of one trace are looked at." default:"100000"`
+	MemoryBytesMax   size          `help:"What spans that are being judged may take." default:"256MiB"`
+	MetricsSeriesMax int           `help:"How many combinations of labels a metric about services and owners has at most; what is beyond counts as other." default:"2000"`
+	Health           string        `help:"Health and metrics of the analyzer role." default:"127.0.0.1:13134" placeholder:"ADDR"`
 }
 
 type querySettings struct {
@@ -232,7 +233,7 @@ func (s *Settings) analyzerConfig() analyzer.Config {
 	a := &s.Analyze
 	return analyzer.Config{
 		Quiet: a.Quiet, WaitMax: a.WaitMax, Workers: a.Workers, SpansMax: a.SpansMax,
-		Late: map[bool]time.Duration{true: foreignLate}[s.Storage.Traces != ""], Scope: scopes[a.Scope], BytesMax: int64(a.MemoryBytesMax), SLO: a.SLO, Slice: storage.Slice(a.Shard),
+		Late: map[bool]time.Duration{true: foreignLate}[s.Storage.Traces != ""], Scope: scopes[a.Scope], BytesMax: int64(a.MemoryBytesMax), SeriesMax: a.MetricsSeriesMax, SLO: a.SLO, Slice: storage.Slice(a.Shard),
 		KeepVerdicts: s.Storage.RetentionVerdicts,
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/whosehop/whosehop/query"
+	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/spans"
 )
 
@@ -75,6 +76,8 @@ func (h *handler) fail(w http.ResponseWriter, err error, write func(http.Respons
 		write(w, http.StatusNotFound, "trace not found: "+err.Error())
 	case errors.Is(err, query.ErrInvalid):
 		write(w, http.StatusBadRequest, err.Error())
+	case errors.Is(err, storage.ErrTooLarge):
+		write(w, http.StatusUnprocessableEntity, err.Error()+": ask for fewer traces")
 	case errors.Is(err, query.ErrMissing):
 		w.Header().Set("Retry-After", "2")
 		write(w, http.StatusServiceUnavailable, err.Error())

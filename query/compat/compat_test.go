@@ -116,8 +116,14 @@ type reader struct {
 
 func (r *reader) Missing(context.Context) []string { return r.missing }
 
-func (r *reader) Calls(context.Context, time.Time) ([]storage.Call, error) {
-	return []storage.Call{{Caller: "web", Callee: "pay", Calls: 3}, {Caller: "pay", Callee: "postgresql", Calls: 1}}, r.err
+func (r *reader) Edges(_ context.Context, w storage.TrafficWindow) ([]storage.Edge, error) {
+	if w.To.Sub(w.From) != time.Hour {
+		return nil, fmt.Errorf("asked for %v to %v", w.From, w.To)
+	}
+	return []storage.Edge{
+		{Caller: storage.UserCaller, Callee: "web", Type: "virtual_node", Calls: 4}, {Caller: "web", Callee: "pay", Calls: 3},
+		{Caller: "pay", Callee: "postgresql", Type: "database", Calls: 1},
+	}, r.err
 }
 
 func (r *reader) SearchTraces(ctx context.Context, q storage.TraceSearch) ([]storage.TraceSummary, error) {
@@ -222,7 +228,7 @@ var requests = []struct {
 	{"jaeger-search-all", "/api/traces?end=1780003600" + us + "&limit=20&maxDuration=100ms&minDuration=1ms&operation=GET+%2Fcart&service=web&start=1779996400" + us, "", 200, jsonType},
 	{"jaeger-trace", "/api/traces/0a000000000000000000000000000001?end=1780003600000&start=1779996400000", "", 200, jsonType},
 	{"jaeger-judged", "/api/traces/0a000000000000000000000000000002", "", 200, jsonType},
-	{"jaeger-dependencies", "/api/dependencies?endTs=1780003600000&lookback=3600000", "", 200, jsonType},
+	{"jaeger-dependencies", "/api/dependencies?endTs=1780002000000&lookback=3600000", "", 200, jsonType},
 	{"jaeger-unknown", "/api/traces/00000000000000000000000000000099", "", 404, jsonType},
 	// The same with feature flags: pkg/tsdb/jaeger/grpc_client.go, which does not encode the times.
 	{"v3-services", "/api/v3/services", "", 200, jsonType},
@@ -241,7 +247,7 @@ var requests = []struct {
 	{"tempo-echo", "/api/echo", "", 200, textType},
 	{"tempo-search", "/api/search?end=1780003600&limit=20&q=%7Bresource.service.name%3D%22web%22+%26%26+span.http.request.method%3D%22GET%22+%26%26+status%3Derror%7D&spss=3&start=1779996400", jsonType, 200, jsonType},
 	{"tempo-search-all", "/api/search?end=1780003600&limit=2&q=%7B%7D&start=1779996400", jsonType, 200, jsonType},
-	{"tempo-search-trace-duration", "/api/search?end=1780003600&q=%7BtraceDuration%3E100ms+%26%26+name%3D%22pay.Charge%22%7D+%7C+select(.zone)&start=1779996400", jsonType, 200, jsonType},
+	{"tempo-search-trace-duration", "/api/search?end=1780003600&q=%7BtraceDuration%3E100ms+%26%26+name%3D%22pay.Charge%22+%26%26+.zone!%3Dnil%7D+%7C+select(resource.zone,.zone,span.n)&start=1779996400", jsonType, 200, jsonType},
 	{"tempo-search-tags", "/api/search?end=1780003600&start=1779996400&tags=service.name%3Dweb+odd%3D%22a+b%22&minDuration=1ms&maxDuration=1s", jsonType, 200, jsonType},
 	{"tempo-search-nothing", "/api/search?end=1780003600&q=%7Bname%3D%22nothing%22%7D&start=1779996400", jsonType, 200, jsonType},
 	{"tempo-v2-tags", "/api/v2/search/tags?end=1780003600&limit=5000&start=1779996400", jsonType, 200, jsonType},
@@ -469,7 +475,7 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 	server, r := serve(t)
 	r.missing = []string{"shard 2"}
 	for path, status := range map[string]int{"/api/services": 200, "/api/search": 200, "/api/traces/99": 503, "/tempo/api/traces/99": 503, "/api/v3/traces/99": 503} {
-		response, err := http.Get(server.URL + path) //nolint:noctx // of a test
+		response, err := http.Get(server.URL + path)
 		if err != nil {
 			t.Fatal(err)
 		}

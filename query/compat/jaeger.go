@@ -181,7 +181,7 @@ func (h *handler) jaegerDependencies(w http.ResponseWriter, r *http.Request) err
 	if err != nil {
 		return err
 	}
-	calls, err := h.explorer.Calls(r.Context(), to.Add(-time.Duration(lookback)*time.Millisecond))
+	calls, err := h.explorer.Calls(r.Context(), to.Add(-time.Duration(lookback)*time.Millisecond), to)
 	if err != nil {
 		return err
 	}

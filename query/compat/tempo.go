@@ -202,8 +202,9 @@ func newTempoFound(s *storage.TraceSummary, matched []storage.SpanMatch, named [
 		m := &matched[i]
 		span := tempoSpan{SpanID: m.SpanID, Name: m.Name, StartTime: strconv.FormatInt(m.StartNs, 10), DurationNanos: strconv.FormatUint(m.DurationNs, 10)}
 		for k, value := range m.Values {
-			if value != "" {
-				span.Attributes = append(span.Attributes, tempoAttribute{named[k].name, tempoValue{value}})
+			a := tempoAttribute{named[k].name, tempoValue{value}}
+			if value != "" && !slices.Contains(span.Attributes, a) { // .key and span.key are the same
+				span.Attributes = append(span.Attributes, a)
 			}
 		}
 		set.Spans = append(set.Spans, span)

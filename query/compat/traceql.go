@@ -230,8 +230,14 @@ func (p *qlParser) operator() (storage.Op, bool) {
 		symbol string
 		op     storage.Op
 	}{
-		{"=~", storage.OpMatch}, {"!~", storage.OpNotMatch}, {"!=", storage.OpNotEqual}, {"<=", storage.OpLessOrEqual}, {">=", storage.OpGreaterOrEqual},
-		{"=", storage.OpEqual}, {"<", storage.OpLess}, {">", storage.OpGreater},
+		{"=~", storage.OpMatch},
+		{"!~", storage.OpNotMatch},
+		{"!=", storage.OpNotEqual},
+		{"<=", storage.OpLessOrEqual},
+		{">=", storage.OpGreaterOrEqual},
+		{"=", storage.OpEqual},
+		{"<", storage.OpLess},
+		{">", storage.OpGreater},
 	} {
 		if p.take(o.symbol) {
 			return o.op, true

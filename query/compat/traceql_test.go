@@ -51,9 +51,11 @@ func TestTraceQL(t *testing.T) {
 		{`{resource.service.name="web"}`, "service = web", "service.name"},
 		{`{resource.service.name=~"web|pay-1"}`, "service = web, pay-1", "service.name"},
 		{`{resource.service.name!~"web|pay"}`, "service != web, pay", "service.name"},
-		{`{resource.service.name="x" && name="GET /" && status=error && duration>100ms && span.http.status_code=500 && kind=server && .foo=~"re.*"}`,
+		{
+			`{resource.service.name="x" && name="GET /" && status=error && duration>100ms && span.http.status_code=500 && kind=server && .foo=~"re.*"}`,
 			"(service = x and name = GET / and status = error and duration > 100000000 and span.http.status_code = 500 and kind = server and any.foo =~ re.*)",
-			"service.name status http.status_code kind foo"},
+			"service.name status http.status_code kind foo",
+		},
 		{`{status=~"error|ok"}`, "status = error, ok", "status"},
 		{`{(status=error || status=unset) && kind!=client}`, "((status = error or status = unset) and kind != client)", "status kind"},
 		{`{traceDuration>=1.5s && duration<=1d}`, "(root duration >= 1500000000 and duration <= 86400000000000)", ""},

@@ -251,7 +251,7 @@ ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/blame_hours', '
 ORDER BY (Shard, Hour);
 CREATE TABLE IF NOT EXISTS blame_hours AS blame_hours_local ENGINE = Distributed('main', currentDatabase(), 'blame_hours_local', rand());
 CREATE TABLE IF NOT EXISTS traffic_local (
-    At DateTime,
+    At DateTime('UTC'),
     Kind LowCardinality(String),
     Service LowCardinality(String),
     Name String,
@@ -276,7 +276,7 @@ ORDER BY (Kind, At, Service, Name, Type, Status, Hash)
 SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
 CREATE TABLE IF NOT EXISTS traffic AS traffic_local ENGINE = Distributed('main', currentDatabase(), 'traffic_local', rand());
 CREATE TABLE IF NOT EXISTS traffic_recent_local (
-    At DateTime,
+    At DateTime('UTC'),
     Kind LowCardinality(String),
     Service LowCardinality(String),
     Name String,
