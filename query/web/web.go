@@ -35,7 +35,7 @@ type handler struct {
 // Register adds the pages to a mux.
 func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	h := &handler{service: service, log: log, pages: template.Must(template.New("").Funcs(template.FuncMap{
-		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short, "at": at, "plural": plural,
+		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short, "at": at, "plural": plural, "path": url.PathEscape,
 	}).ParseFS(files, "templates/*.html"))}
 	h.own = http.NewCrossOriginProtection()
 	if public := service.Links.Public; public != "" {
