@@ -346,7 +346,7 @@ func TestResolveOwner(t *testing.T) {
 		"edge=payments":                                               "is no edge like",
 		"service=a&attribute=b":                                       `attribute \"b\" is not KEY=VALUE`,
 		"service=a&why=perhaps":                                       `why \"perhaps\" is not true or false`,
-		"service=a&at=noon":                                           `at \"noon\" is not an RFC 3339 time`,
+		"service=a&at=noon":                                           `at \"noon\" is neither RFC 3339`,
 		"service=a&colour=red":                                        `there is no parameter \"colour\"`,
 	} {
 		code, _, body := get(t, server.URL+"/api/v1/owners/resolve?"+question)
