@@ -79,11 +79,12 @@ type analyzerSettings struct {
 }
 
 type querySettings struct {
-	HTTP    string `name:"http" help:"Web pages, REST, health and metrics." default:"127.0.0.1:8080" placeholder:"ADDR"`
-	GRPC    string `name:"grpc" help:"gRPC." default:"127.0.0.1:8081" placeholder:"ADDR"`
-	TLSCert string `name:"tls-cert" help:"Certificate of both ports." type:"file" placeholder:"FILE"`
-	TLSKey  string `name:"tls-key" help:"Its key." type:"file" placeholder:"FILE"`
-	Token   string `help:"Whoever asks must bring it: as a bearer token, or in a browser as the password."`
+	HTTP         string `name:"http" help:"Web pages, REST, health and metrics." default:"127.0.0.1:8080" placeholder:"ADDR"`
+	GRPC         string `name:"grpc" help:"gRPC." default:"127.0.0.1:8081" placeholder:"ADDR"`
+	TLSCert      string `name:"tls-cert" help:"Certificate of both ports." type:"file" placeholder:"FILE"`
+	TLSKey       string `name:"tls-key" help:"Its key." type:"file" placeholder:"FILE"`
+	Token        string `help:"Whoever asks must bring it: as a bearer token, or in a browser as the password."`
+	QuestionsMax int    `help:"Questions that are answered at once; four times as many wait their turn." default:"16"`
 }
 
 type ownershipSettings struct {
@@ -233,6 +234,9 @@ func (s *Settings) analyzerConfig() analyzer.Config {
 	}
 }
 
+// questionsMost bounds query.questions-max: ClickHouse itself takes a hundred statements at once.
+const questionsMost = 1000
+
 // roles says which parts of the settings a command uses.
 type roles struct{ collect, analyze, serve bool }
 
@@ -267,6 +271,9 @@ func (s *Settings) validate(r roles) error {
 	}
 	if q := &s.Serve; r.serve && (q.TLSCert == "") != (q.TLSKey == "") {
 		return errors.New("query.tls-cert and query.tls-key: one is given without the other")
+	}
+	if n := s.Serve.QuestionsMax; r.serve && (n < 1 || n > questionsMost) {
+		return fmt.Errorf("query.questions-max: %d is not within 1 and %d", n, questionsMost)
 	}
 	for _, p := range s.ports(r) {
 		if err := s.checkPort(p); err != nil {
