@@ -19,7 +19,7 @@ export CGO_ENABLED := 0
 .DEFAULT_GOAL := help
 PEER := $(TOOLS)/peer-0.161.0
 
-.PHONY: help build engine demo test lint fmt generate checkgenerate fuzz testdeps bench-engine bench-owners bench-accuracy bench-confidence bench-ingest bench-reads bench-analyzer bench-live crash-test
+.PHONY: help build engine demo test lint fmt generate checkgenerate fuzz testdeps bench-engine bench-owners bench-accuracy bench-confidence bench-ingest bench-reads bench-analyzer bench-live bench-query crash-test
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,7 +34,7 @@ engine: ## fetch the pinned embedded ClickHouse (npm, some 180 MB)
 demo: engine build ## run the shop with a fault (FAULT=name) and print the first verdict
 	@deploy/demo.sh $(FAULT)
 
-testdeps: engine $(PEER) # what the tests need beside Go: Chromium, a Node.js SDK, telemetrygen, an OpenTelemetry Collector
+testdeps: engine $(PEER) # what the tests need beside Go: Chromium, Prometheus, a Node.js SDK, telemetrygen, an OpenTelemetry Collector
 	@deploy/testdeps.sh
 
 test: testdeps ## run all tests
@@ -77,6 +77,9 @@ bench-analyzer: engine build ## judging a history, beside reading it by a trace 
 bench-live: engine build ## verdicts in time under load, at a cost that does not grow with what is stored (ARGS="-minutes N")
 	cd benchmarks && go run ./live -whosehop $(BIN)/whosehop -engine ../$(ENGINE) $(ARGS)
 
+bench-query: engine build ## every page and call over a week of a company's traces, and a large verdict in the browser (ARGS="-spans N -failing N -keep DIR")
+	cd benchmarks && go run ./query -whosehop $(BIN)/whosehop -engine ../$(ENGINE) $(ARGS)
+
 # The OpenTelemetry Collector that is tested and measured beside: a module of its own, large, built once.
 $(PEER): benchmarks/peer/go.sum benchmarks/peer/main.go
 	@mkdir -p $(TOOLS)
@@ -113,4 +116,6 @@ fuzz: ## fuzz every decoder for FUZZTIME each
 	go test -run '^$$' -fuzz 'FuzzCodeOwners$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
 	go test -run '^$$' -fuzz 'FuzzSentry$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
 	go test -run '^$$' -fuzz 'FuzzPaths$$' -fuzzminimizetime 5x -fuzztime $(FUZZTIME) ./ownership/catalog
+	go test -run '^$$' -fuzz 'FuzzTraceQL$$' -fuzztime $(FUZZTIME) ./query/compat
+	go test -run '^$$' -fuzz 'FuzzParameters$$' -fuzztime $(FUZZTIME) ./query/compat
 	go test -run '^$$' -fuzz FuzzJudge -fuzztime $(FUZZTIME) ./analyzer/blame

@@ -47,6 +47,8 @@ type Config struct {
 	BytesMax int64
 	// SLO is how long entries and consumers may take, in nanoseconds: by "service operation", or else by operation.
 	SLO map[string]int64
+	// SeriesMax is how many combinations of labels a metric about services and owners may have.
+	SeriesMax int
 	// Slice is the part of all traces that this analyzer judges; without one, all that run share the work.
 	Slice storage.Slice
 	// KeepVerdicts is how long verdicts are kept; 0 is for ever. An hour of which some may have gone is not summed up again.
@@ -66,6 +68,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("analyzer.spans-max: %d is less than 1", c.SpansMax)
 	case c.BytesMax < bytesMin:
 		return fmt.Errorf("analyzer.memory-bytes-max: %d is less than %d", c.BytesMax, int64(bytesMin))
+	case c.SeriesMax < 1:
+		return fmt.Errorf("analyzer.metrics-series-max: %d is less than 1", c.SeriesMax)
 	case len(c.SLO) > sloMost:
 		return fmt.Errorf("analyzer.slo: %d entries are more than %d", len(c.SLO), sloMost)
 	case c.Slice.Of < 0 || c.Slice.From < 0 || c.Slice.Of > 0 && c.Slice.From >= c.Slice.Of:
@@ -108,6 +112,8 @@ type ShardStore interface {
 	TrafficMade(ctx context.Context, from time.Time, grain storage.Grain) (map[time.Time]uint64, error)
 	Stored(ctx context.Context, from, to time.Time, grain storage.Grain) (map[time.Time]uint64, error)
 	OldestStored(ctx context.Context) (time.Time, error)
+	CallsByStatus(ctx context.Context, w storage.TrafficWindow) ([]storage.StatusCalls, error)
+	Edges(ctx context.Context, w storage.TrafficWindow) ([]storage.Edge, error)
 }
 
 // Owners says who owns what is asked about, as *ownership.Registry does. What it answers may change while it is asked.
@@ -122,6 +128,8 @@ type Analyzer struct {
 	owners  Owners
 	log     *slog.Logger
 	metrics *metrics
+	blamed  *blameMetrics
+	called  *trafficMetrics
 	known   *known
 	blocks  sync.Pool // of *spans.Block
 	// spanBytes is about what a span takes while it is judged, by the last that were; 0 before any.
@@ -144,6 +152,8 @@ func New(cfg Config, store Store, shards []ShardStore, owners Owners, log *slog.
 		cfg: cfg, store: store, owners: owners, log: log, metrics: newMetrics(reg), known: newKnown(len(shards)), name: fmt.Sprintf("%016x", rand.Uint64()),
 		fresh: make(chan struct{}, cfg.Workers), past: make(chan struct{}, 1),
 	}
+	a.blamed, a.called = newBlameMetrics(reg, cfg.SeriesMax), newTrafficMetrics(cfg.SeriesMax)
+	reg.MustRegister(a.called)
 	for i, store := range shards {
 		a.shards = append(a.shards, newShard(a, i, len(shards), store))
 	}
@@ -212,18 +222,38 @@ func (a *Analyzer) slow() (list []storage.SlowOperation) {
 }
 
 // JudgeNow judges a trace on what is stored of it at this moment; nil where nothing is.
-func (a *Analyzer) JudgeNow(ctx context.Context, id spans.TraceID) ([]verdict.Verdict, error) {
+func (a *Analyzer) JudgeNow(ctx context.Context, id spans.TraceID) (verdicts []verdict.Verdict, err error) {
+	err = a.lookAt(ctx, id, func(f *trace.Forest, cfg blame.Config) { verdicts = blame.Judge(f, cfg) })
+	return verdicts, err
+}
+
+// ExplainNow is like JudgeNow; the verdicts say as well which rules were tried on the spans of a service, and on calls to it.
+func (a *Analyzer) ExplainNow(ctx context.Context, id spans.TraceID, service string) (verdicts []verdict.Verdict, err error) {
+	err = a.lookAt(ctx, id, func(f *trace.Forest, cfg blame.Config) {
+		cfg.Explain, cfg.ExplainOf = true, service
+		verdicts = blame.Judge(f, cfg)
+	})
+	return verdicts, err
+}
+
+// TimelineNow lays out what is stored of a trace, with the exceptions of the spans of these ids; nil where nothing is stored.
+func (a *Analyzer) TimelineNow(ctx context.Context, id spans.TraceID, logsOf map[spans.SpanID]bool) (line *verdict.Timeline, err error) {
+	err = a.lookAt(ctx, id, func(f *trace.Forest, cfg blame.Config) { line = blame.Timeline(f, cfg, logsOf) })
+	return line, err
+}
+
+// lookAt gives a trace to use, if anything of it is stored. Use must not keep the forest.
+func (a *Analyzer) lookAt(ctx context.Context, id spans.TraceID, use func(*trace.Forest, blame.Config)) error {
 	block := a.blocks.Get().(*spans.Block)
 	defer a.blocks.Put(block)
 	block.Reset()
 	if err := a.store.ReadTraces(ctx, storage.TraceQuery{IDs: []spans.TraceID{id}, SpansMax: a.cfg.SpansMax, Keep: trace.Reads}, block); err != nil {
-		return nil, err
+		return err
 	}
-	groups := trace.Group(block)
-	if len(groups) == 0 {
-		return nil, nil
+	if groups := trace.Group(block); len(groups) > 0 {
+		use(trace.Build(block, groups[0].Rows, a.cfg.SpansMax), blame.Config{Owners: a.owners, Normal: a.known.now(), SLO: a.cfg.SLO})
 	}
-	return blame.Judge(trace.Build(block, groups[0].Rows, a.cfg.SpansMax), blame.Config{Owners: a.owners, Normal: a.known.now(), SLO: a.cfg.SLO}), nil
+	return nil
 }
 
 // Ready says why no verdicts are written at the moment, nil when they are, on some shard at least.
@@ -259,6 +289,7 @@ type metrics struct {
 	leftOut        prometheus.Gauge
 	seconds        *prometheus.CounterVec
 	spans          prometheus.Counter
+	summedTo       prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -276,7 +307,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.spans = prometheus.NewCounter(prometheus.CounterOpts{Name: "whosehop_analyzer_spans_read_total", Help: "Spans read to be judged."})
 	m.seconds = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "whosehop_analyzer_seconds_total", Help: "Where the time goes, all workers added up."}, []string{"stage"})
 	m.leftOut = prometheus.NewGauge(prometheus.GaugeOpts{Name: "whosehop_analyzer_baseline_left_out", Help: "What the baseline had no room for since it was last read."})
-	reg.MustRegister(m.traces, m.errors, m.verdicts, m.lag, m.backlog, m.lookedTo, m.slices, m.leftOut, m.spans, m.seconds)
+	m.summedTo = prometheus.NewGauge(prometheus.GaugeOpts{Name: "whosehop_analyzer_traffic_summed_to_seconds", Help: "Until when what is called was summed up last, in Unix seconds; 0 where others do it."})
+	reg.MustRegister(m.summedTo, m.traces, m.errors, m.verdicts, m.lag, m.backlog, m.lookedTo, m.slices, m.leftOut, m.spans, m.seconds)
 	return m
 }
 

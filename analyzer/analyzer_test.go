@@ -2,6 +2,7 @@ package analyzer_test
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -82,7 +83,7 @@ func newAnalyzer(t *testing.T, cfg analyzer.Config, store aStore) *analyzer.Anal
 // run starts an analyzer and returns what stops it.
 func run(t *testing.T, store aStore) (a *analyzer.Analyzer, stop func()) {
 	t.Helper()
-	cfg := analyzer.Config{Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Workers: 2, SpansMax: 1000, Scope: storage.Slow, BytesMax: 64 << 20}
+	cfg := analyzer.Config{Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Workers: 2, SpansMax: 1000, Scope: storage.Slow, BytesMax: 64 << 20, SeriesMax: 100}
 	a = newAnalyzer(t, cfg, store)
 	return a, start(t, a)
 }
@@ -159,14 +160,23 @@ func eventually(t *testing.T, conn clickhouse.Conn, want map[string]row) {
 
 func TestLateSpansMakeANewVersion(t *testing.T) {
 	db, conn := open(t)
-	_, stop := run(t, db)
-	defer stop()
+	cfg := analyzer.Config{Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Workers: 2, SpansMax: 1000, Scope: storage.Slow, BytesMax: 64 << 20, SeriesMax: 100}
+	reg := prometheus.NewRegistry()
+	a, err := analyzer.New(cfg, db, []analyzer.ShardStore{db}, nobody{}, slog.New(slog.NewTextHandler(t.Output(), nil)), reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := start(t, a)
 	insert(t, db, block(t, failing, 1), "a")
 	insert(t, db, block(t, healthy, 2), "b")
 	eventually(t, conn, map[string]row{"01": {1, 3, 1}})
 	late := block(t, `pay SERVER POST /charge 6..108ms 500 id=77 parent=3`, 1)
 	insert(t, db, late, "c")
 	eventually(t, conn, map[string]row{"01": {2, 4, 1}})
+	stop()
+	if n := counted(t, reg, "whosehop_blame_requests_total"); n != 1 {
+		t.Errorf("metrics count %v requests", n)
+	}
 }
 
 func TestNothingIsSkippedOrDoubledOverRestarts(t *testing.T) {
@@ -222,6 +232,26 @@ func TestJudgeNow(t *testing.T) {
 	if got, err := a.JudgeNow(t.Context(), spans.TraceID{9}); err != nil || got != nil {
 		t.Errorf("an unknown trace: %+v, %v", got, err)
 	}
+	explained, err := a.ExplainNow(t.Context(), spans.TraceID{1, 15: 9}, "pay")
+	if err != nil || len(explained) != 1 || len(explained[0].Tried) == 0 {
+		t.Errorf("%+v, %v", explained, err)
+	}
+	for _, tried := range explained[0].Tried {
+		if !strings.Contains(tried.Of, "pay") {
+			t.Errorf("asked for pay, told is %+v", tried)
+		}
+	}
+	var blamed spans.SpanID
+	if _, err := hex.Decode(blamed[:], []byte(got[0].Shares[0].SpanIDs[0])); err != nil {
+		t.Fatal(err)
+	}
+	line, err := a.TimelineNow(t.Context(), spans.TraceID{1, 15: 9}, map[spans.SpanID]bool{blamed: true})
+	if err != nil || len(line.Spans) != 3 || line.Spans[0].Below != 2 || len(line.Gaps) != 1 || len(line.Logs) != 1 || line.Logs[2][0].Type != "Boom" || line.Logs[2][0].Message != "no gateway" {
+		t.Errorf("%+v, %v", line, err)
+	}
+	if line, err := a.TimelineNow(t.Context(), spans.TraceID{9}, nil); err != nil || line != nil {
+		t.Errorf("an unknown trace: %+v, %v", line, err)
+	}
 }
 
 // flaky fails every other read.
@@ -274,7 +304,7 @@ shop SERVER POST /buy 0..920ms 200
     pay SERVER POST /charge 6..910ms 200
 `
 	insert(t, db, block(t, slow, 99), "slow")
-	other := newAnalyzer(t, analyzer.Config{Quiet: time.Second, WaitMax: 2 * time.Second, Workers: 1, SpansMax: 1000, BytesMax: 64 << 20}, db)
+	other := newAnalyzer(t, analyzer.Config{Quiet: time.Second, WaitMax: 2 * time.Second, Workers: 1, SpansMax: 1000, BytesMax: 64 << 20, SeriesMax: 100}, db)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- other.Follow(ctx) }()
@@ -445,7 +475,7 @@ func TestHistory(t *testing.T) {
 	}
 	judge := func(store aStore, h analyzer.History) (*analyzer.HistoryResult, []analyzer.HistoryProgress) {
 		t.Helper()
-		cfg := analyzer.Config{Quiet: time.Second, WaitMax: 2 * time.Second, Workers: 2, SpansMax: 1000, Scope: storage.Slow, BytesMax: 64 << 20}
+		cfg := analyzer.Config{Quiet: time.Second, WaitMax: 2 * time.Second, Workers: 2, SpansMax: 1000, Scope: storage.Slow, BytesMax: 64 << 20, SeriesMax: 100}
 		a := newAnalyzer(t, cfg, store)
 		var steps []analyzer.HistoryProgress
 		result, err := a.JudgeHistory(t.Context(), h, func(p analyzer.HistoryProgress) { steps = append(steps, p) })
@@ -494,7 +524,7 @@ func TestSLO(t *testing.T) {
 	analyzerOf := func(scope storage.Scope, slo map[string]int64) *analyzer.Analyzer {
 		t.Helper()
 		return newAnalyzer(t, analyzer.Config{
-			Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Workers: 2, SpansMax: 1000, Scope: scope, SLO: slo, BytesMax: 64 << 20,
+			Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Workers: 2, SpansMax: 1000, Scope: scope, SLO: slo, BytesMax: 64 << 20, SeriesMax: 100,
 		}, db)
 	}
 	slo := map[string]int64{"POST /buy": 15e6, "admin POST /buy": 25e6}
@@ -559,7 +589,7 @@ func TestGiantsAreJudgedInBounds(t *testing.T) {
 	}
 	insert(t, db, giant, "giant")
 	insert(t, db, block(t, failing, 2), "small")
-	cfg := analyzer.Config{Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Workers: 1, SpansMax: 100_000, BytesMax: 16 << 20}
+	cfg := analyzer.Config{Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Workers: 1, SpansMax: 100_000, BytesMax: 16 << 20, SeriesMax: 100}
 	stop := start(t, newAnalyzer(t, cfg, db))
 	eventually(t, conn, map[string]row{"01": {1, 4003, 1}, "02": {1, 3, 1}})
 	stop()
@@ -604,7 +634,7 @@ func TestTablesOfOthersAreJudged(t *testing.T) {
 	if err := db.UseTraces(t.Context(), database+".theirs"); err != nil {
 		t.Fatal(err)
 	}
-	cfg := analyzer.Config{Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Late: 3 * time.Second, Workers: 2, SpansMax: 1000, Scope: storage.Slow, BytesMax: 64 << 20}
+	cfg := analyzer.Config{Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Late: 3 * time.Second, Workers: 2, SpansMax: 1000, Scope: storage.Slow, BytesMax: 64 << 20, SeriesMax: 100}
 	stop := start(t, newAnalyzer(t, cfg, db))
 	send(healthy, 1, time.Now())
 	send(failing, 2, time.Now().Add(-2*time.Second)) // it took that long into the table

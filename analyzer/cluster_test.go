@@ -43,7 +43,7 @@ func TestAnalyzersOfACluster(t *testing.T) {
 		shards = append(shards, s)
 	}
 	analyze := func() (a *analyzer.Analyzer, stop func()) {
-		cfg := analyzer.Config{Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Workers: 2, SpansMax: 1000, Scope: storage.Slow, BytesMax: 64 << 20}
+		cfg := analyzer.Config{Quiet: 300 * time.Millisecond, WaitMax: 2 * time.Second, Workers: 2, SpansMax: 1000, Scope: storage.Slow, BytesMax: 64 << 20, SeriesMax: 100}
 		a, err := analyzer.New(cfg, db, shards, nobody{}, slog.New(slog.NewTextHandler(t.Output(), nil)), prometheus.NewRegistry())
 		if err != nil {
 			t.Fatal(err)

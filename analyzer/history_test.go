@@ -169,7 +169,7 @@ func TestHistoryJob(t *testing.T) {
 	}
 	asked := question{
 		History{From: noon, To: noon.Add(time.Hour), Entry: "GET /checkout"},
-		Config{Quiet: time.Second, WaitMax: 5 * time.Second, Workers: 2, Scope: storage.Slow, BytesMax: 64 << 20},
+		Config{Quiet: time.Second, WaitMax: 5 * time.Second, Workers: 2, Scope: storage.Slow, BytesMax: 64 << 20, SeriesMax: 100},
 	}
 	job := asked.job(&asked.cfg)
 	for name, c := range map[string]struct {

@@ -18,8 +18,10 @@ import (
 )
 
 const (
-	// batchRange is how much time one read looks through at most, unless a single trace needs more.
-	batchRange = 2 * time.Minute
+	// batchRange is how much time one read looks through at most, unless a single trace needs more. Of the past, where all is
+	// there already, little traffic over a long time would else be read in many small batches; verdicts of a batch are
+	// inserted together, and each day is a partition.
+	batchRange, batchRangePast = 2 * time.Minute, 24 * time.Hour
 	// visibleSlack is looked back beyond the first span that is known of a trace: others may have become visible
 	// after it that were stored before.
 	visibleSlack = 5 * time.Second
@@ -91,14 +93,17 @@ func sortByTime(due []tracked, fresh bool) {
 func (s *shard) judge(ctx context.Context, due []tracked, how judging) error {
 	group, ctx := errgroup.WithContext(ctx)
 	var mu sync.Mutex
-	left := int64(0)
+	left, within := int64(0), batchRange
+	if how.alone {
+		within = batchRangePast
+	}
 	for i := range due {
 		left += due[i].rows
 	}
 	for len(due) > 0 && ctx.Err() == nil {
 		most := s.batchSpans(left, &how)
 		n, rows := 0, int64(0)
-		for n < len(due) && (n == 0 || rows+due[n].rows <= most && due[n].from(how.fresh)-due[0].from(how.fresh) <= batchRange.Milliseconds()) {
+		for n < len(due) && (n == 0 || rows+due[n].rows <= most && due[n].from(how.fresh)-due[0].from(how.fresh) <= within.Milliseconds()) {
 			rows += due[n].rows
 			n++
 		}
@@ -173,11 +178,17 @@ func (s *shard) judgeBatch(ctx context.Context, batch []tracked, how *judging, s
 	s.metrics.spans.Add(float64(block.Len()))
 	s.learnSize(block)
 	var judged []storage.SettledTrace
+	var blamed []blamed
 	began, engine := time.Now(), time.Duration(0)
 	err = s.store.WriteJudged(ctx, func(yield func(*storage.JudgedTrace) bool) {
 		at := time.Now()
 		s.judgeBlock(block, batch, cmp.Or(q.SpansMax, s.cfg.SpansMax), func(j *storage.JudgedTrace) bool {
 			judged = append(judged, j.SettledTrace)
+			if j.Version == 1 && time.Since(j.FirstIngest) < countedWithin {
+				for i := range j.Verdicts {
+					blamed = s.blamed.of(&j.Verdicts[i], blamed)
+				}
+			}
 			engine += time.Since(at)
 			more := yield(j)
 			at = time.Now()
@@ -188,6 +199,9 @@ func (s *shard) judgeBatch(ctx context.Context, batch []tracked, how *judging, s
 	s.metrics.spent("engine", engine)
 	s.metrics.spent("write", time.Since(began)-engine)
 	s.metrics.traces.Add(float64(len(judged)))
+	if err == nil {
+		s.blamed.add(blamed)
+	}
 	return judged, err
 }
 

@@ -16,6 +16,8 @@ const (
 	trafficAfter = 25 * time.Second
 	// minutesMost are made at once.
 	minutesMost = 10
+	// freshTraffic is how long ago a minute may have begun that metrics count.
+	freshTraffic = 5 * time.Minute
 	// trafficBack bounds how far back is summed up what was stored before anybody did.
 	trafficBack = 90 * 24 * time.Hour
 )
@@ -66,7 +68,33 @@ func (s *shard) sumUpMinutes(ctx context.Context, now time.Time) (made, more boo
 	for minutes := 1; minutes < minutesMost && missing(from.Add(-time.Minute)); minutes++ {
 		from = from.Add(-time.Minute)
 	}
-	return true, true, s.store.MakeTraffic(ctx, from, last.Add(time.Minute), storage.ByMinute)
+	to := last.Add(time.Minute)
+	if err := s.store.MakeTraffic(ctx, from, to, storage.ByMinute); err != nil {
+		return true, false, err
+	}
+	s.metrics.summedTo.Set(float64(to.Unix()))
+	return true, true, s.countTraffic(ctx, from, to, now)
+}
+
+// countTraffic adds minutes that have just been made to the metrics, and not what was made late.
+func (s *shard) countTraffic(ctx context.Context, from, to, now time.Time) error {
+	if fresh := now.Add(-freshTraffic).Truncate(time.Minute); from.Before(fresh) {
+		from = fresh
+	}
+	if !from.Before(to) {
+		return nil
+	}
+	w := storage.NewTrafficWindow(from, to, now)
+	calls, err := s.store.CallsByStatus(ctx, w)
+	if err != nil {
+		return err
+	}
+	edges, err := s.store.Edges(ctx, w)
+	if err != nil {
+		return err
+	}
+	s.called.add(calls, edges)
+	return nil
 }
 
 // sumUpHours makes the newest hours that are not made: the last one of its minutes, others of what is stored.

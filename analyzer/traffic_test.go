@@ -3,10 +3,12 @@ package analyzer_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/whosehop/whosehop/analyzer"
 	"github.com/whosehop/whosehop/storage"
@@ -48,15 +50,40 @@ func calls(t *testing.T, db *storage.DB, from, to, now time.Time) map[string]uin
 	return got
 }
 
+// counted is the sum of a counter's series.
+func counted(t *testing.T, reg *prometheus.Registry, name string) (sum float64) {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
 // TestTrafficIsSummedUp: of what is stored, and of what was stored before anybody did; late spans are found when an hour is over.
 func TestTrafficIsSummedUp(t *testing.T) {
 	db, conn := open(t)
 	hour := time.Now().UTC().Truncate(time.Hour)
+	var metrics *prometheus.Registry
 	at := func(clock time.Duration) (stop func()) {
 		cfg := analyzer.Config{
-			Quiet: time.Second, WaitMax: 2 * time.Second, Workers: 1, SpansMax: 1000, Scope: storage.Slow, BytesMax: 64 << 20, Slice: storage.Slice{To: 1, Of: 1},
+			Quiet: time.Second, WaitMax: 2 * time.Second, Workers: 1, SpansMax: 1000, Scope: storage.Slow, BytesMax: 64 << 20, SeriesMax: 100, Slice: storage.Slice{To: 1, Of: 1},
 		}
-		return start(t, newAnalyzer(t, cfg, &atTime{DB: db, ahead: time.Until(hour.Add(clock))}))
+		reg := prometheus.NewRegistry()
+		store := &atTime{DB: db, ahead: time.Until(hour.Add(clock))}
+		a, err := analyzer.New(cfg, store, []analyzer.ShardStore{store}, nobody{}, slog.New(slog.NewTextHandler(t.Output(), nil)), reg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		metrics = reg
+		return start(t, a)
 	}
 	await := func(what string, condition func() bool) {
 		t.Helper()
@@ -87,6 +114,10 @@ func TestTrafficIsSummedUp(t *testing.T) {
 		return known && len(made(storage.ByMinute)) >= 60+9
 	})
 	stop()
+	// Metrics count the last minutes.
+	if n := counted(t, metrics, "whosehop_requests_total"); n < 3 || n > 6 {
+		t.Errorf("%v requests are in the metrics", n)
+	}
 	now := hour.Add(10 * time.Minute)
 	if got := calls(t, db, first.Add(-time.Hour), now, now); got["old"] != 600 || got["web"] < 609 || got["web"] > 610 {
 		t.Errorf("at ten past: %v", got)

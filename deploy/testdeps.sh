@@ -1,14 +1,21 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Go and the engine: Chromium, the Node.js SDK, telemetrygen.
+# Installs what the tests need beside Go and the engine: Chromium, Prometheus, the Node.js SDK, telemetrygen.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+packages=
 if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
+  packages="chromium fonts-dejavu-core"
+fi
+if ! command -v prometheus >/dev/null || ! command -v promtool >/dev/null; then
+  packages="$packages prometheus"
+fi
+if [ -n "$packages" ]; then
   sudo=
   [ "$(id -u)" = 0 ] || sudo="sudo -n"
-  command -v apt-get >/dev/null || { echo "Chromium is missing and there is no apt-get: install it." >&2; exit 1; }
-  echo "Installing Chromium…" >&2
+  command -v apt-get >/dev/null || { echo "There is no apt-get: install $packages." >&2; exit 1; }
+  echo "Installing $packages…" >&2
   $sudo apt-get update -qq
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
 fi
 node=internal/e2e/node
 if ! cmp -s $node/package-lock.json $node/node_modules/.whosehop-lock; then

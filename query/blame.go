@@ -201,7 +201,9 @@ type TopRequest struct {
 // TopResponse has what caused the most first.
 type TopResponse struct {
 	Window
-	Rows    []Part   `json:"top"`
+	Rows []Part `json:"top"`
+	// Total is all that was caused by what was asked about: also what is beyond the limit, or has no such name.
+	Total   Amounts  `json:"total"`
 	Missing []string `json:"missing,omitempty"`
 }
 
@@ -308,23 +310,19 @@ func (s *Service) Top(ctx context.Context, r TopRequest) (*TopResponse, error) {
 		return nil, err
 	}
 	from, to = storage.Align(from, to)
-	parts, err := s.parts(ctx, storage.BlameFilter{From: from, To: to, Owner: r.Owner, Entry: r.Entry}, r.By, n)
+	rows, err := s.reader.Blame(ctx, storage.BlameFilter{From: from, To: to, Owner: r.Owner, Entry: r.Entry}, topColumns[r.By], 0, groupsMax)
 	if err != nil {
 		return nil, err
 	}
-	return &TopResponse{Window: Window{from, to}, Rows: parts, Missing: s.reader.Missing(ctx)}, nil
+	return &TopResponse{Window: Window{from, to}, Rows: partsOf(rows, r.By, n), Total: totals(rows), Missing: s.reader.Missing(ctx)}, nil
 }
 
-// parts are the largest parts of what was caused or suffered, by what nameOf tells apart.
-func (s *Service) parts(ctx context.Context, f storage.BlameFilter, by string, n int) ([]Part, error) {
-	rows, err := s.reader.Blame(ctx, f, topColumns[by], 0, groupsMax)
-	if err != nil {
-		return nil, err
-	}
+// partsOf adds up rows that have the same name by what was asked for; the largest come first, and what is of most of it is of the largest row.
+func partsOf(rows []storage.BlameRow, by string, n int) []Part {
 	at := make(map[string]int, len(rows))
 	sums := make([]storage.BlameRow, 0, len(rows))
 	parts := make([]Part, 0, len(rows))
-	for i := range rows { // the largest first: what is of most of it is theirs
+	for i := range rows {
 		r := &rows[i]
 		name := nameOf(by, r)
 		if name == "" {
@@ -350,5 +348,5 @@ func (s *Service) parts(ctx context.Context, f storage.BlameFilter, by string, n
 	slices.SortStableFunc(parts, func(a, b Part) int {
 		return cmp.Or(cmp.Compare(b.Requests, a.Requests), cmp.Compare(b.ExcessNs, a.ExcessNs), cmp.Compare(a.Name, b.Name))
 	})
-	return parts[:min(n, len(parts))], nil
+	return parts[:min(n, len(parts))]
 }

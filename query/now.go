@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/verdict"
 )
@@ -107,14 +109,27 @@ func (s *Service) Now(ctx context.Context, r NowRequest) (*NowResponse, error) {
 	}
 	step := niceStep(to.Sub(from) / nowSteps)
 	f := storage.BlameFilter{From: from, To: to, Owner: r.Owner, Entry: r.Entry}
-	rows, err := s.reader.Blame(ctx, f, nowColumns, step, groupsMax)
-	if err != nil {
+	var rows []storage.BlameRow
+	var operations []storage.Operation
+	group, all := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { rows, err = s.reader.Blame(all, f, nowColumns, step, groupsMax); return err })
+	group.Go(func() (err error) {
+		operations, err = s.reader.Operations(all, storage.NewTrafficWindow(from, to, time.Now()))
+		return err
+	})
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 	answer := &NowResponse{Window: Window{from, to}, Steps: stepsOf(step), Total: totals(rows)}
 	answer.Entries, answer.More = nowOf(rows, from, to, step, most)
-	if err := s.sinceWhen(ctx, answer); err != nil {
-		return nil, err
+	answer.countAll(operations)
+	if len(answer.Entries) > 0 {
+		if err := s.sinceWhen(ctx, answer); err != nil {
+			return nil, err
+		}
+		if err := s.newVersions(ctx, answer); err != nil {
+			return nil, err
+		}
 	}
 	answer.Missing = s.reader.Missing(ctx)
 	return answer, nil
@@ -193,9 +208,6 @@ func nowOf(rows []storage.BlameRow, from, to time.Time, step time.Duration, most
 // between two of them that has none.
 func (s *Service) sinceWhen(ctx context.Context, answer *NowResponse) error {
 	const gapMost = 2 * time.Hour
-	if len(answer.Entries) == 0 {
-		return nil
-	}
 	f := storage.BlameFilter{From: answer.From.Add(-sinceMost), To: answer.From}
 	f.From, f.To = storage.Align(f.From, f.To)
 	rows, err := s.reader.Blame(ctx, f, nowColumns[2:], time.Hour, groupsMax)
@@ -224,6 +236,60 @@ func (s *Service) sinceWhen(ctx context.Context, answer *NowResponse) error {
 			if h.Since = since.UTC(); since.Sub(f.From) < gapMost {
 				h.Since = time.Time{}
 			}
+		}
+	}
+	return nil
+}
+
+// countAll says how many requests came in at each entry: spans that were the first of their traces.
+func (n *NowResponse) countAll(operations []storage.Operation) {
+	all := make(map[[2]string]uint64)
+	for i := range operations {
+		o := &operations[i]
+		all[[2]string{o.Service, o.Name}] += o.Entries
+	}
+	for i := range n.Entries {
+		e := &n.Entries[i]
+		e.All = float64(all[[2]string{e.Service, e.Operation}])
+	}
+}
+
+// newVersions says of which hops the version is new: first seen about when it began, where there was another one before.
+func (s *Service) newVersions(ctx context.Context, answer *NowResponse) error {
+	// A new version may serve for a while before it is asked for what it breaks; clocks differ.
+	const before, after = 30 * time.Minute, 10 * time.Minute
+	service := func(h *NowHop) string { return cmp.Or(h.Accountable, h.Site.Service) }
+	var services []string
+	for i := range answer.Entries {
+		for k := range answer.Entries[i].Hops {
+			if h := &answer.Entries[i].Hops[k]; h.Version != "" && !h.Since.IsZero() {
+				services = append(services, service(h))
+			}
+		}
+	}
+	if len(services) == 0 {
+		return nil
+	}
+	slices.Sort(services)
+	versions, err := s.reader.Versions(ctx, storage.NewTrafficWindow(answer.From.Add(-sinceMost), answer.To, time.Now()), slices.Compact(services)...)
+	if err != nil {
+		return err
+	}
+	for i := range answer.Entries {
+		for k := range answer.Entries[i].Hops {
+			h := &answer.Entries[i].Hops[k]
+			other, at := false, time.Time{}
+			for _, v := range versions { // those of a service in the order in which they were first seen
+				if v.Service != service(h) || !at.IsZero() {
+					continue
+				}
+				if v.Version == h.Version {
+					at = v.First
+				} else {
+					other = true
+				}
+			}
+			h.NewVersion = other && !at.IsZero() && !h.Since.IsZero() && at.After(h.Since.Add(-before)) && at.Before(h.Since.Add(after))
 		}
 	}
 	return nil

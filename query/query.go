@@ -38,6 +38,10 @@ type Reader interface {
 	Blame(ctx context.Context, f storage.BlameFilter, by []string, step time.Duration, limit int) ([]storage.BlameRow, error)
 	SeenServices(ctx context.Context, from, to time.Time, attributes []string) ([]storage.SeenService, error)
 	Calls(ctx context.Context, from time.Time) ([]storage.Call, error)
+	Operations(ctx context.Context, w storage.TrafficWindow) ([]storage.Operation, error)
+	Edges(ctx context.Context, w storage.TrafficWindow) ([]storage.Edge, error)
+	Versions(ctx context.Context, w storage.TrafficWindow, services ...string) ([]storage.SeenVersion, error)
+	Reviews
 	Ping(ctx context.Context) error
 	// Missing names the shards that do not answer.
 	Missing(ctx context.Context) []string
@@ -47,18 +51,26 @@ type Reader interface {
 // in at an entry over a time, against as long a time before.
 type Judge interface {
 	JudgeNow(ctx context.Context, id spans.TraceID) ([]verdict.Verdict, error)
+	// ExplainNow says as well which rules were tried on the spans of a service, and on calls to it.
+	ExplainNow(ctx context.Context, id spans.TraceID, service string) ([]verdict.Verdict, error)
+	// TimelineNow lays a trace out, with the exceptions of some spans; nil where no span of it is stored.
+	TimelineNow(ctx context.Context, id spans.TraceID, logsOf map[spans.SpanID]bool) (*verdict.Timeline, error)
 	RankNow(ctx context.Context, from, to time.Time, entry string, limit int) ([]verdict.Suspect, error)
 }
 
 // Service answers questions. It is safe for concurrent use.
 type Service struct {
-	reader   Reader
-	judge    Judge
-	owners   *ownership.Current
-	stored   Owners
-	applying chan struct{}
-	seen     keptTraffic
-	turns    *turns
+	// Links are set before the service is used.
+	Links Links
+
+	reader    Reader
+	judge     Judge
+	owners    *ownership.Current
+	stored    Owners
+	applying  chan struct{}
+	seen      keptTraffic
+	timelines keptTimelines
+	turns     *turns
 }
 
 // New makes a service. Owners are those in force, stored is what they are applied to.
@@ -176,73 +188,6 @@ func parseBodies(bodies []string) ([]verdict.Verdict, error) {
 		}
 	}
 	return verdicts, nil
-}
-
-// Span is a span as a page draws it.
-type Span struct {
-	ID, ParentID   string
-	Service, Name  string
-	Kind           string
-	StartNs, EndNs int64
-	Status         string // the code it ended with, "" for a good end
-	Failed         bool
-}
-
-// SpansMax is how many spans of a trace are shown.
-const SpansMax = 20_000
-
-// Spans returns the spans of a trace, the earliest first.
-func (s *Service) Spans(ctx context.Context, traceID string) ([]Span, error) {
-	ctx, done, err := s.begin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	id, err := ParseTraceID(traceID)
-	if err != nil {
-		return nil, err
-	}
-	var b spans.Block
-	if err := s.reader.ReadTraces(ctx, storage.TraceQuery{IDs: []spans.TraceID{id}, SpansMax: SpansMax}, &b); err != nil {
-		return nil, err
-	}
-	return spansOf(&b), nil
-}
-
-var kindNames = [...]string{"", "internal", "server", "client", "producer", "consumer"}
-
-func spansOf(b *spans.Block) []Span {
-	list := make([]Span, b.Len())
-	for i := range list {
-		list[i] = Span{
-			ID: hex.EncodeToString(b.SpanIDs[i][:]), Service: string(b.Service(i)), Name: b.Names.Str(i),
-			Kind: kindNames[min(int(b.Kinds[i]), len(kindNames)-1)], StartNs: b.StartNs[i], EndNs: max(b.StartNs[i], b.EndNs[i]),
-		}
-		if b.ParentIDs[i] != (spans.SpanID{}) {
-			list[i].ParentID = hex.EncodeToString(b.ParentIDs[i][:])
-		}
-		list[i].Status, list[i].Failed = statusOf(b, i)
-	}
-	return list
-}
-
-// statusOf is what a person wants to see of how a span ended; the verdict knows better.
-func statusOf(b *spans.Block, i int) (string, bool) {
-	for _, key := range [...]string{"http.response.status_code", "http.status_code"} {
-		if v, ok := b.Attrs.Get(i, key); ok {
-			code, _ := strconv.Atoi(string(v))
-			return string(v), code >= 500 || b.Statuses[i] == spans.StatusError
-		}
-	}
-	for _, key := range [...]string{"error.type", "db.response.status_code"} {
-		if v, ok := b.Attrs.Get(i, key); ok {
-			return string(v), b.Statuses[i] == spans.StatusError
-		}
-	}
-	if b.Statuses[i] == spans.StatusError {
-		return "error", true
-	}
-	return "", false
 }
 
 // The limits of a listing.

@@ -107,42 +107,53 @@ func (s *Service) Report(ctx context.Context, r ReportRequest) (*ReportResponse,
 		return nil, err
 	}
 	answer := &ReportResponse{Owner: r.Owner, Team: s.Team(r.Owner), Window: Window{from, to}, Steps: stepsOf(step)}
-	group, ctx := errgroup.WithContext(ctx)
+	group, asking := errgroup.WithContext(ctx)
 	const atOnce = 4
 	group.SetLimit(atOnce)
 	f := storage.BlameFilter{From: from, To: to, Owner: r.Owner}
-	for by, into := range map[string]*[]Part{
-		"service": &answer.Services, "operation": &answer.Operations, "edge": &answer.Edges, "fingerprint": &answer.Fingerprints,
-		"version": &answer.Versions, "rule": &answer.Rules, "entry": &answer.Entries,
-	} {
-		group.Go(func() (err error) { *into, err = s.parts(ctx, f, by, n); return err })
-	}
+	var caused, suffered []storage.BlameRow
 	hurt := f
 	hurt.Suffered = true
-	group.Go(func() (err error) { answer.SufferedIn, err = s.parts(ctx, hurt, "service", n); return err })
-	group.Go(func() (err error) { answer.SufferedFrom, err = s.parts(ctx, hurt, "cause", n); return err })
+	group.Go(func() (err error) { caused, err = s.reader.Blame(asking, f, causedColumns, 0, groupsMax); return err })
+	group.Go(func() (err error) {
+		suffered, err = s.reader.Blame(asking, hurt, []string{"Kind", "Service", "Cause"}, 0, groupsMax)
+		return err
+	})
 	group.Go(func() error {
-		caused, suffered, err := s.causedAndSuffered(ctx, f, []string{"Owner"}, step)
+		caused, suffered, err := s.causedAndSuffered(asking, f, []string{"Owner"}, step)
 		answer.Rows, answer.Caused, answer.Suffered = joined(caused, suffered), totals(caused), totals(suffered)
 		return err
 	})
 	group.Go(func() error {
 		before := f
 		before.From, before.To = from.Add(-week), to.Add(-week)
-		caused, suffered, err := s.causedAndSuffered(ctx, before, []string{"Owner"}, 0)
+		caused, suffered, err := s.causedAndSuffered(asking, before, []string{"Owner"}, 0)
 		answer.CausedBefore, answer.SufferedBefore = totals(caused), totals(suffered)
 		return err
 	})
 	group.Go(func() error {
-		all, err := s.reader.Blame(ctx, storage.BlameFilter{From: from, To: to}, nil, 0, 1)
+		all, err := s.reader.Blame(asking, storage.BlameFilter{From: from, To: to}, nil, 0, 1)
 		answer.Of = totals(all)
 		return err
 	})
-	group.Go(func() (err error) { answer.Recurring, err = s.recurring(ctx, r.Owner, to, n); return err })
-	group.Go(func() (err error) { answer.Neighbours, err = s.neighbours(ctx, r.Owner, from, to, n); return err })
+	group.Go(func() (err error) { answer.Recurring, err = s.recurring(asking, r.Owner, to, n); return err })
+	var unowned []storage.BlameRow
+	group.Go(func() (err error) {
+		nobody := storage.BlameFilter{From: from, To: to, Owner: verdict.OwnerUnowned}
+		unowned, err = s.reader.Blame(asking, nobody, neighbourColumns, 0, groupsMax)
+		return err
+	})
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
+	for by, into := range map[string]*[]Part{
+		"service": &answer.Services, "operation": &answer.Operations, "edge": &answer.Edges, "fingerprint": &answer.Fingerprints,
+		"version": &answer.Versions, "rule": &answer.Rules, "entry": &answer.Entries,
+	} {
+		*into = partsOf(caused, by, n)
+	}
+	answer.SufferedIn, answer.SufferedFrom = partsOf(suffered, "service", n), partsOf(suffered, "cause", n)
+	answer.Neighbours = s.neighbours(r.Owner, unowned, slices.Concat(caused, suffered), n)
 	answer.Missing = s.reader.Missing(ctx)
 	return answer, nil
 }
@@ -199,21 +210,21 @@ func recurrences(rows []storage.BlameRow, n int) []Recurrence {
 	return recurring
 }
 
-// neighbours are what nobody owns beside the owner's services, by what that caused in the window.
-func (s *Service) neighbours(ctx context.Context, owner string, from, to time.Time, n int) ([]Neighbour, error) {
-	f := storage.BlameFilter{From: from, To: to, Owner: verdict.OwnerUnowned}
-	rows, err := s.reader.Blame(ctx, f, []string{"Kind", "Service", "Caller", "Callee", "Phase", "Peer", "Via", "Target"}, 0, groupsMax)
-	if err != nil {
-		return nil, err
-	}
-	// A service may be the owner's by the registry, or by what it says of itself, as verdicts have it.
-	caused, suffered, err := s.causedAndSuffered(ctx, storage.BlameFilter{From: from, To: to, Owner: owner}, []string{"Kind", "Service"}, 0)
-	if err != nil {
-		return nil, err
-	}
+// causedColumns are all that the parts of a report are made of.
+var causedColumns = []string{
+	"Kind", "Service", "Operation", "Caller", "Callee", "Phase", "Peer", "Accountable", "Fingerprint", "ServiceVersion", "Rule", "EntryService", "EntryOperation",
+}
+
+var neighbourColumns = []string{"Kind", "Service", "Caller", "Callee", "Phase", "Peer", "Accountable", "Via", "Target"}
+
+// neighbours are what nobody owns beside the owner's services, by what that caused. A service is the owner's by the registry, or by
+// what it says of itself, as its verdicts have it.
+func (s *Service) neighbours(owner string, unowned, own []storage.BlameRow, n int) []Neighbour {
 	owned := make(map[string]bool)
-	for _, r := range slices.Concat(caused, suffered) {
-		owned[r.Service] = r.Service != ""
+	for i := range own {
+		if r := &own[i]; r.Kind == string(verdict.SiteService) {
+			owned[r.Service] = true
+		}
 	}
 	registry := s.owners.Registry()
 	owns := func(service string) bool {
@@ -225,10 +236,10 @@ func (s *Service) neighbours(ctx context.Context, owner string, from, to time.Ti
 		return own
 	}
 	at := make(map[string]int)
-	sums := make([]storage.BlameRow, 0, len(rows))
+	sums := make([]storage.BlameRow, 0, len(unowned))
 	list := []Neighbour{}
-	for i := range rows {
-		r := &rows[i]
+	for i := range unowned {
+		r := &unowned[i]
 		var own []string
 		for _, service := range []string{r.Caller, r.Callee, r.Via, r.Target} {
 			if owns(service) && !slices.Contains(own, service) {
@@ -256,5 +267,5 @@ func (s *Service) neighbours(ctx context.Context, owner string, from, to time.Ti
 	slices.SortStableFunc(list, func(a, b Neighbour) int {
 		return cmp.Or(cmp.Compare(b.Caused.Requests, a.Caused.Requests), cmp.Compare(b.Caused.ExcessNs, a.Caused.ExcessNs), cmp.Compare(a.Name, b.Name))
 	})
-	return list[:min(n, len(list))], nil
+	return list[:min(n, len(list))]
 }

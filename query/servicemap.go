@@ -28,19 +28,21 @@ type MapResponse struct {
 	Missing []string  `json:"missing,omitempty"`
 }
 
-// MapNode is a service, or a peer that sends no spans.
+// MapNode is a service, a peer that sends no spans, or the user, who calls what requests come in at.
 type MapNode struct {
-	Name   string  `json:"name"`
-	Owner  string  `json:"owner"`
-	Peer   bool    `json:"peer,omitempty"`
-	Caused Amounts `json:"caused"` // by itself
+	Name   string           `json:"name"`
+	Kind   verdict.SiteKind `json:"kind"`
+	Owner  string           `json:"owner"`
+	Caused Amounts          `json:"caused"` // by itself
 }
 
 // MapEdge is that one service calls another, or a peer. What an edge cost is not a part of what its neighbours did: a failure of
 // a callee that its caller was asked to make is on both.
 type MapEdge struct {
-	Caller string  `json:"caller"`
-	Callee string  `json:"callee"`
+	Caller string `json:"caller"`
+	Callee string `json:"callee"`
+	// Type is "messaging_system" or "database" where that is between the two.
+	Type   string  `json:"type,omitempty"`
 	Calls  float64 `json:"calls"` // 0 where that is not known
 	Failed float64 `json:"failed"`
 	// Itself is what the edge itself caused; ByCallee and ByCaller what they did where this edge showed it.
@@ -78,19 +80,23 @@ func (s *Service) Map(ctx context.Context, r MapRequest) (*MapResponse, error) {
 	if err != nil {
 		return nil, err
 	}
-	calls, err := s.reader.Calls(ctx, from)
+	calls, err := s.reader.Edges(ctx, storage.NewTrafficWindow(from, to, time.Now()))
 	if err != nil {
 		return nil, err
 	}
 	g := newGraph()
 	for i := range calls {
-		g.edge(calls[i].Caller, calls[i].Callee).Calls += float64(calls[i].Calls)
+		g.called(&calls[i])
 	}
 	for i := range costs {
 		g.cost(&costs[i])
 	}
 	registry := s.owners.Registry()
 	for _, n := range g.nodes {
+		if n.Kind == verdict.SiteUser {
+			n.Owner = verdict.OwnerUser
+			continue
+		}
 		n.Owner = cmp.Or(n.Owner, registry.Resolve(&ownership.Question{Service: n.Name}).Owner, verdict.OwnerUnowned)
 	}
 	answer := g.answer(g.kept(&r))
@@ -112,7 +118,7 @@ func newGraph() *graph {
 func (g *graph) node(name string) *MapNode {
 	n := g.nodes[name]
 	if n == nil {
-		n = &MapNode{Name: name}
+		n = &MapNode{Name: name, Kind: verdict.SiteService}
 		g.nodes[name] = n
 	}
 	return n
@@ -140,6 +146,23 @@ func (g *graph) add(to *Amounts, r *storage.BlameRow) {
 	*to = amountsOf(sum)
 }
 
+// called adds what was called.
+func (g *graph) called(e *storage.Edge) {
+	const virtual, database, messaging = "virtual_node", "database", "messaging_system"
+	edge := g.edge(e.Caller, e.Callee)
+	edge.Calls += float64(e.Calls)
+	edge.Failed += float64(e.Failed)
+	switch {
+	case e.Type == database || e.Type == messaging:
+		edge.Type = e.Type
+	case e.Type == virtual && e.Caller == storage.UserCaller:
+		g.node(e.Caller).Kind = verdict.SiteUser
+	}
+	if len(e.ServerBuckets) == 0 && e.Caller != storage.UserCaller {
+		g.node(e.Callee).Kind = verdict.SitePeer
+	}
+}
+
 // cost puts what was caused where it shows.
 func (g *graph) cost(r *storage.BlameRow) {
 	switch verdict.SiteKind(r.Kind) {
@@ -147,7 +170,7 @@ func (g *graph) cost(r *storage.BlameRow) {
 		g.add(&g.edge(r.Caller, r.Callee).Itself, r)
 	case verdict.SitePeer:
 		n := g.node(r.Peer)
-		n.Peer = true
+		n.Kind = verdict.SitePeer
 		g.add(&n.Caused, r)
 		if r.Via != "" {
 			g.add(&g.edge(r.Via, r.Peer).ByCallee, r)
@@ -160,7 +183,11 @@ func (g *graph) cost(r *storage.BlameRow) {
 		if r.Target != "" {
 			g.add(&g.edge(r.Service, r.Target).ByCaller, r)
 		}
-	case verdict.SiteUser, verdict.SiteUnknown:
+	case verdict.SiteUser:
+		n := g.node(storage.UserCaller)
+		n.Kind = verdict.SiteUser
+		g.add(&n.Caused, r)
+	case verdict.SiteUnknown:
 	}
 }
 

@@ -17,23 +17,31 @@ import (
 	"github.com/whosehop/whosehop/verdict"
 )
 
-func TestBlameAddsUp(t *testing.T) { blameAddsUp(t, clickhousetest.DB(t)) }
+func TestBlameAddsUp(t *testing.T) { blameAddsUp(t, clickhousetest.DB(t), 8) }
 
 func TestBlameOfAllShardsAddsUp(t *testing.T) {
 	db, _, _ := openCluster(t)
-	blameAddsUp(t, db)
+	blameAddsUp(t, db, 3)
 }
 
 // blameAddsUp holds what is summed up against a recount from scratch of what the last verdict of each trace says, while traces are
 // judged again, for other owners, with other entries, late, and hours are summed up now and then.
-func blameAddsUp(t *testing.T, db *storage.DB) {
+func blameAddsUp(t *testing.T, db *storage.DB, rounds int) {
 	t.Helper()
 	db.SetJudgedSlack(0)
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 7))
 	from := time.Date(2026, 11, 18, 0, 0, 0, 0, time.UTC)
-	const hours, rounds, perRound = 30, 8, 60
+	const hours, perRound = 30, 60
 	now := make(map[spans.TraceID]storage.JudgedTrace) // what was judged last
+	made := 0
+	rollUp := func(shard *storage.DB) {
+		n, err := shard.RollUp(t.Context(), time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made += n
+	}
 	for round := range rounds {
 		batches := make(map[int][]*storage.JudgedTrace)
 		for range perRound {
@@ -48,11 +56,8 @@ func blameAddsUp(t *testing.T, db *storage.DB) {
 			}
 		}
 		for _, shard := range db.Locals() {
-			if r.IntN(3) > 0 {
-				continue
-			}
-			if _, err := shard.RollUp(t.Context(), time.Time{}); err != nil {
-				t.Fatal(err)
+			if r.IntN(3) == 0 {
+				rollUp(shard)
 			}
 		}
 		f := storage.BlameFilter{From: from.Add(time.Duration(r.IntN(hours)) * time.Hour), To: from.Add(hours * time.Hour)}
@@ -71,16 +76,11 @@ func blameAddsUp(t *testing.T, db *storage.DB) {
 			}
 		}
 	}
-	made := 0
 	for _, shard := range db.Locals() {
-		n, err := shard.RollUp(t.Context(), time.Time{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		made += n
+		rollUp(shard)
 	}
 	if made == 0 {
-		t.Error("nothing was summed up in the end")
+		t.Error("nothing was summed up")
 	}
 	all := storage.BlameFilter{From: from.Add(-time.Hour), To: from.Add((hours + 1) * time.Hour)}
 	if diff := cmp.Diff(recountBlame(now, &all, 0), askBlame(t, db, all, 0)); diff != "" {

@@ -31,7 +31,7 @@ const shardingKey = "cityHash64(TraceId)"
 // distributed are the tables over all shards, and where a row would go that is written to them. What an analyzer
 // writes down for itself is on its shard only.
 var distributed = map[string]string{
-	"otel_traces": shardingKey, "verdicts": shardingKey, "baseline": "rand()", "baseline_recent": "rand()", "blame_hourly": "rand()", "blame_hours": "rand()",
+	"otel_traces": shardingKey, "verdicts": shardingKey, "verdict_reviews": shardingKey, "baseline": "rand()", "baseline_recent": "rand()", "blame_hourly": "rand()", "blame_hours": "rand()",
 	"traffic": "rand()", "traffic_recent": "rand()",
 }
 

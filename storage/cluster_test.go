@@ -105,6 +105,7 @@ func TestATraceLiesOnOneShard(t *testing.T) {
 func TestVerdictsOfAllShards(t *testing.T) {
 	db, _, _ := openCluster(t)
 	verdictsAreFoundAndCountedOnce(t, db)
+	reviewsAreKeptAndCountedOnce(t, db)
 }
 
 func TestBaselineOfAllShards(t *testing.T) {

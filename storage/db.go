@@ -42,7 +42,8 @@ type DB struct {
 	cluster       *cluster      // nil on one ClickHouse, and on a shard
 	shard         int           // of a cluster, counted from 1
 	slack         time.Duration // judgedSlack
-	replicated    bool          // blocks are told apart by a Keeper
+	dirty         keptHours
+	replicated    bool // blocks are told apart by a Keeper
 }
 
 // idleMax is how many idle native connections are kept.

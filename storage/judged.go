@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"iter"
 	"math"
-	"slices"
 
 	"github.com/whosehop/whosehop/storage/native"
 	"github.com/whosehop/whosehop/verdict"
@@ -164,7 +163,7 @@ func (t *judgedTable) add(j *JudgedTrace) error {
 			t.hop.service.Text(h.Service)
 			t.hop.owner.Text(h.Owner)
 			t.hop.role.Text(string(h.Role))
-			t.hop.suffered.Bool(suffered(v, k))
+			t.hop.suffered.Bool(v.Suffered(k))
 		}
 	}
 	t.traceID.Text(hex.EncodeToString(j.TraceID[:]))
@@ -208,24 +207,6 @@ func (p *parts) upTo(weight float64) int64 {
 	part := int64(math.Round(float64(p.of)*weight)) - p.given
 	p.given += part
 	return part
-}
-
-// suffered says whether hop k is the first by which its owner suffered from what others did.
-func suffered(v *verdict.Verdict, k int) bool {
-	h := &v.Hops[k]
-	if !sufferedBy(h) || slices.ContainsFunc(v.Shares, func(s verdict.Share) bool { return s.Owner == h.Owner }) {
-		return false
-	}
-	return !slices.ContainsFunc(v.Hops[:k], func(before verdict.Hop) bool { return before.Owner == h.Owner && sufferedBy(&before) })
-}
-
-func sufferedBy(h *verdict.Hop) bool {
-	switch h.Role {
-	case verdict.RolePropagated, verdict.RoleMasked, verdict.RoleVictim, verdict.RoleAmplified:
-		return h.Owner != ""
-	case verdict.RoleOrigin, verdict.RoleAbsorbed, verdict.RoleSlow, verdict.RoleCleared:
-	}
-	return false
 }
 
 func (t *judgedTable) addShare(entry uint32, s *verdict.Share) {

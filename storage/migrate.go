@@ -131,6 +131,7 @@ func (db *DB) retain(ctx context.Context, keep Retention) error {
 	}{
 		{db.table("otel_traces"), "toDateTime(IngestTime)", keep.Spans},
 		{db.table("verdicts"), "toDateTime(FirstIngest)", keep.Verdicts},
+		{db.table("verdict_reviews"), "toDateTime(At)", keep.Verdicts},
 		{db.table("blame_hourly"), "Hour", keep.History},
 		{db.table("baseline"), "At", keep.Baseline},
 		{db.table("traffic"), "At", keep.Verdicts},

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -82,27 +83,32 @@ func (db *DB) RollUp(ctx context.Context, oldest time.Time) (made int, err error
 	if err != nil {
 		return 0, err
 	}
-	hours, err := db.dirtyHours(ctx)
+	hours, err := db.findDirtyHours(ctx)
 	if err != nil {
 		return 0, err
 	}
-	open := false
+	looked := now
 	for _, hour := range slices.SortedFunc(maps.Keys(hours), time.Time.Compare) {
-		switch d := hours[hour]; {
-		case hour.Before(oldest):
-		case now.Sub(d.judgedAt) < db.slack && now.Sub(d.since) < staleMost:
-			open = true
-		default:
-			if err := db.rollUpHour(ctx, hour, now); err != nil {
+		d := hours[hour]
+		if hour.Before(oldest) {
+			if err := db.keepHour(ctx, hour, now); err != nil {
 				return made, err
 			}
-			made++
+			continue
 		}
+		if now.Sub(d.judgedAt) < db.slack && now.Sub(d.since) < staleMost {
+			if d.since.Before(looked) {
+				looked = d.since
+			}
+			continue
+		}
+		if err := db.rollUpHour(ctx, hour, now); err != nil {
+			return made, err
+		}
+		made++
 	}
-	if open {
-		return made, nil // what is dirty is found by what was judged since the last time that all was looked at
-	}
-	return made, db.setHour(ctx, time.Unix(0, 0), uint64(now.UnixMilli()), now.Add(-db.slack))
+	// What is dirty is found among what was judged since then.
+	return made, db.setHour(ctx, time.Unix(0, 0), uint64(now.UnixMilli()), looked.Add(-db.slack))
 }
 
 // staleMost is for how long an hour in which verdicts come and come is counted from them before it is made all the same.
@@ -114,8 +120,33 @@ type dirtyHour struct {
 	since    time.Time // the first that is not in what was made of the hour
 }
 
-// dirtyHours are the hours that have verdicts which are not in what was made of them.
+// keptHours are the dirty hours as they were a moment ago, for the questions that one page asks at once.
+type keptHours struct {
+	mu    sync.Mutex
+	at    time.Time
+	hours map[time.Time]dirtyHour
+}
+
+// keptFor is how long they are kept.
+const keptFor = time.Second
+
+// dirtyHours are the hours that have verdicts which are not in what was made of them, as of a moment ago.
 func (db *DB) dirtyHours(ctx context.Context) (map[time.Time]dirtyHour, error) {
+	k := &db.dirty
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if time.Since(k.at) < min(keptFor, db.slack) {
+		return k.hours, nil
+	}
+	at := time.Now()
+	hours, err := db.findDirtyHours(ctx)
+	if err == nil {
+		k.at, k.hours = at, hours
+	}
+	return hours, err
+}
+
+func (db *DB) findDirtyHours(ctx context.Context) (map[time.Time]dirtyHour, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var looked time.Time
@@ -177,15 +208,31 @@ func (db *DB) rollUpHour(ctx context.Context, hour, now time.Time) error {
 	if err := db.conn.Exec(ctx, text); err != nil {
 		return wrap("sum up the verdicts of an hour", err)
 	}
-	var before uint64
-	if err := db.conn.QueryRow(ctx, fmt.Sprintf("SELECT max(Version) FROM %s WHERE Shard = %d AND Hour = %s", db.table("blame_hours"), db.shard, at)).Scan(&before); err != nil {
-		return wrap("look when an hour was summed up", err)
+	before, err := db.madeBefore(ctx, hour)
+	if err != nil {
+		return err
 	}
 	if err := db.setHour(ctx, hour, version, now); err != nil || before == 0 {
 		return err
 	}
 	return wrap("drop what was summed up before", db.conn.Exec(ctx, fmt.Sprintf("DELETE FROM %s WHERE Shard = %d AND Hour = %s AND Version < %d",
 		db.table("blame_hourly"), db.shard, at, before)))
+}
+
+// keepHour says that what was made of an hour stays, whatever was judged since.
+func (db *DB) keepHour(ctx context.Context, hour, now time.Time) error {
+	version, err := db.madeBefore(ctx, hour)
+	if err != nil || version == 0 {
+		return err
+	}
+	return db.setHour(ctx, hour, version, now)
+}
+
+// madeBefore is the version of what was made of an hour, 0 for none.
+func (db *DB) madeBefore(ctx context.Context, hour time.Time) (version uint64, err error) {
+	err = db.conn.QueryRow(ctx, fmt.Sprintf("SELECT max(Version) FROM %s WHERE Shard = %d AND Hour = '%s'",
+		db.table("blame_hours"), db.shard, hour.UTC().Format(time.DateTime))).Scan(&version)
+	return version, wrap("look when an hour was summed up", err)
 }
 
 func (db *DB) setHour(ctx context.Context, hour time.Time, version uint64, at time.Time) error {

@@ -103,8 +103,8 @@ func count(buckets *[]uint64, sum *uint64, s *calledSpan, ns int64) {
 	*sum += s.represents * uint64(ns)
 }
 
-// recount sums up from scratch what began in [from, to).
-func recount(list []calledSpan, from, to time.Time) (operations map[[3]string]storage.Operation, edges map[[3]string]storage.Edge, versions map[[2]string]storage.SeenVersion) {
+// recountTraffic sums up from scratch what began in [from, to).
+func recountTraffic(list []calledSpan, from, to time.Time) (operations map[[3]string]storage.Operation, edges map[[3]string]storage.Edge, versions map[[2]string]storage.SeenVersion) {
 	operations, edges, versions = map[[3]string]storage.Operation{}, map[[3]string]storage.Edge{}, map[[2]string]storage.SeenVersion{}
 	children := make(map[string][]*calledSpan)
 	for i := range list {
@@ -186,7 +186,7 @@ func recount(list []calledSpan, from, to time.Time) (operations map[[3]string]st
 func asCounted(t *testing.T, db *storage.DB, list []calledSpan, from, to time.Time) {
 	t.Helper()
 	w := storage.NewTrafficWindow(from, to, time.Now())
-	operations, edges, versions := recount(list, w.From, w.To)
+	operations, edges, versions := recountTraffic(list, w.From, w.To)
 	gotOperations, err := db.Operations(t.Context(), w)
 	if err != nil {
 		t.Fatal(err)

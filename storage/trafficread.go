@@ -90,6 +90,36 @@ func (db *DB) Operations(ctx context.Context, w TrafficWindow) ([]Operation, err
 	return list, wrap("list operations", rows.Err())
 }
 
+// StatusCalls is what was called of an operation that ended with a status.
+type StatusCalls struct {
+	Service, Name, Kind, Status string // the last two as ClickHouse has them: Server, Client, ...; Unset, Ok, Error
+	Calls, Entries              uint64
+	DurationNs                  uint64 // of all calls
+	Buckets                     []uint64
+}
+
+// CallsByStatus lists operations and how they ended, in no order.
+func (db *DB) CallsByStatus(ctx context.Context, w TrafficWindow) ([]StatusCalls, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	rows, err := db.conn.Query(ctx, `SELECT Service, Name, Type, Status, sum(Calls), sum(Entries), sum(DurationNs), sumForEach(Buckets)
+		FROM (`+db.trafficSQL(w, "operation", "Service, Name, Type, Status, Calls, Entries, DurationNs, Buckets")+`)
+		GROUP BY Service, Name, Type, Status`+fmt.Sprintf(" LIMIT %d", operationsMax)+trafficSettings)
+	if err != nil {
+		return nil, wrap("list calls", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var list []StatusCalls
+	for rows.Next() {
+		var c StatusCalls
+		if err := rows.Scan(&c.Service, &c.Name, &c.Kind, &c.Status, &c.Calls, &c.Entries, &c.DurationNs, &c.Buckets); err != nil {
+			return nil, wrap("list calls", err)
+		}
+		list = append(list, c)
+	}
+	return list, wrap("list calls", rows.Err())
+}
+
 // Edge is what one service called of another, or of something that sends no spans.
 type Edge struct {
 	Caller, Callee string

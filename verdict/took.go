@@ -23,3 +23,19 @@ func AppendTook(b []byte, ns int64) []byte {
 		return format(v, 2, " ms")
 	}
 }
+
+// Lasted is how long something lasted, or the sum of many times, as people say it: as Took up to two minutes, then in minutes,
+// hours and days.
+func Lasted(ns int64) string {
+	const minute, hour, day = 60e9, 3600e9, 24 * 3600e9
+	switch v := float64(ns); {
+	case v < 2*minute:
+		return Took(ns)
+	case v < 2*hour:
+		return strconv.FormatFloat(v/minute, 'f', 0, 64) + " min"
+	case v < 2*day:
+		return strconv.FormatFloat(v/hour, 'f', 0, 64) + " h"
+	default:
+		return strconv.FormatFloat(v/day, 'f', 0, 64) + " days"
+	}
+}

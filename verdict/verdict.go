@@ -5,6 +5,7 @@ package verdict
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -232,6 +233,24 @@ type Hop struct {
 	OffsetNs   int64    `json:"offsetNs"`
 	DurationNs int64    `json:"durationNs"`
 	SpanIDs    []string `json:"spanIds,omitempty"`
+}
+
+// Suffered says whether hop k is the first by which its owner suffered from what others did.
+func (v *Verdict) Suffered(k int) bool {
+	h := &v.Hops[k]
+	if !h.suffered() || slices.ContainsFunc(v.Shares, func(s Share) bool { return s.Owner == h.Owner }) {
+		return false
+	}
+	return !slices.ContainsFunc(v.Hops[:k], func(before Hop) bool { return before.Owner == h.Owner && before.suffered() })
+}
+
+func (h *Hop) suffered() bool {
+	switch h.Role {
+	case RolePropagated, RoleMasked, RoleVictim, RoleAmplified:
+		return h.Owner != ""
+	case RoleOrigin, RoleAbsorbed, RoleSlow, RoleCleared:
+	}
+	return false
 }
 
 // Time is an instant that is written in RFC 3339, in UTC, always with nine digits.

@@ -13,6 +13,14 @@ func TestTook(t *testing.T) {
 	}
 }
 
+func TestLasted(t *testing.T) {
+	for ns, want := range map[int64]string{5e6: "5.0 ms", 119e9: "119 s", 1200e9: "20 min", 9000e9: "2 h", 86400e9: "24 h", 10 * 86400e9: "10 days"} {
+		if got := Lasted(ns); got != want {
+			t.Errorf("%d: %s, want %s", ns, got, want)
+		}
+	}
+}
+
 func TestTimeHasNineDigits(t *testing.T) {
 	const want = `"2026-11-20T10:00:00.000000001Z"`
 	var at Time

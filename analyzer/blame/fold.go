@@ -1,6 +1,7 @@
 package blame
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/whosehop/whosehop/analyzer/trace"
@@ -180,7 +181,20 @@ func (t *trial) foldGroup(group []int32) {
 				t.fold[r].attempts, t.fold[r].restNs = int32(len(run)), t.restNs(run)
 			}
 		}
+		if t.keepRuns {
+			t.keepRun(run, c, succeeded)
+		}
 		run = run[:0]
+	}
+}
+
+// keepRun remembers the attempts at one request, with the one that succeeded.
+func (t *trial) keepRun(run []int32, next int32, succeeded bool) {
+	if succeeded && t.outcome[run[len(run)-1]].Level == trace.Fail {
+		run = append(slices.Clip(run), next)
+	}
+	if len(run) > 1 {
+		t.runs = append(t.runs, slices.Clone(run))
 	}
 }
 

@@ -26,6 +26,8 @@ type Config struct {
 	OnlyTrouble bool
 	// Explain adds to every verdict which rules were tried, and why they did or did not fit.
 	Explain bool
+	// ExplainOf restricts that to the spans of a service and calls to it; empty is all.
+	ExplainOf string
 }
 
 // Owners says who owns what is asked about, as *ownership.Registry does.
@@ -66,6 +68,9 @@ type trial struct {
 	// a call that was folded away, or one that counts for nothing.
 	folded, dismissed []bool
 	order             []int32
+	// runs are the attempts at one request, of all that were tried more than once; with keepRuns.
+	runs     [][]int32
+	keepRuns bool
 	// answering are the addresses (with port) whose server spans were seen; nil until it is asked for.
 	answering map[string]bool
 	steps     []trace.Step // of PathOf

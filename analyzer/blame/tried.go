@@ -73,8 +73,10 @@ var needs = []need{
 // told adds to the explanation of a verdict what was tried on a failed span: the spans below that it was
 // handed to, or the rule that fitted, and why the others did not.
 func (t *trial) told(it item, next []item, found []finding) {
-	n := &t.f.Nodes[it.node]
-	at := verdict.Tried{Span: fmt.Sprintf("%x", n.SpanID[:]), Of: t.spanWords(it.node)}
+	if !t.asksFor(it.node) {
+		return
+	}
+	at := t.triedAt(it.node)
 	for _, x := range next {
 		at.Fits, at.Rule, at.Why = true, "passed-on", fmt.Sprintf("%s explains it, with %.2f of the blame", t.spanWords(x.node), x.weight/max(it.weight, 1e-9))
 		t.tried = append(t.tried, at)
@@ -95,6 +97,23 @@ func (t *trial) told(it item, next []item, found []finding) {
 		at.Rule, at.Why = rule.rule, t.whyNot(rule, it.node)
 		t.tried = append(t.tried, at)
 	}
+}
+
+// explainedMost bounds what is told of one service, which may have failed a hundred thousand times.
+const explainedMost = 1000
+
+// asksFor: what was tried on a span is to be told.
+func (t *trial) asksFor(i int32) bool {
+	of := t.cfg.ExplainOf
+	return of == "" || len(t.tried) < explainedMost && (t.f.ServiceOf(i).Name == of || t.isCall(i) && t.calleeName(i) == of)
+}
+
+func (t *trial) isCall(i int32) bool {
+	return t.f.Nodes[i].Kind == spans.KindClient || t.f.Nodes[i].Kind == spans.KindProducer
+}
+
+func (t *trial) triedAt(i int32) verdict.Tried {
+	return verdict.Tried{Span: fmt.Sprintf("%x", t.f.Nodes[i].SpanID[:]), Of: t.spanWords(i)}
 }
 
 func (t *trial) whyNot(rule *need, i int32) string {
@@ -136,7 +155,11 @@ func orNone(class string) string {
 // toldLatency adds why an entry is slow, or is not.
 func (t *trial) toldLatency(i int32, excessNs int64) {
 	n := &t.f.Nodes[i]
-	at := verdict.Tried{Span: fmt.Sprintf("%x", n.SpanID[:]), Of: t.operationWords(i), Rule: "latency", Fits: excessNs > 0}
+	if !t.asksFor(i) {
+		return
+	}
+	at := t.triedAt(i)
+	at.Rule, at.Fits = "latency", excessNs > 0
 	normal := t.cfg.Normal.Operation(t.f.ServiceOf(i).Name, n.Name)
 	if normal == nil {
 		at.Why = "what it normally takes is not known"
@@ -152,13 +175,14 @@ func (t *trial) toldLatency(i int32, excessNs int64) {
 
 // toldTerms adds where an operation's excess went.
 func (t *trial) toldTerms(i int32, ns int64, terms []term) {
+	if !t.asksFor(i) {
+		return
+	}
 	names := [...]string{termSelf: "slow-self", termCalls: "too-many-calls", termBackoff: "backoff", termPool: "pool-wait", termCall: "passed-on"}
 	for k := range terms {
 		m := &terms[k]
-		at := verdict.Tried{
-			Span: fmt.Sprintf("%x", t.f.Nodes[i].SpanID[:]), Of: t.spanWords(i), Rule: names[m.kind], Fits: m.ns > 0,
-			Why: fmt.Sprintf("%s of its excess of %s", verdict.Took(m.ns), verdict.Took(ns)),
-		}
+		at := t.triedAt(i)
+		at.Rule, at.Fits, at.Why = names[m.kind], m.ns > 0, fmt.Sprintf("%s of its excess of %s", verdict.Took(m.ns), verdict.Took(ns))
 		if m.call != trace.None {
 			at.Why += " by " + t.spanWords(m.call)
 		}

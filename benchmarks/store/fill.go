@@ -7,27 +7,36 @@ import (
 	"time"
 
 	"github.com/whosehop/whosehop/benchmarks/load"
+	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/native"
 	"github.com/whosehop/whosehop/storage/spans"
 )
 
 const day = 24 * time.Hour
 
-// staging gives spans the time of ingestion that they would have had, two minutes late at most: the table itself
-// takes the time at which it gets them.
-const staging = `CREATE DATABASE staging;
+// staging gives spans the time of ingestion that they would have had: the table itself takes the time at which it gets
+// them.
+const staging = `DROP DATABASE IF EXISTS staging SYNC;
+CREATE DATABASE staging;
 CREATE TABLE staging.otel_traces ENGINE = Null EMPTY AS SELECT * FROM whosehop.otel_traces;
 CREATE MATERIALIZED VIEW staging.at_its_time TO whosehop.otel_traces AS
-	SELECT * REPLACE (toDateTime64(toStartOfInterval(Timestamp, INTERVAL 2 MINUTE) + INTERVAL 2 MINUTE, 3) AS IngestTime,
-		toDate(toStartOfInterval(Timestamp, INTERVAL 2 MINUTE) + INTERVAL 2 MINUTE) AS IngestDate) FROM staging.otel_traces`
+	SELECT * EXCEPT Stored REPLACE (toDateTime64(Stored, 3) AS IngestTime, toDate(Stored) AS IngestDate) FROM (
+		SELECT *, toStartOfInterval(toDateTime(Timestamp) + toIntervalSecond(intDiv(Duration, 1000000000)), INTERVAL %[1]d SECOND) + INTERVAL %[1]d SECOND AS Stored
+		FROM staging.otel_traces)`
+
+// AtItsTime opens a table through which spans get into whosehop's, which is there, as if what had ended had been stored
+// every so often.
+func (s *Store) AtItsTime(ctx context.Context, every time.Duration) (*storage.DB, error) {
+	if err := s.Run(ctx, fmt.Sprintf(staging, int(every.Seconds()))); err != nil {
+		return nil, err
+	}
+	return s.Open(ctx, "staging")
+}
 
 // FillDay stores spans in whosehop's table, which is there, with times that are spread over a day, in their order.
 // The day ended so long ago.
 func (s *Store) FillDay(ctx context.Context, payload *load.Payload, total int, ago time.Duration) error {
-	if err := s.Run(ctx, staging); err != nil {
-		return err
-	}
-	door, err := s.Open(ctx, "staging")
+	door, err := s.AtItsTime(ctx, 2*time.Minute)
 	if err != nil {
 		return err
 	}

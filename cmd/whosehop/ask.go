@@ -23,6 +23,7 @@ import (
 	"github.com/whosehop/whosehop/analyzer/trace"
 	"github.com/whosehop/whosehop/analyzer/tracefile"
 	"github.com/whosehop/whosehop/query"
+	"github.com/whosehop/whosehop/query/rest"
 	"github.com/whosehop/whosehop/query/term"
 	"github.com/whosehop/whosehop/storage/spans"
 	"github.com/whosehop/whosehop/verdict"
@@ -44,7 +45,8 @@ type blameCmd struct {
 	Baseline       []string `help:"With --input: learn normal from these traces; may be given again." placeholder:"FILE"`
 	BaselineWindow string   `help:"With --baseline: only from traces that began in FROM..TO." placeholder:"FROM..TO"`
 	Explain        bool     `help:"With --input: say which rules were tried on which span, and why they did or did not fit."`
-	Output         string   `help:"text or json (one object a line)." short:"o" enum:"text,json" default:"text"`
+	WhyNot         string   `help:"Say why this service is not to blame, and which rules were tried on it." placeholder:"SERVICE"`
+	Output         string   `help:"text, json (one object a line) or markdown (for the channel of an incident)." short:"o" enum:"text,json,markdown" default:"text"`
 }
 
 func (blameCmd) Help() string {
@@ -52,6 +54,8 @@ func (blameCmd) Help() string {
   whosehop blame 4bf92f3577b34da6a3ce929d0e0e4736
   whosehop blame --input trace.json --owners owners.yaml
   whosehop blame --input trace.json --baseline yesterday.jsonl.gz --explain
+  whosehop blame 4bf92f3577b34da6a3ce929d0e0e4736 --why-not inventory
+  whosehop blame 4bf92f3577b34da6a3ce929d0e0e4736 -o markdown
   zcat spans.jsonl.gz | whosehop blame --input - -o json`
 }
 
@@ -65,13 +69,22 @@ func (c *blameCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 		return usageError{errors.New("blame: --owners, --explain, --trace, --traces-from and --baseline go with --input")}
 	case c.BaselineWindow != "" && len(c.Baseline) == 0:
 		return usageError{errors.New("blame: --baseline-window goes with --baseline")}
+	case c.WhyNot != "" && (c.Explain || c.Output == "markdown"):
+		return usageError{errors.New("blame: --why-not goes neither with --explain nor with -o markdown")}
 	case c.Input != "":
 		verdicts, err = c.fromFile(s, set)
+	case c.WhyNot != "":
+		return c.askWhyNot(ctx, s)
+	case c.Output == "markdown":
+		return c.printMarkdown(ctx, s)
 	default:
 		verdicts, err = c.fromServer(ctx)
 	}
 	if err != nil {
 		return err
+	}
+	if c.WhyNot != "" {
+		return c.tellWhyNot(s, verdicts)
 	}
 	return c.print(s, verdicts)
 }
@@ -83,12 +96,15 @@ func (c *blameCmd) print(s *streams, verdicts []verdict.Verdict) error {
 	lines.SetEscapeHTML(false)
 	for i := range verdicts {
 		var err error
-		if c.Output == "json" {
+		if i > 0 && c.Output != "json" {
+			_, _ = out.WriteString("\n")
+		}
+		switch c.Output {
+		case "json":
 			err = lines.Encode(&verdicts[i])
-		} else {
-			if i > 0 {
-				_, _ = out.WriteString("\n")
-			}
+		case "markdown":
+			_, err = out.WriteString(verdicts[i].Markdown(verdict.Context{}))
+		default:
 			err = painter.Verdict(out, &verdicts[i])
 		}
 		if err != nil {
@@ -130,6 +146,69 @@ func (c *blameCmd) fromServer(ctx context.Context) ([]verdict.Verdict, error) {
 		verdicts = append(verdicts, v)
 	}
 	return verdicts, nil
+}
+
+// printMarkdown prints what the server makes of a verdict: it knows how an owner is reached, and where its pages are.
+func (c *blameCmd) printMarkdown(ctx context.Context, s *streams) error {
+	if _, err := query.ParseTraceID(c.TraceID); err != nil {
+		return usageError{err}
+	}
+	body, err := c.get(ctx, "/api/v1/verdicts/"+url.PathEscape(c.TraceID), url.Values{"format": {"markdown"}})
+	if err != nil {
+		return err
+	}
+	_, err = s.out.Write(body)
+	return err
+}
+
+func (c *blameCmd) askWhyNot(ctx context.Context, s *streams) error {
+	if _, err := query.ParseTraceID(c.TraceID); err != nil {
+		return usageError{err}
+	}
+	body, err := c.get(ctx, "/api/v1/verdicts/"+url.PathEscape(c.TraceID)+"/why-not", url.Values{"service": {c.WhyNot}})
+	if err != nil {
+		return err
+	}
+	var answer rest.WhyNotAnswer
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return fmt.Errorf("read the answer of %s: %w", c.Server, err)
+	}
+	return c.printWhyNot(s, answer.Answers)
+}
+
+// tellWhyNot explains verdicts that came from a file, which say what was tried on the service.
+func (c *blameCmd) tellWhyNot(s *streams, verdicts []verdict.Verdict) error {
+	var answers []verdict.WhyNot
+	for i := range verdicts {
+		if answer, ok := verdicts[i].WhyNot(c.WhyNot, &verdicts[i]); ok {
+			answers = append(answers, answer)
+		}
+	}
+	if len(answers) == 0 {
+		return fmt.Errorf("%q has no part in these traces; whosehop blame without --why-not shows who has", c.WhyNot)
+	}
+	return c.printWhyNot(s, answers)
+}
+
+func (c *blameCmd) printWhyNot(s *streams, answers []verdict.WhyNot) error {
+	painter := term.Painter{Color: wantsColor(s.out)}
+	lines := json.NewEncoder(s.out)
+	lines.SetEscapeHTML(false)
+	for i := range answers {
+		var err error
+		if c.Output == "json" {
+			err = lines.Encode(&answers[i])
+		} else {
+			if i > 0 {
+				_, _ = fmt.Fprintln(s.out)
+			}
+			err = painter.WhyNot(s.out, &answers[i])
+		}
+		if err != nil {
+			return fmt.Errorf("print: %w", err)
+		}
+	}
+	return nil
 }
 
 // get asks the query server.
@@ -199,7 +278,7 @@ func (c *blameCmd) fromFile(s *streams, set *Settings) ([]verdict.Verdict, error
 			normal.Witness(trace.Build(&block, g.Rows, set.Analyze.SpansMax))
 		}
 	}
-	cfg := blame.Config{Owners: owners, Normal: normal, SLO: set.Analyze.SLO, Explain: c.Explain}
+	cfg := blame.Config{Owners: owners, Normal: normal, SLO: set.Analyze.SLO, Explain: c.Explain || c.WhyNot != "", ExplainOf: c.WhyNot}
 	var verdicts []verdict.Verdict
 	for _, g := range groups {
 		if only != nil && !only[g.ID] {

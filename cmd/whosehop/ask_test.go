@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -21,7 +22,11 @@ const (
 func standIn(t *testing.T) string {
 	t.Helper()
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /api/v1/verdicts/"+settledID, func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /api/v1/verdicts/"+settledID, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("format") == "markdown" {
+			_, _ = w.Write([]byte("**pay broke it.**\n"))
+			return
+		}
 		for _, service := range []string{"cart", "pay"} {
 			_, _ = w.Write([]byte(`{"traceId":"` + settledID + `","rules":"1","version":1,"entry":{"service":"web","operation":"GET /","spanId":"00f067aa0ba902b7",` +
 				`"start":"2026-11-20T10:00:00.000000000Z","durationNs":5},"symptom":"error","shares":[{"site":{"kind":"service","service":"` + service + `"},` +
@@ -32,6 +37,19 @@ func standIn(t *testing.T) string {
 	mux.HandleFunc("GET /api/v1/verdicts/"+absentID, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 		_, _ = w.Write([]byte(`{"detail":"no span of this trace is stored"}`))
+	})
+	mux.HandleFunc("GET /api/v1/verdicts/"+settledID+"/why-not", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(`{"answers":[{"service":"` + r.URL.Query().Get("service") + `","answer":["cart is not to blame.","It <came> second."],"tried":[{"spanId":"01","of":"cart GET /","rule":"dns","why":"it is no call"}]}]}`))
+	})
+	mux.HandleFunc("POST /api/v1/verdicts/"+settledID+"/reviews", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, `{"kind":"kept","summary":%q}`, body)
+	})
+	mux.HandleFunc("GET /api/v1/reviews/summary", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"all":{"confirmed":3,"contested":1,"confirmedShare":0.75},"rules":[{"rule":"self-error","confirmed":3,"contested":1,"confirmedShare":0.75}]}`))
+	})
+	mux.HandleFunc("GET /api/v1/reviews", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"reviews":[{"traceId":"`+settledID+`","at":"2026-11-20T10:00:00Z","kind":"contested","by":"anna","why":"not\u001b[2Jours","summary":%q}]}`, r.URL.RawQuery)
 	})
 	mux.HandleFunc("GET /api/v1/top", func(w http.ResponseWriter, r *http.Request) {
 		if q := r.URL.Query(); q.Get("since") != "30m0s" || q.Get("by") != "edge" || q.Get("limit") != "20" {
@@ -58,6 +76,19 @@ func TestAskServer(t *testing.T) {
 		{[]string{"blame", settledID, "--token", "secret", "-o", "json"}, 0, `"evidence":["<it> said 500"]`, ""},
 		{[]string{"blame", absentID, "--token", "secret"}, 1, "", "says 404: no span of this trace is stored"},
 		{[]string{"blame", settledID}, 1, "", "says 401: send the token"},
+		{[]string{"blame", settledID, "--token", "secret", "-o", "markdown"}, 0, "**pay broke it.**\n", ""},
+		{[]string{"blame", settledID, "--token", "secret", "--why-not", "cart"}, 0, "cart is not to blame.\n", ""},
+		{[]string{"blame", settledID, "--token", "secret", "--why-not", "cart"}, 0, "  - dns             it is no call\n", ""},
+		{[]string{"blame", settledID, "--token", "secret", "--why-not", "cart", "-o", "json"}, 0, `"answer":["cart is not to blame.","It <came> second."]`, ""},
+		{[]string{"confirm", settledID, "--token", "secret", "--by", "anna"}, 0, `kept: {"kind":"confirmed","by":"anna"}`, ""},
+		{[]string{"contest", settledID, "--token", "secret", "--entry", "0a", "--by", "anna", "--why", "not ours"}, 0, `kept: {"entrySpanId":"0a","kind":"contested","by":"anna","why":"not ours"}`, ""},
+		{[]string{"contest", settledID, "--token", "secret"}, 2, "", "--why"},
+		{[]string{"contest", "xyz", "--why", "x", "--token", "secret"}, 2, "", "32 hexadecimal digits"},
+		{[]string{"confirm", absentID, "--token", "secret"}, 1, "", "404"},
+		{[]string{"reviews", "--token", "secret", "--rule", "dns"}, 0, "self-error          3          1  75 %\nall                 3          1  75 %\n", ""},
+		{[]string{"reviews", "--token", "secret", "--rule", "dns"}, 0, "contested by anna: not [2Jours\n  pageSize=20&rule=dns&since=720h0m0s\n", ""},
+		{[]string{"reviews", "--token", "secret", "-o", "json", "--limit", "0"}, 0, `"reviews":[]}`, ""},
+		{[]string{"reviews", "--token", "secret", "--kind", "maybe"}, 2, "", "neither"},
 		{[]string{"top", "--since", "30m", "--by", "edge", "--token", "secret"}, 0, "cart->pay (budget)", ""},
 		{[]string{"top", "--since", "30m", "--by", "edge", "--token", "secret", "-o", "json"}, 0, `"caused":7`, ""},
 		{[]string{"top", "--token", "secret"}, 1, "", "says 400: asked for"},

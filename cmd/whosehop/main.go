@@ -55,6 +55,9 @@ type cli struct {
 	Report    reportCmd    `cmd:"" help:"Say what an owner caused and suffered."`
 	Rank      rankCmd      `cmd:"" help:"Say what is breaking requests, and whose it is."`
 	Top       topCmd       `cmd:"" help:"Rank what caused the most."`
+	Confirm   confirmCmd   `cmd:"" help:"Say that a verdict holds."`
+	Contest   contestCmd   `cmd:"" help:"Say that a verdict does not hold, and why."`
+	Reviews   reviewsCmd   `cmd:"" help:"Count the verdicts that were confirmed and contested, by rule, and list what was said."`
 	Mcp       mcpCmd       `cmd:"" help:"Answer the questions of a language model, by the Model Context Protocol on standard input and output."`
 	Owners    ownersCmd    `cmd:"" help:"Who owns what: read, check and apply what is written down of it."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`

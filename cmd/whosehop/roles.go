@@ -32,6 +32,7 @@ import (
 	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/ownership/stored"
 	"github.com/whosehop/whosehop/query"
+	"github.com/whosehop/whosehop/query/compat"
 	"github.com/whosehop/whosehop/query/grpcapi"
 	"github.com/whosehop/whosehop/query/mcp"
 	"github.com/whosehop/whosehop/query/rest"
@@ -323,6 +324,10 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 		}
 		service := query.New(w.db, judge, w.owners, w.stored)
 		service.LimitQuestions(w.set.Serve.QuestionsMax)
+		var err error
+		if service.Links, err = query.ParseLinks(w.set.Serve.PublicURL, w.set.Serve.TraceLink); err != nil {
+			return err
+		}
 		ready = append(ready, service.Ready)
 		more, at, err := w.listenQuery(ctx, service, allReady(ready), states)
 		if err != nil {
@@ -374,6 +379,7 @@ func (w *wiring) listenQuery(ctx context.Context, service *query.Service, ready 
 	}
 	asked := http.NewServeMux()
 	rest.Register(asked, service, w.log)
+	compat.Register(asked, query.NewExplorer(w.db, service), w.log)
 	web.Register(asked, service, w.log)
 	asked.Handle("/mcp", mcp.Handler(service, w.log, version))
 	mux := http.NewServeMux()

@@ -21,6 +21,7 @@ import (
 
 	"github.com/whosehop/whosehop/analyzer"
 	"github.com/whosehop/whosehop/collector"
+	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/storage"
 )
 
@@ -67,23 +68,27 @@ type collectorSettings struct {
 }
 
 type analyzerSettings struct {
-	Quiet          time.Duration `help:"How long a trace must have got no span before it is judged." default:"5s"`
-	WaitMax        time.Duration `help:"How long a trace that gets no quiet is waited for." default:"60s"`
-	Scope          string        `help:"Which traces are judged: failing; slow, which is those and what takes longer than normal; or all." default:"slow"`
-	SLO            slos          `name:"slo" help:"How long an entry or a consumer may take, by its operation or its service and operation; may be given again." sep:";" placeholder:"ENTRY=DURATION"`
-	Shard          shard         `help:"The part of all traces that this analyzer judges, as 0/2 is the first of two; if not given, all analyzers that run share the work." placeholder:"I/N"`
-	Workers        int           `help:"How many batches are judged at once." default:"2"`
-	SpansMax       int           `help:"How many spans of one trace are looked at." default:"100000"`
-	MemoryBytesMax size          `help:"What spans that are being judged may take." default:"256MiB"`
-	Health         string        `help:"Health and metrics of the analyzer role." default:"127.0.0.1:13134" placeholder:"ADDR"`
+	Quiet            time.Duration `help:"How long a trace must have got no span before it is judged." default:"5s"`
+	WaitMax          time.Duration `help:"How long a trace that gets no quiet is waited for." default:"60s"`
+	Scope            string        `help:"Which traces are judged: failing; slow, which is those and what takes longer than normal; or all." default:"slow"`
+	SLO              slos          `name:"slo" help:"How long an entry or a consumer may take, by its operation or its service and operation; may be given again." sep:";" placeholder:"ENTRY=DURATION"`
+	Shard            shard         `help:"The part of all traces that this analyzer judges, as 0/2 is the first of two; if not given, all analyzers that run share the work." placeholder:"I/N"`
+	Workers          int           `help:"How many batches are judged at once." default:"2"`
+	SpansMax         int           `help:"How many spans of one trace are looked at." default:"100000"`
+	MemoryBytesMax   size          `help:"What spans that are being judged may take." default:"256MiB"`
+	MetricsSeriesMax int           `help:"How many combinations of labels a metric about services and owners has at most; what is beyond counts as other." default:"2000"`
+	Health           string        `help:"Health and metrics of the analyzer role." default:"127.0.0.1:13134" placeholder:"ADDR"`
 }
 
 type querySettings struct {
-	HTTP         string `name:"http" help:"Web pages, REST, health and metrics." default:"127.0.0.1:8080" placeholder:"ADDR"`
-	GRPC         string `name:"grpc" help:"gRPC." default:"127.0.0.1:8081" placeholder:"ADDR"`
-	TLSCert      string `name:"tls-cert" help:"Certificate of both ports." type:"file" placeholder:"FILE"`
-	TLSKey       string `name:"tls-key" help:"Its key." type:"file" placeholder:"FILE"`
-	Token        string `help:"Whoever asks must bring it: as a bearer token, or in a browser as the password."`
+	HTTP    string `name:"http" help:"Web pages, REST, health and metrics." default:"127.0.0.1:8080" placeholder:"ADDR"`
+	GRPC    string `name:"grpc" help:"gRPC." default:"127.0.0.1:8081" placeholder:"ADDR"`
+	TLSCert string `name:"tls-cert" help:"Certificate of both ports." type:"file" placeholder:"FILE"`
+	TLSKey  string `name:"tls-key" help:"Its key." type:"file" placeholder:"FILE"`
+	Token   string `help:"Whoever asks must bring it: as a bearer token, or in a browser as the password."`
+
+	PublicURL    string `name:"public-url" help:"Where people reach the pages, for links to verdicts." placeholder:"URL"`
+	TraceLink    string `name:"trace-link" help:"Where a trace is in another store, with {traceId} in it, and perhaps {spanId}, {fromMs} and {toMs}." placeholder:"URL"`
 	QuestionsMax int    `help:"Questions that are answered at once; four times as many wait their turn." default:"16"`
 }
 
@@ -229,7 +234,7 @@ func (s *Settings) analyzerConfig() analyzer.Config {
 	a := &s.Analyze
 	return analyzer.Config{
 		Quiet: a.Quiet, WaitMax: a.WaitMax, Workers: a.Workers, SpansMax: a.SpansMax,
-		Late: map[bool]time.Duration{true: foreignLate}[s.Storage.Traces != ""], Scope: scopes[a.Scope], BytesMax: int64(a.MemoryBytesMax), SLO: a.SLO, Slice: storage.Slice(a.Shard),
+		Late: map[bool]time.Duration{true: foreignLate}[s.Storage.Traces != ""], Scope: scopes[a.Scope], BytesMax: int64(a.MemoryBytesMax), SeriesMax: a.MetricsSeriesMax, SLO: a.SLO, Slice: storage.Slice(a.Shard),
 		KeepVerdicts: s.Storage.RetentionVerdicts,
 	}
 }
@@ -274,6 +279,9 @@ func (s *Settings) validate(r roles) error {
 	}
 	if n := s.Serve.QuestionsMax; r.serve && (n < 1 || n > questionsMost) {
 		return fmt.Errorf("query.questions-max: %d is not within 1 and %d", n, questionsMost)
+	}
+	if _, err := query.ParseLinks(s.Serve.PublicURL, s.Serve.TraceLink); err != nil {
+		return err
 	}
 	for _, p := range s.ports(r) {
 		if err := s.checkPort(p); err != nil {

@@ -34,6 +34,11 @@ func Register(outer *http.ServeMux, service *query.Service, log *slog.Logger) {
 	mux := http.NewServeMux()
 	outer.Handle("/api/", orProblem(mux))
 	mux.HandleFunc("GET /api/v1/verdicts/{traceId}", h.verdict)
+	mux.HandleFunc("GET /api/v1/verdicts/{traceId}/why-not", h.whyNot)
+	mux.HandleFunc("POST /api/v1/verdicts/{traceId}/reviews", h.postReview)
+	mux.HandleFunc("GET /api/v1/verdicts/{traceId}/reviews", h.listReviews)
+	mux.HandleFunc("GET /api/v1/reviews", h.listReviews)
+	mux.HandleFunc("GET /api/v1/reviews/summary", h.reviewSummary)
 	mux.HandleFunc("GET /api/v1/verdicts", h.list)
 	mux.HandleFunc("GET /api/v1/now", h.now)
 	mux.HandleFunc("GET /api/v1/attribution", h.attribution)
@@ -80,26 +85,6 @@ type refusal struct {
 func (r *refusal) Header() http.Header         { return r.header }
 func (r *refusal) WriteHeader(status int)      { r.status = status }
 func (r *refusal) Write(b []byte) (int, error) { return len(b), nil }
-
-// verdict answers as `whosehop blame -o json` prints: one object a line, for each entry.
-func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
-	verdicts, err := h.service.Verdicts(r.Context(), r.PathValue("traceId"))
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	if len(verdicts) > 1 {
-		w.Header().Set("Content-Type", "application/x-ndjson")
-	}
-	out := json.NewEncoder(w)
-	out.SetEscapeHTML(false)
-	for i := range verdicts {
-		if out.Encode(&verdicts[i]) != nil {
-			return // whoever asked has left
-		}
-	}
-}
 
 // The JSON of the answers.
 type (
@@ -355,7 +340,7 @@ func (h *handler) fail(w http.ResponseWriter, err error) {
 	var fault *query.Fault
 	switch {
 	case errors.As(err, &large):
-		Problem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d bytes; apply the records as several sets", large.Limit))
+		Problem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d bytes; records of owners may be applied as several sets", large.Limit))
 	case errors.Is(err, query.ErrNotFound):
 		Problem(w, http.StatusNotFound, err.Error())
 	case errors.Is(err, query.ErrDenied):

@@ -38,6 +38,7 @@ type fake struct {
 	owners  []catalog.Record
 	wanted  ownership.Wanted // what was last applied
 	dryRun  bool
+	reviews []storage.Review
 	looks   int // how often services were looked for
 }
 
@@ -72,6 +73,35 @@ func (f *fake) JudgeNow(_ context.Context, id spans.TraceID) ([]verdict.Verdict,
 	return []verdict.Verdict{known(id), known(id)}, nil
 }
 
+func (f *fake) ExplainNow(_ context.Context, id spans.TraceID, service string) ([]verdict.Verdict, error) {
+	v := known(id)
+	v.Tried = []verdict.Tried{{Span: "01", Of: "a", Rule: "dns", Why: "it is no call of " + service}}
+	return []verdict.Verdict{v}, f.err
+}
+
+func (f *fake) TimelineNow(context.Context, spans.TraceID, map[spans.SpanID]bool) (*verdict.Timeline, error) {
+	return nil, f.err
+}
+
+func (f *fake) WriteReview(_ context.Context, r *storage.Review) error {
+	f.reviews = append([]storage.Review{*r}, f.reviews...)
+	return f.err
+}
+
+func (f *fake) ListReviews(_ context.Context, filter storage.ReviewFilter) ([]storage.Review, error) {
+	list := []storage.Review{}
+	for _, r := range append(f.reviews, storage.Review{At: time.UnixMicro(5), Kind: query.Confirmed, EntrySpanID: "0a"}) {
+		if len(list) < filter.Limit && (filter.Before == nil || r.At.UnixMicro() < filter.Before.AtUs) {
+			list = append(list, r)
+		}
+	}
+	return list, f.err
+}
+
+func (f *fake) CountReviews(context.Context, time.Time, time.Time) ([]storage.ReviewCount, error) {
+	return []storage.ReviewCount{{Rule: "self-error", Confirmed: 3, Contested: 1}, {Rule: "dns", Contested: 4}}, f.err
+}
+
 func (f *fake) ListVerdicts(_ context.Context, filter storage.VerdictFilter) ([]storage.VerdictRow, error) {
 	var rows []storage.VerdictRow
 	for i := 100; i > 0 && len(rows) < filter.Limit; i-- {
@@ -104,6 +134,18 @@ func (f *fake) Blame(_ context.Context, filter storage.BlameFilter, by []string,
 func (f *fake) SeenServices(context.Context, time.Time, time.Time, []string) ([]storage.SeenService, error) {
 	f.looks++
 	return []storage.SeenService{{Name: "pay", Spans: 5, LastNs: 1e18}, {Name: "web", Spans: 7, LastNs: 1e18, Attributes: map[string]string{"team": "team-web"}}}, f.err
+}
+
+func (f *fake) Operations(context.Context, storage.TrafficWindow) ([]storage.Operation, error) {
+	return []storage.Operation{{Service: "web", Name: "GET /", Kind: "Server", Calls: 9, Entries: 7}}, nil
+}
+
+func (f *fake) Edges(context.Context, storage.TrafficWindow) ([]storage.Edge, error) {
+	return []storage.Edge{{Caller: "web", Callee: "pay", Calls: 3, ServerBuckets: []uint64{3}}}, nil
+}
+
+func (f *fake) Versions(context.Context, storage.TrafficWindow, ...string) ([]storage.SeenVersion, error) {
+	return nil, nil
 }
 
 func (f *fake) Calls(context.Context, time.Time) ([]storage.Call, error) {
@@ -377,11 +419,11 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 13 {
+	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 17 {
 		t.Fatalf("%v, %d paths", err, len(doc.Paths))
 	}
 	// What a path does not answer without.
-	needs := map[string]string{"/api/v1/owners/resolve": "service=payments", "/api/v1/report": "owner=o"}
+	needs := map[string]string{"/api/v1/owners/resolve": "service=payments", "/api/v1/report": "owner=o", "/api/v1/verdicts/{traceId}/why-not": "service=b"}
 	for path := range doc.Paths {
 		code, _, body := get(t, server.URL+strings.ReplaceAll(path, "{traceId}", settled)+"?"+needs[path])
 		if code != 200 {
@@ -390,6 +432,8 @@ func TestOpenAPI(t *testing.T) {
 	}
 	for path, schema := range map[string]string{
 		"/api/v1/verdicts/" + settled: "Verdict", "/api/v1/verdicts?pageSize=1": "VerdictSummary", "/api/v1/attribution": "Attribution", "/api/v1/top": "Part", "/api/v1/now": "NowEntry", "/api/v1/now?limit=1": "NowHop", "/api/v1/map": "MapEdge", "/api/v1/map?depth=2": "MapNode", "/api/v1/report?owner=o": "Part", "/api/v1/rank": "Suspect",
+		"/api/v1/verdicts/" + settled + "/why-not?service=b": "WhyNotAnswer", "/api/v1/verdicts/" + settled + "/reviews": "Review", "/api/v1/reviews": "Reviews",
+		"/api/v1/reviews/summary": "ReviewSummary", "/api/v1/reviews/summary?since=1h": "ReviewCount",
 		"/api/v1/owners": "OwnerRecord", "/api/v1/owners/handovers": "Handover",
 		"/api/v1/owners/coverage": "Finding", "/api/v1/owners/coverage?limit=1": "CoverageTotals",
 		"/api/v1/owners/resolve?service=a": "Resolution",

@@ -80,13 +80,13 @@ func about(h *query.NowHop, at time.Time) []string {
 	case since < time.Minute:
 		parts = append(parts, "since just now")
 	default:
-		parts = append(parts, "for "+verdict.Took(since.Nanoseconds()))
+		parts = append(parts, "for "+verdict.Lasted(since.Nanoseconds()))
 	}
 	if h.NewVersion {
 		parts = append(parts, "with the new version "+h.Version)
 	}
 	if h.ExcessNs > 0 {
-		parts = append(parts, verdict.Took(h.ExcessNs)+" lost")
+		parts = append(parts, verdict.Lasted(h.ExcessNs)+" lost")
 	}
 	return parts
 }

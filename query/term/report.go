@@ -70,7 +70,7 @@ func lost(a *query.Amounts) string {
 	if a.ExcessNs <= 0 {
 		return "no time"
 	}
-	return verdict.Took(a.ExcessNs)
+	return verdict.Lasted(a.ExcessNs)
 }
 
 func (p Painter) parts(b *strings.Builder, title string, parts []query.Part) {

@@ -29,19 +29,29 @@ type handler struct {
 	service *query.Service
 	log     *slog.Logger
 	pages   *template.Template
+	own     *http.CrossOriginProtection
 }
 
 // Register adds the pages to a mux.
 func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	h := &handler{service: service, log: log, pages: template.Must(template.New("").Funcs(template.FuncMap{
-		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short,
+		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short, "at": at, "plural": plural,
 	}).ParseFS(files, "templates/*.html"))}
+	h.own = http.NewCrossOriginProtection()
+	if public := service.Links.Public; public != "" {
+		if u, err := url.Parse(public); err == nil {
+			_ = h.own.AddTrustedOrigin(u.Scheme + "://" + u.Host) // it was checked when the settings were read
+		}
+	}
 	mux.Handle("GET /static/", http.FileServerFS(files))
 	mux.HandleFunc("GET /{$}", h.list)
 	mux.HandleFunc("GET /owners", h.owners)
 	mux.HandleFunc("GET /coverage", h.coverage)
 	mux.HandleFunc("GET /verdicts", h.find)
 	mux.HandleFunc("GET /verdicts/{traceId}", h.verdict)
+	mux.HandleFunc("GET /verdicts/{traceId}/rows", h.rows)
+	mux.HandleFunc("GET /verdicts/{traceId}/why-not", h.whyNot)
+	mux.HandleFunc("POST /verdicts/{traceId}/reviews", h.review)
 	mux.HandleFunc("GET /traces/{traceId}", h.trace)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		h.errorPage(w, http.StatusNotFound, "There is no such page", r.URL.Path)
@@ -60,7 +70,7 @@ func (h *handler) render(w http.ResponseWriter, status int, name string, data an
 	}
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "same-origin")
 	w.WriteHeader(status)
@@ -99,12 +109,6 @@ func (h *handler) find(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, fmt.Sprintf("/verdicts/%x", id[:]), http.StatusSeeOther)
 }
 
-type verdictPage struct {
-	Title    string
-	Verdicts []verdictView
-	Contacts map[string]*contact // by owner, nil where nothing is known
-}
-
 // contact is how an owner is reached.
 type contact struct {
 	Name string
@@ -119,93 +123,15 @@ type way struct {
 
 // contact is nil where nothing is known.
 func (h *handler) contact(owner string) *contact {
-	team := h.service.Team(owner)
-	if team == nil {
+	ways := h.service.Reach(owner)
+	if len(ways) == 0 {
 		return nil
 	}
 	c := &contact{Name: owner}
-	for _, w := range []way{
-		{Name: "on call", Target: team.OnCall},
-		{Name: "chat", Target: team.Chat},
-		{Name: "mail", Target: team.Email},
-		{Name: "runbook", Target: team.Runbook},
-		{Name: "dashboard", Target: team.Dashboard},
-	} {
-		if w.Target != "" {
-			w.Link = strings.HasPrefix(w.Target, "https://") || strings.HasPrefix(w.Target, "http://")
-			c.Ways = append(c.Ways, w)
-		}
-	}
-	if len(c.Ways) == 0 {
-		return nil
+	for _, w := range ways {
+		c.Ways = append(c.Ways, way{Name: w.Name, Target: w.Target, Link: strings.HasPrefix(w.Target, "https://") || strings.HasPrefix(w.Target, "http://")})
 	}
 	return c
-}
-
-type verdictView struct {
-	V     *verdict.Verdict
-	Start string
-	Rows  []row
-	More  int // spans that are not drawn
-}
-
-func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
-	defer cancel()
-	id := r.PathValue("traceId")
-	verdicts, err := h.service.Verdicts(ctx, id)
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	spans, err := h.service.Spans(ctx, id)
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	page := verdictPage{Title: verdicts[0].Summary, Contacts: make(map[string]*contact)}
-	forest := newForest(spans)
-	for i := range verdicts {
-		v := &verdicts[i]
-		view := verdictView{V: v, Start: when(v.Entry.Start.UnixNs)}
-		view.Rows, view.More = forest.verdictRows(v)
-		page.Verdicts = append(page.Verdicts, view)
-		for _, s := range v.Shares {
-			page.Contacts[s.Owner] = h.contact(s.Owner)
-		}
-	}
-	h.render(w, http.StatusOK, "verdict", page)
-}
-
-// tracePageSpans is how many spans a page of a whole trace has.
-const tracePageSpans = 500
-
-func (h *handler) trace(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
-	defer cancel()
-	id := r.PathValue("traceId")
-	spans, err := h.service.Spans(ctx, id)
-	if err == nil && len(spans) == 0 {
-		err = query.ErrNotFound
-	}
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	number, _ := strconv.Atoi(r.URL.Query().Get("page"))
-	number = min(max(number, 1), (len(spans)+tracePageSpans-1)/tracePageSpans)
-	rows := newForest(spans).allRows()
-	first, last := (number-1)*tracePageSpans, min(number*tracePageSpans, len(rows))
-	page := struct {
-		Title, TraceID     string
-		Rows               []row
-		First, Last, Total int
-		Prev, Next         int
-	}{Title: "Trace " + id, TraceID: id, Rows: rows[first:last], First: first + 1, Last: last, Total: len(rows), Prev: number - 1}
-	if last < len(rows) {
-		page.Next = number + 1
-	}
-	h.render(w, http.StatusOK, "trace", page)
 }
 
 var (
@@ -284,5 +210,7 @@ func (h *handler) owners(w http.ResponseWriter, r *http.Request) {
 func percent(x float64) string { return fmt.Sprintf("%.0f %%", 100*x) }
 
 func number(x float64) string { return strconv.FormatFloat(x, 'f', 1, 64) }
+
+func at(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
 func when(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02 15:04:05.000 UTC") }

@@ -10,7 +10,7 @@
 -- what the caller saw, ServerBuckets and ServerNs what the callee did.
 CREATE TABLE IF NOT EXISTS traffic
 (
-    At DateTime,
+    At DateTime('UTC'),
     Kind LowCardinality(String),
     Service LowCardinality(String),
     Name String,
@@ -38,7 +38,7 @@ SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
 -- The same by the minute, of the last hours.
 CREATE TABLE IF NOT EXISTS traffic_recent
 (
-    At DateTime,
+    At DateTime('UTC'),
     Kind LowCardinality(String),
     Service LowCardinality(String),
     Name String,

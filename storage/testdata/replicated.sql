@@ -251,7 +251,7 @@ ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/blame_hours', '
 ORDER BY (Shard, Hour);
 CREATE TABLE IF NOT EXISTS blame_hours AS blame_hours_local ENGINE = Distributed('main', currentDatabase(), 'blame_hours_local', rand());
 CREATE TABLE IF NOT EXISTS traffic_local (
-    At DateTime,
+    At DateTime('UTC'),
     Kind LowCardinality(String),
     Service LowCardinality(String),
     Name String,
@@ -276,7 +276,7 @@ ORDER BY (Kind, At, Service, Name, Type, Status, Hash)
 SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
 CREATE TABLE IF NOT EXISTS traffic AS traffic_local ENGINE = Distributed('main', currentDatabase(), 'traffic_local', rand());
 CREATE TABLE IF NOT EXISTS traffic_recent_local (
-    At DateTime,
+    At DateTime('UTC'),
     Kind LowCardinality(String),
     Service LowCardinality(String),
     Name String,
@@ -301,3 +301,20 @@ ORDER BY (Kind, At, Service, Name, Type, Status, Hash)
 TTL At + INTERVAL 4 HOUR
 SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
 CREATE TABLE IF NOT EXISTS traffic_recent AS traffic_recent_local ENGINE = Distributed('main', currentDatabase(), 'traffic_recent_local', rand());
+CREATE TABLE IF NOT EXISTS verdict_reviews_local (
+    TraceId String,
+    EntrySpanId String,
+    At DateTime64(6, 'UTC'),
+    Kind LowCardinality(String),
+    Author String,
+    Why String,
+    Version UInt32,
+    Rule LowCardinality(String),
+    Owner LowCardinality(String),
+    Summary String,
+    INDEX idx_at At TYPE minmax GRANULARITY 1
+)
+ENGINE = ReplicatedMergeTree('/whosehop/main/whosehop/2/verdict_reviews', 'ch-2-1')
+PARTITION BY toYYYYMM(At)
+ORDER BY (TraceId, EntrySpanId, At);
+CREATE TABLE IF NOT EXISTS verdict_reviews AS verdict_reviews_local ENGINE = Distributed('main', currentDatabase(), 'verdict_reviews_local', cityHash64(TraceId));

@@ -114,6 +114,706 @@ func (x *GetVerdictResponse) GetVerdictJson() []string {
 	return nil
 }
 
+type GetWhyNotRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 hexadecimal digits.
+	TraceId string `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// The service, or the peer that sends no spans.
+	Service       string `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWhyNotRequest) Reset() {
+	*x = GetWhyNotRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWhyNotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWhyNotRequest) ProtoMessage() {}
+
+func (x *GetWhyNotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWhyNotRequest.ProtoReflect.Descriptor instead.
+func (*GetWhyNotRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *GetWhyNotRequest) GetTraceId() string {
+	if x != nil {
+		return x.TraceId
+	}
+	return ""
+}
+
+func (x *GetWhyNotRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+type GetWhyNotResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The JSON form of the answer, as REST has it, for each entry in which the service has a part.
+	AnswerJson    []string `protobuf:"bytes,1,rep,name=answer_json,json=answerJson,proto3" json:"answer_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWhyNotResponse) Reset() {
+	*x = GetWhyNotResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWhyNotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWhyNotResponse) ProtoMessage() {}
+
+func (x *GetWhyNotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWhyNotResponse.ProtoReflect.Descriptor instead.
+func (*GetWhyNotResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GetWhyNotResponse) GetAnswerJson() []string {
+	if x != nil {
+		return x.AnswerJson
+	}
+	return nil
+}
+
+type ReviewVerdictRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 hexadecimal digits.
+	TraceId string `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// The entry; may be left out where one alone has a symptom.
+	EntrySpanId string `protobuf:"bytes,2,opt,name=entry_span_id,json=entrySpanId,proto3" json:"entry_span_id,omitempty"`
+	// confirmed or contested.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Who says so; 100 bytes at most.
+	By string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	// 2000 bytes at most; must be there to contest.
+	Why           string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReviewVerdictRequest) Reset() {
+	*x = ReviewVerdictRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReviewVerdictRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReviewVerdictRequest) ProtoMessage() {}
+
+func (x *ReviewVerdictRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReviewVerdictRequest.ProtoReflect.Descriptor instead.
+func (*ReviewVerdictRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ReviewVerdictRequest) GetTraceId() string {
+	if x != nil {
+		return x.TraceId
+	}
+	return ""
+}
+
+func (x *ReviewVerdictRequest) GetEntrySpanId() string {
+	if x != nil {
+		return x.EntrySpanId
+	}
+	return ""
+}
+
+func (x *ReviewVerdictRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ReviewVerdictRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *ReviewVerdictRequest) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type ReviewVerdictResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Review        *Review                `protobuf:"bytes,1,opt,name=review,proto3" json:"review,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReviewVerdictResponse) Reset() {
+	*x = ReviewVerdictResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReviewVerdictResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReviewVerdictResponse) ProtoMessage() {}
+
+func (x *ReviewVerdictResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReviewVerdictResponse.ProtoReflect.Descriptor instead.
+func (*ReviewVerdictResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ReviewVerdictResponse) GetReview() *Review {
+	if x != nil {
+		return x.Review
+	}
+	return nil
+}
+
+// Review is what somebody said of a verdict. Of those on one entry the newest counts.
+type Review struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	TraceId     string                 `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	EntrySpanId string                 `protobuf:"bytes,2,opt,name=entry_span_id,json=entrySpanId,proto3" json:"entry_span_id,omitempty"`
+	At          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	// confirmed or contested.
+	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	By   string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	Why  string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	// Of the verdict as it was then, as are the next three.
+	Version uint32 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
+	// Of the main share.
+	Rule          string `protobuf:"bytes,8,opt,name=rule,proto3" json:"rule,omitempty"`
+	Owner         string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
+	Summary       string `protobuf:"bytes,10,opt,name=summary,proto3" json:"summary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Review) Reset() {
+	*x = Review{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Review) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Review) ProtoMessage() {}
+
+func (x *Review) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Review.ProtoReflect.Descriptor instead.
+func (*Review) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Review) GetTraceId() string {
+	if x != nil {
+		return x.TraceId
+	}
+	return ""
+}
+
+func (x *Review) GetEntrySpanId() string {
+	if x != nil {
+		return x.EntrySpanId
+	}
+	return ""
+}
+
+func (x *Review) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Review) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Review) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Review) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Review) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Review) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Review) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Review) GetSummary() string {
+	if x != nil {
+		return x.Summary
+	}
+	return ""
+}
+
+type ListReviewsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only of this trace.
+	TraceId string `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// Given at from or later; 30 days ago if not given, or of a trace at any time.
+	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Given before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// Only confirmed or contested.
+	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Only of verdicts by this rule.
+	Rule string `protobuf:"bytes,5,opt,name=rule,proto3" json:"rule,omitempty"`
+	// Only of verdicts whose main share this owner had.
+	Owner string `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	// At most 500; 50 if not given.
+	PageSize int32 `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReviewsRequest) Reset() {
+	*x = ListReviewsRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReviewsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReviewsRequest) ProtoMessage() {}
+
+func (x *ListReviewsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReviewsRequest.ProtoReflect.Descriptor instead.
+func (*ListReviewsRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListReviewsRequest) GetTraceId() string {
+	if x != nil {
+		return x.TraceId
+	}
+	return ""
+}
+
+func (x *ListReviewsRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *ListReviewsRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *ListReviewsRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ListReviewsRequest) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ListReviewsRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ListReviewsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListReviewsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListReviewsResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Reviews []*Review              `protobuf:"bytes,1,rep,name=reviews,proto3" json:"reviews,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,3,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReviewsResponse) Reset() {
+	*x = ListReviewsResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReviewsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReviewsResponse) ProtoMessage() {}
+
+func (x *ListReviewsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReviewsResponse.ProtoReflect.Descriptor instead.
+func (*ListReviewsResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListReviewsResponse) GetReviews() []*Review {
+	if x != nil {
+		return x.Reviews
+	}
+	return nil
+}
+
+func (x *ListReviewsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListReviewsResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+type GetReviewSummaryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest review was given at from or later; 30 days ago if not given.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// It was given before to; now if not given.
+	To            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetReviewSummaryRequest) Reset() {
+	*x = GetReviewSummaryRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetReviewSummaryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetReviewSummaryRequest) ProtoMessage() {}
+
+func (x *GetReviewSummaryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetReviewSummaryRequest.ProtoReflect.Descriptor instead.
+func (*GetReviewSummaryRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetReviewSummaryRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetReviewSummaryRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+type GetReviewSummaryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	All   *ReviewCount           `protobuf:"bytes,1,opt,name=all,proto3" json:"all,omitempty"`
+	Rules []*ReviewCount         `protobuf:"bytes,2,rep,name=rules,proto3" json:"rules,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,3,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetReviewSummaryResponse) Reset() {
+	*x = GetReviewSummaryResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetReviewSummaryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetReviewSummaryResponse) ProtoMessage() {}
+
+func (x *GetReviewSummaryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetReviewSummaryResponse.ProtoReflect.Descriptor instead.
+func (*GetReviewSummaryResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GetReviewSummaryResponse) GetAll() *ReviewCount {
+	if x != nil {
+		return x.All
+	}
+	return nil
+}
+
+func (x *GetReviewSummaryResponse) GetRules() []*ReviewCount {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *GetReviewSummaryResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// ReviewCount counts verdicts, each once, by its newest review.
+type ReviewCount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty for all of them.
+	Rule      string `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	Confirmed uint64 `protobuf:"varint,2,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
+	Contested uint64 `protobuf:"varint,3,opt,name=contested,proto3" json:"contested,omitempty"`
+	// Of those that were reviewed, 0 to 1.
+	ConfirmedShare float64 `protobuf:"fixed64,4,opt,name=confirmed_share,json=confirmedShare,proto3" json:"confirmed_share,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ReviewCount) Reset() {
+	*x = ReviewCount{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReviewCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReviewCount) ProtoMessage() {}
+
+func (x *ReviewCount) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReviewCount.ProtoReflect.Descriptor instead.
+func (*ReviewCount) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReviewCount) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ReviewCount) GetConfirmed() uint64 {
+	if x != nil {
+		return x.Confirmed
+	}
+	return 0
+}
+
+func (x *ReviewCount) GetContested() uint64 {
+	if x != nil {
+		return x.Contested
+	}
+	return 0
+}
+
+func (x *ReviewCount) GetConfirmedShare() float64 {
+	if x != nil {
+		return x.ConfirmedShare
+	}
+	return 0
+}
+
 type ListVerdictsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The entry started at from or later; one hour ago if not given.
@@ -157,7 +857,7 @@ type ListVerdictsRequest struct {
 
 func (x *ListVerdictsRequest) Reset() {
 	*x = ListVerdictsRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[2]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -169,7 +869,7 @@ func (x *ListVerdictsRequest) String() string {
 func (*ListVerdictsRequest) ProtoMessage() {}
 
 func (x *ListVerdictsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[2]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -182,7 +882,7 @@ func (x *ListVerdictsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVerdictsRequest.ProtoReflect.Descriptor instead.
 func (*ListVerdictsRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{2}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListVerdictsRequest) GetFrom() *timestamppb.Timestamp {
@@ -331,7 +1031,7 @@ type ListVerdictsResponse struct {
 
 func (x *ListVerdictsResponse) Reset() {
 	*x = ListVerdictsResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[3]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -343,7 +1043,7 @@ func (x *ListVerdictsResponse) String() string {
 func (*ListVerdictsResponse) ProtoMessage() {}
 
 func (x *ListVerdictsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[3]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -356,7 +1056,7 @@ func (x *ListVerdictsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVerdictsResponse.ProtoReflect.Descriptor instead.
 func (*ListVerdictsResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{3}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListVerdictsResponse) GetVerdicts() []*VerdictSummary {
@@ -403,7 +1103,7 @@ type VerdictSummary struct {
 
 func (x *VerdictSummary) Reset() {
 	*x = VerdictSummary{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[4]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -415,7 +1115,7 @@ func (x *VerdictSummary) String() string {
 func (*VerdictSummary) ProtoMessage() {}
 
 func (x *VerdictSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[4]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -428,7 +1128,7 @@ func (x *VerdictSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerdictSummary.ProtoReflect.Descriptor instead.
 func (*VerdictSummary) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{4}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *VerdictSummary) GetTraceId() string {
@@ -527,7 +1227,7 @@ type Amounts struct {
 
 func (x *Amounts) Reset() {
 	*x = Amounts{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[5]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +1239,7 @@ func (x *Amounts) String() string {
 func (*Amounts) ProtoMessage() {}
 
 func (x *Amounts) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[5]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +1252,7 @@ func (x *Amounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Amounts.ProtoReflect.Descriptor instead.
 func (*Amounts) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{5}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Amounts) GetRequests() float64 {
@@ -611,7 +1311,7 @@ type GetAttributionRequest struct {
 
 func (x *GetAttributionRequest) Reset() {
 	*x = GetAttributionRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[6]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +1323,7 @@ func (x *GetAttributionRequest) String() string {
 func (*GetAttributionRequest) ProtoMessage() {}
 
 func (x *GetAttributionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[6]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +1336,7 @@ func (x *GetAttributionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttributionRequest.ProtoReflect.Descriptor instead.
 func (*GetAttributionRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{6}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetAttributionRequest) GetFrom() *timestamppb.Timestamp {
@@ -684,7 +1384,7 @@ type GetAttributionResponse struct {
 
 func (x *GetAttributionResponse) Reset() {
 	*x = GetAttributionResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[7]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +1396,7 @@ func (x *GetAttributionResponse) String() string {
 func (*GetAttributionResponse) ProtoMessage() {}
 
 func (x *GetAttributionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[7]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +1409,7 @@ func (x *GetAttributionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAttributionResponse.ProtoReflect.Descriptor instead.
 func (*GetAttributionResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{7}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetAttributionResponse) GetFrom() *timestamppb.Timestamp {
@@ -769,7 +1469,7 @@ type Attribution struct {
 
 func (x *Attribution) Reset() {
 	*x = Attribution{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[8]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +1481,7 @@ func (x *Attribution) String() string {
 func (*Attribution) ProtoMessage() {}
 
 func (x *Attribution) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[8]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +1494,7 @@ func (x *Attribution) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attribution.ProtoReflect.Descriptor instead.
 func (*Attribution) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{8}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Attribution) GetAt() *timestamppb.Timestamp {
@@ -843,7 +1543,7 @@ type GetTopRequest struct {
 
 func (x *GetTopRequest) Reset() {
 	*x = GetTopRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[9]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +1555,7 @@ func (x *GetTopRequest) String() string {
 func (*GetTopRequest) ProtoMessage() {}
 
 func (x *GetTopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[9]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +1568,7 @@ func (x *GetTopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopRequest.ProtoReflect.Descriptor instead.
 func (*GetTopRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{9}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetTopRequest) GetFrom() *timestamppb.Timestamp {
@@ -919,14 +1619,16 @@ type GetTopResponse struct {
 	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	Top   []*Part                `protobuf:"bytes,3,rep,name=top,proto3" json:"top,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
-	Missing       []string `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`
+	Missing []string `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`
+	// All that was caused by what was asked about: also what is beyond the limit, or has no such name.
+	Total         *Amounts `protobuf:"bytes,5,opt,name=total,proto3" json:"total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetTopResponse) Reset() {
 	*x = GetTopResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[10]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -938,7 +1640,7 @@ func (x *GetTopResponse) String() string {
 func (*GetTopResponse) ProtoMessage() {}
 
 func (x *GetTopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[10]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -951,7 +1653,7 @@ func (x *GetTopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopResponse.ProtoReflect.Descriptor instead.
 func (*GetTopResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{10}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetTopResponse) GetFrom() *timestamppb.Timestamp {
@@ -982,6 +1684,13 @@ func (x *GetTopResponse) GetMissing() []string {
 	return nil
 }
 
+func (x *GetTopResponse) GetTotal() *Amounts {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
 // Part is what one owner, service, edge or the like caused or suffered.
 type Part struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1007,7 +1716,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[11]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1728,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[11]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1741,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{11}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Part) GetName() string {
@@ -1143,7 +1852,7 @@ type GetRankRequest struct {
 
 func (x *GetRankRequest) Reset() {
 	*x = GetRankRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[12]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1864,7 @@ func (x *GetRankRequest) String() string {
 func (*GetRankRequest) ProtoMessage() {}
 
 func (x *GetRankRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[12]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1877,7 @@ func (x *GetRankRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRankRequest.ProtoReflect.Descriptor instead.
 func (*GetRankRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{12}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetRankRequest) GetFrom() *timestamppb.Timestamp {
@@ -1211,7 +1920,7 @@ type GetRankResponse struct {
 
 func (x *GetRankResponse) Reset() {
 	*x = GetRankResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1932,7 @@ func (x *GetRankResponse) String() string {
 func (*GetRankResponse) ProtoMessage() {}
 
 func (x *GetRankResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[13]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1945,7 @@ func (x *GetRankResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRankResponse.ProtoReflect.Descriptor instead.
 func (*GetRankResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{13}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetRankResponse) GetSuspectJson() []string {
@@ -1270,7 +1979,7 @@ type PutOwnersRequest struct {
 
 func (x *PutOwnersRequest) Reset() {
 	*x = PutOwnersRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1991,7 @@ func (x *PutOwnersRequest) String() string {
 func (*PutOwnersRequest) ProtoMessage() {}
 
 func (x *PutOwnersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[14]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +2004,7 @@ func (x *PutOwnersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutOwnersRequest.ProtoReflect.Descriptor instead.
 func (*PutOwnersRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{14}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PutOwnersRequest) GetSet() string {
@@ -1345,7 +2054,7 @@ type PutOwnersResponse struct {
 
 func (x *PutOwnersResponse) Reset() {
 	*x = PutOwnersResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +2066,7 @@ func (x *PutOwnersResponse) String() string {
 func (*PutOwnersResponse) ProtoMessage() {}
 
 func (x *PutOwnersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[15]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +2079,7 @@ func (x *PutOwnersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutOwnersResponse.ProtoReflect.Descriptor instead.
 func (*PutOwnersResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{15}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PutOwnersResponse) GetSet() string {
@@ -1445,7 +2154,7 @@ type OwnersChange struct {
 
 func (x *OwnersChange) Reset() {
 	*x = OwnersChange{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +2166,7 @@ func (x *OwnersChange) String() string {
 func (*OwnersChange) ProtoMessage() {}
 
 func (x *OwnersChange) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[16]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +2179,7 @@ func (x *OwnersChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnersChange.ProtoReflect.Descriptor instead.
 func (*OwnersChange) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{16}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *OwnersChange) GetWhat() string {
@@ -1522,7 +2231,7 @@ type Handover struct {
 
 func (x *Handover) Reset() {
 	*x = Handover{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[17]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +2243,7 @@ func (x *Handover) String() string {
 func (*Handover) ProtoMessage() {}
 
 func (x *Handover) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[17]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +2256,7 @@ func (x *Handover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Handover.ProtoReflect.Descriptor instead.
 func (*Handover) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{17}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Handover) GetAbout() string {
@@ -1606,7 +2315,7 @@ type ListOwnersRequest struct {
 
 func (x *ListOwnersRequest) Reset() {
 	*x = ListOwnersRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[18]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +2327,7 @@ func (x *ListOwnersRequest) String() string {
 func (*ListOwnersRequest) ProtoMessage() {}
 
 func (x *ListOwnersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[18]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +2340,7 @@ func (x *ListOwnersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOwnersRequest.ProtoReflect.Descriptor instead.
 func (*ListOwnersRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{18}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListOwnersRequest) GetSet() string {
@@ -1695,7 +2404,7 @@ type ListOwnersResponse struct {
 
 func (x *ListOwnersResponse) Reset() {
 	*x = ListOwnersResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[19]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1707,7 +2416,7 @@ func (x *ListOwnersResponse) String() string {
 func (*ListOwnersResponse) ProtoMessage() {}
 
 func (x *ListOwnersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[19]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1720,7 +2429,7 @@ func (x *ListOwnersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOwnersResponse.ProtoReflect.Descriptor instead.
 func (*ListOwnersResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{19}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListOwnersResponse) GetRecordJson() []string {
@@ -1751,7 +2460,7 @@ type ListHandoversRequest struct {
 
 func (x *ListHandoversRequest) Reset() {
 	*x = ListHandoversRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[20]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1763,7 +2472,7 @@ func (x *ListHandoversRequest) String() string {
 func (*ListHandoversRequest) ProtoMessage() {}
 
 func (x *ListHandoversRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[20]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1776,7 +2485,7 @@ func (x *ListHandoversRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHandoversRequest.ProtoReflect.Descriptor instead.
 func (*ListHandoversRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{20}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListHandoversRequest) GetFrom() *timestamppb.Timestamp {
@@ -1811,7 +2520,7 @@ type ListHandoversResponse struct {
 
 func (x *ListHandoversResponse) Reset() {
 	*x = ListHandoversResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +2532,7 @@ func (x *ListHandoversResponse) String() string {
 func (*ListHandoversResponse) ProtoMessage() {}
 
 func (x *ListHandoversResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[21]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +2545,7 @@ func (x *ListHandoversResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHandoversResponse.ProtoReflect.Descriptor instead.
 func (*ListHandoversResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{21}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListHandoversResponse) GetHandovers() []*Handover {
@@ -1879,7 +2588,7 @@ type ResolveOwnerRequest struct {
 
 func (x *ResolveOwnerRequest) Reset() {
 	*x = ResolveOwnerRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1891,7 +2600,7 @@ func (x *ResolveOwnerRequest) String() string {
 func (*ResolveOwnerRequest) ProtoMessage() {}
 
 func (x *ResolveOwnerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[22]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1904,7 +2613,7 @@ func (x *ResolveOwnerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveOwnerRequest.ProtoReflect.Descriptor instead.
 func (*ResolveOwnerRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{22}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ResolveOwnerRequest) GetService() string {
@@ -1991,7 +2700,7 @@ type ResolveOwnerResponse struct {
 
 func (x *ResolveOwnerResponse) Reset() {
 	*x = ResolveOwnerResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2003,7 +2712,7 @@ func (x *ResolveOwnerResponse) String() string {
 func (*ResolveOwnerResponse) ProtoMessage() {}
 
 func (x *ResolveOwnerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[23]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2016,7 +2725,7 @@ func (x *ResolveOwnerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveOwnerResponse.ProtoReflect.Descriptor instead.
 func (*ResolveOwnerResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{23}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ResolveOwnerResponse) GetOwner() string {
@@ -2059,7 +2768,7 @@ type GetCoverageRequest struct {
 
 func (x *GetCoverageRequest) Reset() {
 	*x = GetCoverageRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2071,7 +2780,7 @@ func (x *GetCoverageRequest) String() string {
 func (*GetCoverageRequest) ProtoMessage() {}
 
 func (x *GetCoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[24]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2084,7 +2793,7 @@ func (x *GetCoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCoverageRequest.ProtoReflect.Descriptor instead.
 func (*GetCoverageRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{24}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetCoverageRequest) GetFrom() *timestamppb.Timestamp {
@@ -2136,7 +2845,7 @@ type GetCoverageResponse struct {
 
 func (x *GetCoverageResponse) Reset() {
 	*x = GetCoverageResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[25]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2148,7 +2857,7 @@ func (x *GetCoverageResponse) String() string {
 func (*GetCoverageResponse) ProtoMessage() {}
 
 func (x *GetCoverageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[25]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2161,7 +2870,7 @@ func (x *GetCoverageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCoverageResponse.ProtoReflect.Descriptor instead.
 func (*GetCoverageResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{25}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetCoverageResponse) GetFindingJson() []string {
@@ -2202,7 +2911,7 @@ type GetNowRequest struct {
 
 func (x *GetNowRequest) Reset() {
 	*x = GetNowRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[26]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2923,7 @@ func (x *GetNowRequest) String() string {
 func (*GetNowRequest) ProtoMessage() {}
 
 func (x *GetNowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[26]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2936,7 @@ func (x *GetNowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNowRequest.ProtoReflect.Descriptor instead.
 func (*GetNowRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{26}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetNowRequest) GetFrom() *timestamppb.Timestamp {
@@ -2284,7 +2993,7 @@ type GetNowResponse struct {
 
 func (x *GetNowResponse) Reset() {
 	*x = GetNowResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[27]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +3005,7 @@ func (x *GetNowResponse) String() string {
 func (*GetNowResponse) ProtoMessage() {}
 
 func (x *GetNowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[27]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +3018,7 @@ func (x *GetNowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNowResponse.ProtoReflect.Descriptor instead.
 func (*GetNowResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{27}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetNowResponse) GetFrom() *timestamppb.Timestamp {
@@ -2384,7 +3093,7 @@ type NowEntry struct {
 
 func (x *NowEntry) Reset() {
 	*x = NowEntry{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[28]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +3105,7 @@ func (x *NowEntry) String() string {
 func (*NowEntry) ProtoMessage() {}
 
 func (x *NowEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[28]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +3118,7 @@ func (x *NowEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NowEntry.ProtoReflect.Descriptor instead.
 func (*NowEntry) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{28}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *NowEntry) GetService() string {
@@ -2520,7 +3229,7 @@ type NowHop struct {
 
 func (x *NowHop) Reset() {
 	*x = NowHop{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[29]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2532,7 +3241,7 @@ func (x *NowHop) String() string {
 func (*NowHop) ProtoMessage() {}
 
 func (x *NowHop) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[29]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2545,7 +3254,7 @@ func (x *NowHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NowHop.ProtoReflect.Descriptor instead.
 func (*NowHop) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{29}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *NowHop) GetSite() *Site {
@@ -2686,7 +3395,7 @@ type Site struct {
 
 func (x *Site) Reset() {
 	*x = Site{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[30]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2698,7 +3407,7 @@ func (x *Site) String() string {
 func (*Site) ProtoMessage() {}
 
 func (x *Site) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[30]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2711,7 +3420,7 @@ func (x *Site) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Site.ProtoReflect.Descriptor instead.
 func (*Site) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{30}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Site) GetKind() string {
@@ -2793,7 +3502,7 @@ type GetReportRequest struct {
 
 func (x *GetReportRequest) Reset() {
 	*x = GetReportRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[31]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2805,7 +3514,7 @@ func (x *GetReportRequest) String() string {
 func (*GetReportRequest) ProtoMessage() {}
 
 func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[31]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2818,7 +3527,7 @@ func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportRequest.ProtoReflect.Descriptor instead.
 func (*GetReportRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{31}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetReportRequest) GetOwner() string {
@@ -2896,7 +3605,7 @@ type GetReportResponse struct {
 
 func (x *GetReportResponse) Reset() {
 	*x = GetReportResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[32]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2908,7 +3617,7 @@ func (x *GetReportResponse) String() string {
 func (*GetReportResponse) ProtoMessage() {}
 
 func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[32]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2921,7 +3630,7 @@ func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportResponse.ProtoReflect.Descriptor instead.
 func (*GetReportResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{32}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetReportResponse) GetOwner() string {
@@ -3111,7 +3820,7 @@ type Recurrence struct {
 
 func (x *Recurrence) Reset() {
 	*x = Recurrence{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[33]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3123,7 +3832,7 @@ func (x *Recurrence) String() string {
 func (*Recurrence) ProtoMessage() {}
 
 func (x *Recurrence) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[33]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3136,7 +3845,7 @@ func (x *Recurrence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recurrence.ProtoReflect.Descriptor instead.
 func (*Recurrence) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{33}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Recurrence) GetName() string {
@@ -3256,7 +3965,7 @@ type Neighbour struct {
 
 func (x *Neighbour) Reset() {
 	*x = Neighbour{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[34]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3268,7 +3977,7 @@ func (x *Neighbour) String() string {
 func (*Neighbour) ProtoMessage() {}
 
 func (x *Neighbour) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[34]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3281,7 +3990,7 @@ func (x *Neighbour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbour.ProtoReflect.Descriptor instead.
 func (*Neighbour) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{34}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Neighbour) GetName() string {
@@ -3322,7 +4031,7 @@ type GetMapRequest struct {
 
 func (x *GetMapRequest) Reset() {
 	*x = GetMapRequest{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[35]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3334,7 +4043,7 @@ func (x *GetMapRequest) String() string {
 func (*GetMapRequest) ProtoMessage() {}
 
 func (x *GetMapRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[35]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3347,7 +4056,7 @@ func (x *GetMapRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMapRequest.ProtoReflect.Descriptor instead.
 func (*GetMapRequest) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{35}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetMapRequest) GetFrom() *timestamppb.Timestamp {
@@ -3400,7 +4109,7 @@ type GetMapResponse struct {
 
 func (x *GetMapResponse) Reset() {
 	*x = GetMapResponse{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[36]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3412,7 +4121,7 @@ func (x *GetMapResponse) String() string {
 func (*GetMapResponse) ProtoMessage() {}
 
 func (x *GetMapResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[36]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3425,7 +4134,7 @@ func (x *GetMapResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMapResponse.ProtoReflect.Descriptor instead.
 func (*GetMapResponse) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{36}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetMapResponse) GetFrom() *timestamppb.Timestamp {
@@ -3467,8 +4176,8 @@ type MapNode struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Owner string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
-	// It sends no spans.
-	Peer bool `protobuf:"varint,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	// service; peer, which sends no spans; or user, who calls what requests come in at.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	// By itself.
 	Caused        *Amounts `protobuf:"bytes,4,opt,name=caused,proto3" json:"caused,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3477,7 +4186,7 @@ type MapNode struct {
 
 func (x *MapNode) Reset() {
 	*x = MapNode{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[37]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3489,7 +4198,7 @@ func (x *MapNode) String() string {
 func (*MapNode) ProtoMessage() {}
 
 func (x *MapNode) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[37]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3502,7 +4211,7 @@ func (x *MapNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MapNode.ProtoReflect.Descriptor instead.
 func (*MapNode) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{37}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *MapNode) GetName() string {
@@ -3519,11 +4228,11 @@ func (x *MapNode) GetOwner() string {
 	return ""
 }
 
-func (x *MapNode) GetPeer() bool {
+func (x *MapNode) GetKind() string {
 	if x != nil {
-		return x.Peer
+		return x.Kind
 	}
-	return false
+	return ""
 }
 
 func (x *MapNode) GetCaused() *Amounts {
@@ -3541,16 +4250,18 @@ type MapEdge struct {
 	Calls  float64 `protobuf:"fixed64,3,opt,name=calls,proto3" json:"calls,omitempty"`
 	Failed float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
 	// What the edge itself caused, and what its callee and its caller did where this edge showed it.
-	Itself        *Amounts `protobuf:"bytes,5,opt,name=itself,proto3" json:"itself,omitempty"`
-	ByCallee      *Amounts `protobuf:"bytes,6,opt,name=by_callee,json=byCallee,proto3" json:"by_callee,omitempty"`
-	ByCaller      *Amounts `protobuf:"bytes,7,opt,name=by_caller,json=byCaller,proto3" json:"by_caller,omitempty"`
+	Itself   *Amounts `protobuf:"bytes,5,opt,name=itself,proto3" json:"itself,omitempty"`
+	ByCallee *Amounts `protobuf:"bytes,6,opt,name=by_callee,json=byCallee,proto3" json:"by_callee,omitempty"`
+	ByCaller *Amounts `protobuf:"bytes,7,opt,name=by_caller,json=byCaller,proto3" json:"by_caller,omitempty"`
+	// messaging_system or database, where that is between the two.
+	Type          string `protobuf:"bytes,8,opt,name=type,proto3" json:"type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MapEdge) Reset() {
 	*x = MapEdge{}
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[38]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3562,7 +4273,7 @@ func (x *MapEdge) String() string {
 func (*MapEdge) ProtoMessage() {}
 
 func (x *MapEdge) ProtoReflect() protoreflect.Message {
-	mi := &file_whosehop_v1_whosehop_proto_msgTypes[38]
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3575,7 +4286,7 @@ func (x *MapEdge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MapEdge.ProtoReflect.Descriptor instead.
 func (*MapEdge) Descriptor() ([]byte, []int) {
-	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{38}
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *MapEdge) GetCaller() string {
@@ -3627,6 +4338,13 @@ func (x *MapEdge) GetByCaller() *Amounts {
 	return nil
 }
 
+func (x *MapEdge) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
 var File_whosehop_v1_whosehop_proto protoreflect.FileDescriptor
 
 const file_whosehop_v1_whosehop_proto_rawDesc = "" +
@@ -3635,7 +4353,59 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x11GetVerdictRequest\x12\x19\n" +
 	"\btrace_id\x18\x01 \x01(\tR\atraceId\"7\n" +
 	"\x12GetVerdictResponse\x12!\n" +
-	"\fverdict_json\x18\x01 \x03(\tR\vverdictJson\"\xed\x05\n" +
+	"\fverdict_json\x18\x01 \x03(\tR\vverdictJson\"G\n" +
+	"\x10GetWhyNotRequest\x12\x19\n" +
+	"\btrace_id\x18\x01 \x01(\tR\atraceId\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\"4\n" +
+	"\x11GetWhyNotResponse\x12\x1f\n" +
+	"\vanswer_json\x18\x01 \x03(\tR\n" +
+	"answerJson\"\x8b\x01\n" +
+	"\x14ReviewVerdictRequest\x12\x19\n" +
+	"\btrace_id\x18\x01 \x01(\tR\atraceId\x12\"\n" +
+	"\rentry_span_id\x18\x02 \x01(\tR\ventrySpanId\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"D\n" +
+	"\x15ReviewVerdictResponse\x12+\n" +
+	"\x06review\x18\x01 \x01(\v2\x13.whosehop.v1.ReviewR\x06review\"\x87\x02\n" +
+	"\x06Review\x12\x19\n" +
+	"\btrace_id\x18\x01 \x01(\tR\atraceId\x12\"\n" +
+	"\rentry_span_id\x18\x02 \x01(\tR\ventrySpanId\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\x12\x18\n" +
+	"\aversion\x18\a \x01(\rR\aversion\x12\x12\n" +
+	"\x04rule\x18\b \x01(\tR\x04rule\x12\x14\n" +
+	"\x05owner\x18\t \x01(\tR\x05owner\x12\x18\n" +
+	"\asummary\x18\n" +
+	" \x01(\tR\asummary\"\x85\x02\n" +
+	"\x12ListReviewsRequest\x12\x19\n" +
+	"\btrace_id\x18\x01 \x01(\tR\atraceId\x12.\n" +
+	"\x04from\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04rule\x18\x05 \x01(\tR\x04rule\x12\x14\n" +
+	"\x05owner\x18\x06 \x01(\tR\x05owner\x12\x1b\n" +
+	"\tpage_size\x18\a \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\b \x01(\tR\tpageToken\"\x86\x01\n" +
+	"\x13ListReviewsResponse\x12-\n" +
+	"\areviews\x18\x01 \x03(\v2\x13.whosehop.v1.ReviewR\areviews\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x18\n" +
+	"\amissing\x18\x03 \x03(\tR\amissing\"u\n" +
+	"\x17GetReviewSummaryRequest\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\"\x90\x01\n" +
+	"\x18GetReviewSummaryResponse\x12*\n" +
+	"\x03all\x18\x01 \x01(\v2\x18.whosehop.v1.ReviewCountR\x03all\x12.\n" +
+	"\x05rules\x18\x02 \x03(\v2\x18.whosehop.v1.ReviewCountR\x05rules\x12\x18\n" +
+	"\amissing\x18\x03 \x03(\tR\amissing\"\x86\x01\n" +
+	"\vReviewCount\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x1c\n" +
+	"\tconfirmed\x18\x02 \x01(\x04R\tconfirmed\x12\x1c\n" +
+	"\tcontested\x18\x03 \x01(\x04R\tcontested\x12'\n" +
+	"\x0fconfirmed_share\x18\x04 \x01(\x01R\x0econfirmedShare\"\xed\x05\n" +
 	"\x13ListVerdictsRequest\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x14\n" +
@@ -3713,12 +4483,13 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x02by\x18\x03 \x01(\tR\x02by\x12\x14\n" +
 	"\x05limit\x18\x04 \x01(\x05R\x05limit\x12\x14\n" +
 	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x14\n" +
-	"\x05entry\x18\x06 \x01(\tR\x05entry\"\xab\x01\n" +
+	"\x05entry\x18\x06 \x01(\tR\x05entry\"\xd7\x01\n" +
 	"\x0eGetTopResponse\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12#\n" +
 	"\x03top\x18\x03 \x03(\v2\x11.whosehop.v1.PartR\x03top\x12\x18\n" +
-	"\amissing\x18\x04 \x03(\tR\amissing\"\x9f\x03\n" +
+	"\amissing\x18\x04 \x03(\tR\amissing\x12*\n" +
+	"\x05total\x18\x05 \x01(\v2\x14.whosehop.v1.AmountsR\x05total\"\x9f\x03\n" +
 	"\x04Part\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1a\n" +
@@ -3956,8 +4727,8 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\aMapNode\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x12\n" +
-	"\x04peer\x18\x03 \x01(\bR\x04peer\x12,\n" +
-	"\x06caused\x18\x04 \x01(\v2\x14.whosehop.v1.AmountsR\x06caused\"\xfb\x01\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12,\n" +
+	"\x06caused\x18\x04 \x01(\v2\x14.whosehop.v1.AmountsR\x06caused\"\x8f\x02\n" +
 	"\aMapEdge\x12\x16\n" +
 	"\x06caller\x18\x01 \x01(\tR\x06caller\x12\x16\n" +
 	"\x06callee\x18\x02 \x01(\tR\x06callee\x12\x14\n" +
@@ -3965,10 +4736,16 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x06failed\x18\x04 \x01(\x01R\x06failed\x12,\n" +
 	"\x06itself\x18\x05 \x01(\v2\x14.whosehop.v1.AmountsR\x06itself\x121\n" +
 	"\tby_callee\x18\x06 \x01(\v2\x14.whosehop.v1.AmountsR\bbyCallee\x121\n" +
-	"\tby_caller\x18\a \x01(\v2\x14.whosehop.v1.AmountsR\bbyCaller2\x80\b\n" +
+	"\tby_caller\x18\a \x01(\v2\x14.whosehop.v1.AmountsR\bbyCaller\x12\x12\n" +
+	"\x04type\x18\b \x01(\tR\x04type2\xd7\n" +
+	"\n" +
 	"\bWhosehop\x12M\n" +
 	"\n" +
-	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12S\n" +
+	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12J\n" +
+	"\tGetWhyNot\x12\x1d.whosehop.v1.GetWhyNotRequest\x1a\x1e.whosehop.v1.GetWhyNotResponse\x12V\n" +
+	"\rReviewVerdict\x12!.whosehop.v1.ReviewVerdictRequest\x1a\".whosehop.v1.ReviewVerdictResponse\x12P\n" +
+	"\vListReviews\x12\x1f.whosehop.v1.ListReviewsRequest\x1a .whosehop.v1.ListReviewsResponse\x12_\n" +
+	"\x10GetReviewSummary\x12$.whosehop.v1.GetReviewSummaryRequest\x1a%.whosehop.v1.GetReviewSummaryResponse\x12S\n" +
 	"\fListVerdicts\x12 .whosehop.v1.ListVerdictsRequest\x1a!.whosehop.v1.ListVerdictsResponse\x12A\n" +
 	"\x06GetNow\x12\x1a.whosehop.v1.GetNowRequest\x1a\x1b.whosehop.v1.GetNowResponse\x12J\n" +
 	"\tGetReport\x12\x1d.whosehop.v1.GetReportRequest\x1a\x1e.whosehop.v1.GetReportResponse\x12A\n" +
@@ -3995,167 +4772,195 @@ func file_whosehop_v1_whosehop_proto_rawDescGZIP() []byte {
 	return file_whosehop_v1_whosehop_proto_rawDescData
 }
 
-var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_whosehop_v1_whosehop_proto_goTypes = []any{
-	(*GetVerdictRequest)(nil),      // 0: whosehop.v1.GetVerdictRequest
-	(*GetVerdictResponse)(nil),     // 1: whosehop.v1.GetVerdictResponse
-	(*ListVerdictsRequest)(nil),    // 2: whosehop.v1.ListVerdictsRequest
-	(*ListVerdictsResponse)(nil),   // 3: whosehop.v1.ListVerdictsResponse
-	(*VerdictSummary)(nil),         // 4: whosehop.v1.VerdictSummary
-	(*Amounts)(nil),                // 5: whosehop.v1.Amounts
-	(*GetAttributionRequest)(nil),  // 6: whosehop.v1.GetAttributionRequest
-	(*GetAttributionResponse)(nil), // 7: whosehop.v1.GetAttributionResponse
-	(*Attribution)(nil),            // 8: whosehop.v1.Attribution
-	(*GetTopRequest)(nil),          // 9: whosehop.v1.GetTopRequest
-	(*GetTopResponse)(nil),         // 10: whosehop.v1.GetTopResponse
-	(*Part)(nil),                   // 11: whosehop.v1.Part
-	(*GetRankRequest)(nil),         // 12: whosehop.v1.GetRankRequest
-	(*GetRankResponse)(nil),        // 13: whosehop.v1.GetRankResponse
-	(*PutOwnersRequest)(nil),       // 14: whosehop.v1.PutOwnersRequest
-	(*PutOwnersResponse)(nil),      // 15: whosehop.v1.PutOwnersResponse
-	(*OwnersChange)(nil),           // 16: whosehop.v1.OwnersChange
-	(*Handover)(nil),               // 17: whosehop.v1.Handover
-	(*ListOwnersRequest)(nil),      // 18: whosehop.v1.ListOwnersRequest
-	(*ListOwnersResponse)(nil),     // 19: whosehop.v1.ListOwnersResponse
-	(*ListHandoversRequest)(nil),   // 20: whosehop.v1.ListHandoversRequest
-	(*ListHandoversResponse)(nil),  // 21: whosehop.v1.ListHandoversResponse
-	(*ResolveOwnerRequest)(nil),    // 22: whosehop.v1.ResolveOwnerRequest
-	(*ResolveOwnerResponse)(nil),   // 23: whosehop.v1.ResolveOwnerResponse
-	(*GetCoverageRequest)(nil),     // 24: whosehop.v1.GetCoverageRequest
-	(*GetCoverageResponse)(nil),    // 25: whosehop.v1.GetCoverageResponse
-	(*GetNowRequest)(nil),          // 26: whosehop.v1.GetNowRequest
-	(*GetNowResponse)(nil),         // 27: whosehop.v1.GetNowResponse
-	(*NowEntry)(nil),               // 28: whosehop.v1.NowEntry
-	(*NowHop)(nil),                 // 29: whosehop.v1.NowHop
-	(*Site)(nil),                   // 30: whosehop.v1.Site
-	(*GetReportRequest)(nil),       // 31: whosehop.v1.GetReportRequest
-	(*GetReportResponse)(nil),      // 32: whosehop.v1.GetReportResponse
-	(*Recurrence)(nil),             // 33: whosehop.v1.Recurrence
-	(*Neighbour)(nil),              // 34: whosehop.v1.Neighbour
-	(*GetMapRequest)(nil),          // 35: whosehop.v1.GetMapRequest
-	(*GetMapResponse)(nil),         // 36: whosehop.v1.GetMapResponse
-	(*MapNode)(nil),                // 37: whosehop.v1.MapNode
-	(*MapEdge)(nil),                // 38: whosehop.v1.MapEdge
-	nil,                            // 39: whosehop.v1.ListVerdictsRequest.AttributesEntry
-	nil,                            // 40: whosehop.v1.ResolveOwnerRequest.AttributesEntry
-	(*timestamppb.Timestamp)(nil),  // 41: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 42: google.protobuf.Duration
-	(*structpb.Struct)(nil),        // 43: google.protobuf.Struct
+	(*GetVerdictRequest)(nil),        // 0: whosehop.v1.GetVerdictRequest
+	(*GetVerdictResponse)(nil),       // 1: whosehop.v1.GetVerdictResponse
+	(*GetWhyNotRequest)(nil),         // 2: whosehop.v1.GetWhyNotRequest
+	(*GetWhyNotResponse)(nil),        // 3: whosehop.v1.GetWhyNotResponse
+	(*ReviewVerdictRequest)(nil),     // 4: whosehop.v1.ReviewVerdictRequest
+	(*ReviewVerdictResponse)(nil),    // 5: whosehop.v1.ReviewVerdictResponse
+	(*Review)(nil),                   // 6: whosehop.v1.Review
+	(*ListReviewsRequest)(nil),       // 7: whosehop.v1.ListReviewsRequest
+	(*ListReviewsResponse)(nil),      // 8: whosehop.v1.ListReviewsResponse
+	(*GetReviewSummaryRequest)(nil),  // 9: whosehop.v1.GetReviewSummaryRequest
+	(*GetReviewSummaryResponse)(nil), // 10: whosehop.v1.GetReviewSummaryResponse
+	(*ReviewCount)(nil),              // 11: whosehop.v1.ReviewCount
+	(*ListVerdictsRequest)(nil),      // 12: whosehop.v1.ListVerdictsRequest
+	(*ListVerdictsResponse)(nil),     // 13: whosehop.v1.ListVerdictsResponse
+	(*VerdictSummary)(nil),           // 14: whosehop.v1.VerdictSummary
+	(*Amounts)(nil),                  // 15: whosehop.v1.Amounts
+	(*GetAttributionRequest)(nil),    // 16: whosehop.v1.GetAttributionRequest
+	(*GetAttributionResponse)(nil),   // 17: whosehop.v1.GetAttributionResponse
+	(*Attribution)(nil),              // 18: whosehop.v1.Attribution
+	(*GetTopRequest)(nil),            // 19: whosehop.v1.GetTopRequest
+	(*GetTopResponse)(nil),           // 20: whosehop.v1.GetTopResponse
+	(*Part)(nil),                     // 21: whosehop.v1.Part
+	(*GetRankRequest)(nil),           // 22: whosehop.v1.GetRankRequest
+	(*GetRankResponse)(nil),          // 23: whosehop.v1.GetRankResponse
+	(*PutOwnersRequest)(nil),         // 24: whosehop.v1.PutOwnersRequest
+	(*PutOwnersResponse)(nil),        // 25: whosehop.v1.PutOwnersResponse
+	(*OwnersChange)(nil),             // 26: whosehop.v1.OwnersChange
+	(*Handover)(nil),                 // 27: whosehop.v1.Handover
+	(*ListOwnersRequest)(nil),        // 28: whosehop.v1.ListOwnersRequest
+	(*ListOwnersResponse)(nil),       // 29: whosehop.v1.ListOwnersResponse
+	(*ListHandoversRequest)(nil),     // 30: whosehop.v1.ListHandoversRequest
+	(*ListHandoversResponse)(nil),    // 31: whosehop.v1.ListHandoversResponse
+	(*ResolveOwnerRequest)(nil),      // 32: whosehop.v1.ResolveOwnerRequest
+	(*ResolveOwnerResponse)(nil),     // 33: whosehop.v1.ResolveOwnerResponse
+	(*GetCoverageRequest)(nil),       // 34: whosehop.v1.GetCoverageRequest
+	(*GetCoverageResponse)(nil),      // 35: whosehop.v1.GetCoverageResponse
+	(*GetNowRequest)(nil),            // 36: whosehop.v1.GetNowRequest
+	(*GetNowResponse)(nil),           // 37: whosehop.v1.GetNowResponse
+	(*NowEntry)(nil),                 // 38: whosehop.v1.NowEntry
+	(*NowHop)(nil),                   // 39: whosehop.v1.NowHop
+	(*Site)(nil),                     // 40: whosehop.v1.Site
+	(*GetReportRequest)(nil),         // 41: whosehop.v1.GetReportRequest
+	(*GetReportResponse)(nil),        // 42: whosehop.v1.GetReportResponse
+	(*Recurrence)(nil),               // 43: whosehop.v1.Recurrence
+	(*Neighbour)(nil),                // 44: whosehop.v1.Neighbour
+	(*GetMapRequest)(nil),            // 45: whosehop.v1.GetMapRequest
+	(*GetMapResponse)(nil),           // 46: whosehop.v1.GetMapResponse
+	(*MapNode)(nil),                  // 47: whosehop.v1.MapNode
+	(*MapEdge)(nil),                  // 48: whosehop.v1.MapEdge
+	nil,                              // 49: whosehop.v1.ListVerdictsRequest.AttributesEntry
+	nil,                              // 50: whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	(*timestamppb.Timestamp)(nil),    // 51: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 52: google.protobuf.Duration
+	(*structpb.Struct)(nil),          // 53: google.protobuf.Struct
 }
 var file_whosehop_v1_whosehop_proto_depIdxs = []int32{
-	41, // 0: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
-	41, // 1: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
-	42, // 2: whosehop.v1.ListVerdictsRequest.min_duration:type_name -> google.protobuf.Duration
-	42, // 3: whosehop.v1.ListVerdictsRequest.max_duration:type_name -> google.protobuf.Duration
-	39, // 4: whosehop.v1.ListVerdictsRequest.attributes:type_name -> whosehop.v1.ListVerdictsRequest.AttributesEntry
-	4,  // 5: whosehop.v1.ListVerdictsResponse.verdicts:type_name -> whosehop.v1.VerdictSummary
-	41, // 6: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
-	42, // 7: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
-	41, // 8: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
-	41, // 9: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
-	42, // 10: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
-	41, // 11: whosehop.v1.GetAttributionResponse.from:type_name -> google.protobuf.Timestamp
-	41, // 12: whosehop.v1.GetAttributionResponse.to:type_name -> google.protobuf.Timestamp
-	8,  // 13: whosehop.v1.GetAttributionResponse.attributions:type_name -> whosehop.v1.Attribution
-	5,  // 14: whosehop.v1.GetAttributionResponse.total:type_name -> whosehop.v1.Amounts
-	41, // 15: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
-	5,  // 16: whosehop.v1.Attribution.caused:type_name -> whosehop.v1.Amounts
-	5,  // 17: whosehop.v1.Attribution.suffered:type_name -> whosehop.v1.Amounts
-	41, // 18: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
-	41, // 19: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
-	41, // 20: whosehop.v1.GetTopResponse.from:type_name -> google.protobuf.Timestamp
-	41, // 21: whosehop.v1.GetTopResponse.to:type_name -> google.protobuf.Timestamp
-	11, // 22: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Part
-	41, // 23: whosehop.v1.Part.first_seen:type_name -> google.protobuf.Timestamp
-	41, // 24: whosehop.v1.Part.last_seen:type_name -> google.protobuf.Timestamp
-	41, // 25: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
-	41, // 26: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
-	16, // 27: whosehop.v1.PutOwnersResponse.changes:type_name -> whosehop.v1.OwnersChange
-	17, // 28: whosehop.v1.PutOwnersResponse.handovers:type_name -> whosehop.v1.Handover
-	41, // 29: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
-	41, // 30: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
-	41, // 31: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
-	17, // 32: whosehop.v1.ListHandoversResponse.handovers:type_name -> whosehop.v1.Handover
-	40, // 33: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
-	41, // 34: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
-	41, // 35: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
-	41, // 36: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
-	41, // 37: whosehop.v1.GetNowRequest.from:type_name -> google.protobuf.Timestamp
-	41, // 38: whosehop.v1.GetNowRequest.to:type_name -> google.protobuf.Timestamp
-	41, // 39: whosehop.v1.GetNowResponse.from:type_name -> google.protobuf.Timestamp
-	41, // 40: whosehop.v1.GetNowResponse.to:type_name -> google.protobuf.Timestamp
-	5,  // 41: whosehop.v1.GetNowResponse.total:type_name -> whosehop.v1.Amounts
-	28, // 42: whosehop.v1.GetNowResponse.entries:type_name -> whosehop.v1.NowEntry
-	29, // 43: whosehop.v1.NowEntry.hops:type_name -> whosehop.v1.NowHop
-	30, // 44: whosehop.v1.NowHop.site:type_name -> whosehop.v1.Site
-	41, // 45: whosehop.v1.NowHop.since:type_name -> google.protobuf.Timestamp
-	41, // 46: whosehop.v1.GetReportRequest.from:type_name -> google.protobuf.Timestamp
-	41, // 47: whosehop.v1.GetReportRequest.to:type_name -> google.protobuf.Timestamp
-	42, // 48: whosehop.v1.GetReportRequest.step:type_name -> google.protobuf.Duration
-	43, // 49: whosehop.v1.GetReportResponse.team:type_name -> google.protobuf.Struct
-	41, // 50: whosehop.v1.GetReportResponse.from:type_name -> google.protobuf.Timestamp
-	41, // 51: whosehop.v1.GetReportResponse.to:type_name -> google.protobuf.Timestamp
-	5,  // 52: whosehop.v1.GetReportResponse.caused:type_name -> whosehop.v1.Amounts
-	5,  // 53: whosehop.v1.GetReportResponse.suffered:type_name -> whosehop.v1.Amounts
-	5,  // 54: whosehop.v1.GetReportResponse.caused_before:type_name -> whosehop.v1.Amounts
-	5,  // 55: whosehop.v1.GetReportResponse.suffered_before:type_name -> whosehop.v1.Amounts
-	5,  // 56: whosehop.v1.GetReportResponse.of:type_name -> whosehop.v1.Amounts
-	8,  // 57: whosehop.v1.GetReportResponse.attributions:type_name -> whosehop.v1.Attribution
-	11, // 58: whosehop.v1.GetReportResponse.services:type_name -> whosehop.v1.Part
-	11, // 59: whosehop.v1.GetReportResponse.operations:type_name -> whosehop.v1.Part
-	11, // 60: whosehop.v1.GetReportResponse.edges:type_name -> whosehop.v1.Part
-	11, // 61: whosehop.v1.GetReportResponse.fingerprints:type_name -> whosehop.v1.Part
-	11, // 62: whosehop.v1.GetReportResponse.versions:type_name -> whosehop.v1.Part
-	11, // 63: whosehop.v1.GetReportResponse.rules:type_name -> whosehop.v1.Part
-	11, // 64: whosehop.v1.GetReportResponse.entries:type_name -> whosehop.v1.Part
-	11, // 65: whosehop.v1.GetReportResponse.suffered_in:type_name -> whosehop.v1.Part
-	11, // 66: whosehop.v1.GetReportResponse.suffered_from:type_name -> whosehop.v1.Part
-	33, // 67: whosehop.v1.GetReportResponse.recurring:type_name -> whosehop.v1.Recurrence
-	34, // 68: whosehop.v1.GetReportResponse.neighbours:type_name -> whosehop.v1.Neighbour
-	41, // 69: whosehop.v1.Recurrence.first_seen:type_name -> google.protobuf.Timestamp
-	41, // 70: whosehop.v1.Recurrence.last_seen:type_name -> google.protobuf.Timestamp
-	5,  // 71: whosehop.v1.Neighbour.caused:type_name -> whosehop.v1.Amounts
-	41, // 72: whosehop.v1.GetMapRequest.from:type_name -> google.protobuf.Timestamp
-	41, // 73: whosehop.v1.GetMapRequest.to:type_name -> google.protobuf.Timestamp
-	41, // 74: whosehop.v1.GetMapResponse.from:type_name -> google.protobuf.Timestamp
-	41, // 75: whosehop.v1.GetMapResponse.to:type_name -> google.protobuf.Timestamp
-	37, // 76: whosehop.v1.GetMapResponse.nodes:type_name -> whosehop.v1.MapNode
-	38, // 77: whosehop.v1.GetMapResponse.edges:type_name -> whosehop.v1.MapEdge
-	5,  // 78: whosehop.v1.MapNode.caused:type_name -> whosehop.v1.Amounts
-	5,  // 79: whosehop.v1.MapEdge.itself:type_name -> whosehop.v1.Amounts
-	5,  // 80: whosehop.v1.MapEdge.by_callee:type_name -> whosehop.v1.Amounts
-	5,  // 81: whosehop.v1.MapEdge.by_caller:type_name -> whosehop.v1.Amounts
-	0,  // 82: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
-	2,  // 83: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
-	26, // 84: whosehop.v1.Whosehop.GetNow:input_type -> whosehop.v1.GetNowRequest
-	31, // 85: whosehop.v1.Whosehop.GetReport:input_type -> whosehop.v1.GetReportRequest
-	35, // 86: whosehop.v1.Whosehop.GetMap:input_type -> whosehop.v1.GetMapRequest
-	6,  // 87: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
-	9,  // 88: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
-	12, // 89: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
-	14, // 90: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
-	18, // 91: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
-	20, // 92: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
-	22, // 93: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
-	24, // 94: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
-	1,  // 95: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
-	3,  // 96: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
-	27, // 97: whosehop.v1.Whosehop.GetNow:output_type -> whosehop.v1.GetNowResponse
-	32, // 98: whosehop.v1.Whosehop.GetReport:output_type -> whosehop.v1.GetReportResponse
-	36, // 99: whosehop.v1.Whosehop.GetMap:output_type -> whosehop.v1.GetMapResponse
-	7,  // 100: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
-	10, // 101: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
-	13, // 102: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
-	15, // 103: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
-	19, // 104: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
-	21, // 105: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
-	23, // 106: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
-	25, // 107: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
-	95, // [95:108] is the sub-list for method output_type
-	82, // [82:95] is the sub-list for method input_type
-	82, // [82:82] is the sub-list for extension type_name
-	82, // [82:82] is the sub-list for extension extendee
-	0,  // [0:82] is the sub-list for field type_name
+	6,   // 0: whosehop.v1.ReviewVerdictResponse.review:type_name -> whosehop.v1.Review
+	51,  // 1: whosehop.v1.Review.at:type_name -> google.protobuf.Timestamp
+	51,  // 2: whosehop.v1.ListReviewsRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 3: whosehop.v1.ListReviewsRequest.to:type_name -> google.protobuf.Timestamp
+	6,   // 4: whosehop.v1.ListReviewsResponse.reviews:type_name -> whosehop.v1.Review
+	51,  // 5: whosehop.v1.GetReviewSummaryRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 6: whosehop.v1.GetReviewSummaryRequest.to:type_name -> google.protobuf.Timestamp
+	11,  // 7: whosehop.v1.GetReviewSummaryResponse.all:type_name -> whosehop.v1.ReviewCount
+	11,  // 8: whosehop.v1.GetReviewSummaryResponse.rules:type_name -> whosehop.v1.ReviewCount
+	51,  // 9: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 10: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
+	52,  // 11: whosehop.v1.ListVerdictsRequest.min_duration:type_name -> google.protobuf.Duration
+	52,  // 12: whosehop.v1.ListVerdictsRequest.max_duration:type_name -> google.protobuf.Duration
+	49,  // 13: whosehop.v1.ListVerdictsRequest.attributes:type_name -> whosehop.v1.ListVerdictsRequest.AttributesEntry
+	14,  // 14: whosehop.v1.ListVerdictsResponse.verdicts:type_name -> whosehop.v1.VerdictSummary
+	51,  // 15: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
+	52,  // 16: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
+	51,  // 17: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 18: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
+	52,  // 19: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
+	51,  // 20: whosehop.v1.GetAttributionResponse.from:type_name -> google.protobuf.Timestamp
+	51,  // 21: whosehop.v1.GetAttributionResponse.to:type_name -> google.protobuf.Timestamp
+	18,  // 22: whosehop.v1.GetAttributionResponse.attributions:type_name -> whosehop.v1.Attribution
+	15,  // 23: whosehop.v1.GetAttributionResponse.total:type_name -> whosehop.v1.Amounts
+	51,  // 24: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
+	15,  // 25: whosehop.v1.Attribution.caused:type_name -> whosehop.v1.Amounts
+	15,  // 26: whosehop.v1.Attribution.suffered:type_name -> whosehop.v1.Amounts
+	51,  // 27: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 28: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
+	51,  // 29: whosehop.v1.GetTopResponse.from:type_name -> google.protobuf.Timestamp
+	51,  // 30: whosehop.v1.GetTopResponse.to:type_name -> google.protobuf.Timestamp
+	21,  // 31: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Part
+	15,  // 32: whosehop.v1.GetTopResponse.total:type_name -> whosehop.v1.Amounts
+	51,  // 33: whosehop.v1.Part.first_seen:type_name -> google.protobuf.Timestamp
+	51,  // 34: whosehop.v1.Part.last_seen:type_name -> google.protobuf.Timestamp
+	51,  // 35: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 36: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
+	26,  // 37: whosehop.v1.PutOwnersResponse.changes:type_name -> whosehop.v1.OwnersChange
+	27,  // 38: whosehop.v1.PutOwnersResponse.handovers:type_name -> whosehop.v1.Handover
+	51,  // 39: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
+	51,  // 40: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 41: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
+	27,  // 42: whosehop.v1.ListHandoversResponse.handovers:type_name -> whosehop.v1.Handover
+	50,  // 43: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	51,  // 44: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
+	51,  // 45: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 46: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
+	51,  // 47: whosehop.v1.GetNowRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 48: whosehop.v1.GetNowRequest.to:type_name -> google.protobuf.Timestamp
+	51,  // 49: whosehop.v1.GetNowResponse.from:type_name -> google.protobuf.Timestamp
+	51,  // 50: whosehop.v1.GetNowResponse.to:type_name -> google.protobuf.Timestamp
+	15,  // 51: whosehop.v1.GetNowResponse.total:type_name -> whosehop.v1.Amounts
+	38,  // 52: whosehop.v1.GetNowResponse.entries:type_name -> whosehop.v1.NowEntry
+	39,  // 53: whosehop.v1.NowEntry.hops:type_name -> whosehop.v1.NowHop
+	40,  // 54: whosehop.v1.NowHop.site:type_name -> whosehop.v1.Site
+	51,  // 55: whosehop.v1.NowHop.since:type_name -> google.protobuf.Timestamp
+	51,  // 56: whosehop.v1.GetReportRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 57: whosehop.v1.GetReportRequest.to:type_name -> google.protobuf.Timestamp
+	52,  // 58: whosehop.v1.GetReportRequest.step:type_name -> google.protobuf.Duration
+	53,  // 59: whosehop.v1.GetReportResponse.team:type_name -> google.protobuf.Struct
+	51,  // 60: whosehop.v1.GetReportResponse.from:type_name -> google.protobuf.Timestamp
+	51,  // 61: whosehop.v1.GetReportResponse.to:type_name -> google.protobuf.Timestamp
+	15,  // 62: whosehop.v1.GetReportResponse.caused:type_name -> whosehop.v1.Amounts
+	15,  // 63: whosehop.v1.GetReportResponse.suffered:type_name -> whosehop.v1.Amounts
+	15,  // 64: whosehop.v1.GetReportResponse.caused_before:type_name -> whosehop.v1.Amounts
+	15,  // 65: whosehop.v1.GetReportResponse.suffered_before:type_name -> whosehop.v1.Amounts
+	15,  // 66: whosehop.v1.GetReportResponse.of:type_name -> whosehop.v1.Amounts
+	18,  // 67: whosehop.v1.GetReportResponse.attributions:type_name -> whosehop.v1.Attribution
+	21,  // 68: whosehop.v1.GetReportResponse.services:type_name -> whosehop.v1.Part
+	21,  // 69: whosehop.v1.GetReportResponse.operations:type_name -> whosehop.v1.Part
+	21,  // 70: whosehop.v1.GetReportResponse.edges:type_name -> whosehop.v1.Part
+	21,  // 71: whosehop.v1.GetReportResponse.fingerprints:type_name -> whosehop.v1.Part
+	21,  // 72: whosehop.v1.GetReportResponse.versions:type_name -> whosehop.v1.Part
+	21,  // 73: whosehop.v1.GetReportResponse.rules:type_name -> whosehop.v1.Part
+	21,  // 74: whosehop.v1.GetReportResponse.entries:type_name -> whosehop.v1.Part
+	21,  // 75: whosehop.v1.GetReportResponse.suffered_in:type_name -> whosehop.v1.Part
+	21,  // 76: whosehop.v1.GetReportResponse.suffered_from:type_name -> whosehop.v1.Part
+	43,  // 77: whosehop.v1.GetReportResponse.recurring:type_name -> whosehop.v1.Recurrence
+	44,  // 78: whosehop.v1.GetReportResponse.neighbours:type_name -> whosehop.v1.Neighbour
+	51,  // 79: whosehop.v1.Recurrence.first_seen:type_name -> google.protobuf.Timestamp
+	51,  // 80: whosehop.v1.Recurrence.last_seen:type_name -> google.protobuf.Timestamp
+	15,  // 81: whosehop.v1.Neighbour.caused:type_name -> whosehop.v1.Amounts
+	51,  // 82: whosehop.v1.GetMapRequest.from:type_name -> google.protobuf.Timestamp
+	51,  // 83: whosehop.v1.GetMapRequest.to:type_name -> google.protobuf.Timestamp
+	51,  // 84: whosehop.v1.GetMapResponse.from:type_name -> google.protobuf.Timestamp
+	51,  // 85: whosehop.v1.GetMapResponse.to:type_name -> google.protobuf.Timestamp
+	47,  // 86: whosehop.v1.GetMapResponse.nodes:type_name -> whosehop.v1.MapNode
+	48,  // 87: whosehop.v1.GetMapResponse.edges:type_name -> whosehop.v1.MapEdge
+	15,  // 88: whosehop.v1.MapNode.caused:type_name -> whosehop.v1.Amounts
+	15,  // 89: whosehop.v1.MapEdge.itself:type_name -> whosehop.v1.Amounts
+	15,  // 90: whosehop.v1.MapEdge.by_callee:type_name -> whosehop.v1.Amounts
+	15,  // 91: whosehop.v1.MapEdge.by_caller:type_name -> whosehop.v1.Amounts
+	0,   // 92: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
+	2,   // 93: whosehop.v1.Whosehop.GetWhyNot:input_type -> whosehop.v1.GetWhyNotRequest
+	4,   // 94: whosehop.v1.Whosehop.ReviewVerdict:input_type -> whosehop.v1.ReviewVerdictRequest
+	7,   // 95: whosehop.v1.Whosehop.ListReviews:input_type -> whosehop.v1.ListReviewsRequest
+	9,   // 96: whosehop.v1.Whosehop.GetReviewSummary:input_type -> whosehop.v1.GetReviewSummaryRequest
+	12,  // 97: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
+	36,  // 98: whosehop.v1.Whosehop.GetNow:input_type -> whosehop.v1.GetNowRequest
+	41,  // 99: whosehop.v1.Whosehop.GetReport:input_type -> whosehop.v1.GetReportRequest
+	45,  // 100: whosehop.v1.Whosehop.GetMap:input_type -> whosehop.v1.GetMapRequest
+	16,  // 101: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
+	19,  // 102: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
+	22,  // 103: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
+	24,  // 104: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
+	28,  // 105: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
+	30,  // 106: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
+	32,  // 107: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
+	34,  // 108: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
+	1,   // 109: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
+	3,   // 110: whosehop.v1.Whosehop.GetWhyNot:output_type -> whosehop.v1.GetWhyNotResponse
+	5,   // 111: whosehop.v1.Whosehop.ReviewVerdict:output_type -> whosehop.v1.ReviewVerdictResponse
+	8,   // 112: whosehop.v1.Whosehop.ListReviews:output_type -> whosehop.v1.ListReviewsResponse
+	10,  // 113: whosehop.v1.Whosehop.GetReviewSummary:output_type -> whosehop.v1.GetReviewSummaryResponse
+	13,  // 114: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
+	37,  // 115: whosehop.v1.Whosehop.GetNow:output_type -> whosehop.v1.GetNowResponse
+	42,  // 116: whosehop.v1.Whosehop.GetReport:output_type -> whosehop.v1.GetReportResponse
+	46,  // 117: whosehop.v1.Whosehop.GetMap:output_type -> whosehop.v1.GetMapResponse
+	17,  // 118: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
+	20,  // 119: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
+	23,  // 120: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
+	25,  // 121: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
+	29,  // 122: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
+	31,  // 123: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
+	33,  // 124: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
+	35,  // 125: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
+	109, // [109:126] is the sub-list for method output_type
+	92,  // [92:109] is the sub-list for method input_type
+	92,  // [92:92] is the sub-list for extension type_name
+	92,  // [92:92] is the sub-list for extension extendee
+	0,   // [0:92] is the sub-list for field type_name
 }
 
 func init() { file_whosehop_v1_whosehop_proto_init() }
@@ -4169,7 +4974,7 @@ func file_whosehop_v1_whosehop_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_whosehop_v1_whosehop_proto_rawDesc), len(file_whosehop_v1_whosehop_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

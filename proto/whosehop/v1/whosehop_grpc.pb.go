@@ -19,19 +19,23 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Whosehop_GetVerdict_FullMethodName     = "/whosehop.v1.Whosehop/GetVerdict"
-	Whosehop_ListVerdicts_FullMethodName   = "/whosehop.v1.Whosehop/ListVerdicts"
-	Whosehop_GetNow_FullMethodName         = "/whosehop.v1.Whosehop/GetNow"
-	Whosehop_GetReport_FullMethodName      = "/whosehop.v1.Whosehop/GetReport"
-	Whosehop_GetMap_FullMethodName         = "/whosehop.v1.Whosehop/GetMap"
-	Whosehop_GetAttribution_FullMethodName = "/whosehop.v1.Whosehop/GetAttribution"
-	Whosehop_GetTop_FullMethodName         = "/whosehop.v1.Whosehop/GetTop"
-	Whosehop_GetRank_FullMethodName        = "/whosehop.v1.Whosehop/GetRank"
-	Whosehop_PutOwners_FullMethodName      = "/whosehop.v1.Whosehop/PutOwners"
-	Whosehop_ListOwners_FullMethodName     = "/whosehop.v1.Whosehop/ListOwners"
-	Whosehop_ListHandovers_FullMethodName  = "/whosehop.v1.Whosehop/ListHandovers"
-	Whosehop_ResolveOwner_FullMethodName   = "/whosehop.v1.Whosehop/ResolveOwner"
-	Whosehop_GetCoverage_FullMethodName    = "/whosehop.v1.Whosehop/GetCoverage"
+	Whosehop_GetVerdict_FullMethodName       = "/whosehop.v1.Whosehop/GetVerdict"
+	Whosehop_GetWhyNot_FullMethodName        = "/whosehop.v1.Whosehop/GetWhyNot"
+	Whosehop_ReviewVerdict_FullMethodName    = "/whosehop.v1.Whosehop/ReviewVerdict"
+	Whosehop_ListReviews_FullMethodName      = "/whosehop.v1.Whosehop/ListReviews"
+	Whosehop_GetReviewSummary_FullMethodName = "/whosehop.v1.Whosehop/GetReviewSummary"
+	Whosehop_ListVerdicts_FullMethodName     = "/whosehop.v1.Whosehop/ListVerdicts"
+	Whosehop_GetNow_FullMethodName           = "/whosehop.v1.Whosehop/GetNow"
+	Whosehop_GetReport_FullMethodName        = "/whosehop.v1.Whosehop/GetReport"
+	Whosehop_GetMap_FullMethodName           = "/whosehop.v1.Whosehop/GetMap"
+	Whosehop_GetAttribution_FullMethodName   = "/whosehop.v1.Whosehop/GetAttribution"
+	Whosehop_GetTop_FullMethodName           = "/whosehop.v1.Whosehop/GetTop"
+	Whosehop_GetRank_FullMethodName          = "/whosehop.v1.Whosehop/GetRank"
+	Whosehop_PutOwners_FullMethodName        = "/whosehop.v1.Whosehop/PutOwners"
+	Whosehop_ListOwners_FullMethodName       = "/whosehop.v1.Whosehop/ListOwners"
+	Whosehop_ListHandovers_FullMethodName    = "/whosehop.v1.Whosehop/ListHandovers"
+	Whosehop_ResolveOwner_FullMethodName     = "/whosehop.v1.Whosehop/ResolveOwner"
+	Whosehop_GetCoverage_FullMethodName      = "/whosehop.v1.Whosehop/GetCoverage"
 )
 
 // WhosehopClient is the client API for Whosehop service.
@@ -44,6 +48,15 @@ type WhosehopClient interface {
 	// GetVerdict returns the verdicts of a trace, one for each entry. A trace that has not settled is
 	// judged on the spot, and its verdicts say provisional. NOT_FOUND: no span of it is stored.
 	GetVerdict(ctx context.Context, in *GetVerdictRequest, opts ...grpc.CallOption) (*GetVerdictResponse, error)
+	// GetWhyNot says why a service is not to blame, with the rules that were tried on its spans; or that it is.
+	GetWhyNot(ctx context.Context, in *GetWhyNotRequest, opts ...grpc.CallOption) (*GetWhyNotResponse, error)
+	// ReviewVerdict confirms or contests a verdict. Who changes their mind says so again: the newest counts.
+	// INVALID_ARGUMENT: the trace has several entries and none is named, or a contest has no reason.
+	ReviewVerdict(ctx context.Context, in *ReviewVerdictRequest, opts ...grpc.CallOption) (*ReviewVerdictResponse, error)
+	// ListReviews lists what people said of verdicts, the newest first.
+	ListReviews(ctx context.Context, in *ListReviewsRequest, opts ...grpc.CallOption) (*ListReviewsResponse, error)
+	// GetReviewSummary counts verdicts that were confirmed and contested, by rule.
+	GetReviewSummary(ctx context.Context, in *GetReviewSummaryRequest, opts ...grpc.CallOption) (*GetReviewSummaryResponse, error)
 	// ListVerdicts lists verdicts with a symptom, newest entry first.
 	ListVerdicts(ctx context.Context, in *ListVerdictsRequest, opts ...grpc.CallOption) (*ListVerdictsResponse, error)
 	// GetNow says what is breaking right now: entries that fail or are slow, and the hops to blame for each.
@@ -83,6 +96,46 @@ func (c *whosehopClient) GetVerdict(ctx context.Context, in *GetVerdictRequest, 
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetVerdictResponse)
 	err := c.cc.Invoke(ctx, Whosehop_GetVerdict_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *whosehopClient) GetWhyNot(ctx context.Context, in *GetWhyNotRequest, opts ...grpc.CallOption) (*GetWhyNotResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetWhyNotResponse)
+	err := c.cc.Invoke(ctx, Whosehop_GetWhyNot_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *whosehopClient) ReviewVerdict(ctx context.Context, in *ReviewVerdictRequest, opts ...grpc.CallOption) (*ReviewVerdictResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReviewVerdictResponse)
+	err := c.cc.Invoke(ctx, Whosehop_ReviewVerdict_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *whosehopClient) ListReviews(ctx context.Context, in *ListReviewsRequest, opts ...grpc.CallOption) (*ListReviewsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListReviewsResponse)
+	err := c.cc.Invoke(ctx, Whosehop_ListReviews_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *whosehopClient) GetReviewSummary(ctx context.Context, in *GetReviewSummaryRequest, opts ...grpc.CallOption) (*GetReviewSummaryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetReviewSummaryResponse)
+	err := c.cc.Invoke(ctx, Whosehop_GetReviewSummary_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -222,6 +275,15 @@ type WhosehopServer interface {
 	// GetVerdict returns the verdicts of a trace, one for each entry. A trace that has not settled is
 	// judged on the spot, and its verdicts say provisional. NOT_FOUND: no span of it is stored.
 	GetVerdict(context.Context, *GetVerdictRequest) (*GetVerdictResponse, error)
+	// GetWhyNot says why a service is not to blame, with the rules that were tried on its spans; or that it is.
+	GetWhyNot(context.Context, *GetWhyNotRequest) (*GetWhyNotResponse, error)
+	// ReviewVerdict confirms or contests a verdict. Who changes their mind says so again: the newest counts.
+	// INVALID_ARGUMENT: the trace has several entries and none is named, or a contest has no reason.
+	ReviewVerdict(context.Context, *ReviewVerdictRequest) (*ReviewVerdictResponse, error)
+	// ListReviews lists what people said of verdicts, the newest first.
+	ListReviews(context.Context, *ListReviewsRequest) (*ListReviewsResponse, error)
+	// GetReviewSummary counts verdicts that were confirmed and contested, by rule.
+	GetReviewSummary(context.Context, *GetReviewSummaryRequest) (*GetReviewSummaryResponse, error)
 	// ListVerdicts lists verdicts with a symptom, newest entry first.
 	ListVerdicts(context.Context, *ListVerdictsRequest) (*ListVerdictsResponse, error)
 	// GetNow says what is breaking right now: entries that fail or are slow, and the hops to blame for each.
@@ -259,6 +321,18 @@ type UnimplementedWhosehopServer struct{}
 
 func (UnimplementedWhosehopServer) GetVerdict(context.Context, *GetVerdictRequest) (*GetVerdictResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetVerdict not implemented")
+}
+func (UnimplementedWhosehopServer) GetWhyNot(context.Context, *GetWhyNotRequest) (*GetWhyNotResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetWhyNot not implemented")
+}
+func (UnimplementedWhosehopServer) ReviewVerdict(context.Context, *ReviewVerdictRequest) (*ReviewVerdictResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReviewVerdict not implemented")
+}
+func (UnimplementedWhosehopServer) ListReviews(context.Context, *ListReviewsRequest) (*ListReviewsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListReviews not implemented")
+}
+func (UnimplementedWhosehopServer) GetReviewSummary(context.Context, *GetReviewSummaryRequest) (*GetReviewSummaryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetReviewSummary not implemented")
 }
 func (UnimplementedWhosehopServer) ListVerdicts(context.Context, *ListVerdictsRequest) (*ListVerdictsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListVerdicts not implemented")
@@ -331,6 +405,78 @@ func _Whosehop_GetVerdict_Handler(srv interface{}, ctx context.Context, dec func
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(WhosehopServer).GetVerdict(ctx, req.(*GetVerdictRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Whosehop_GetWhyNot_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetWhyNotRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).GetWhyNot(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_GetWhyNot_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).GetWhyNot(ctx, req.(*GetWhyNotRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Whosehop_ReviewVerdict_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReviewVerdictRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).ReviewVerdict(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_ReviewVerdict_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).ReviewVerdict(ctx, req.(*ReviewVerdictRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Whosehop_ListReviews_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListReviewsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).ListReviews(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_ListReviews_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).ListReviews(ctx, req.(*ListReviewsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Whosehop_GetReviewSummary_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetReviewSummaryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).GetReviewSummary(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_GetReviewSummary_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).GetReviewSummary(ctx, req.(*GetReviewSummaryRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -550,6 +696,22 @@ var Whosehop_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetVerdict",
 			Handler:    _Whosehop_GetVerdict_Handler,
+		},
+		{
+			MethodName: "GetWhyNot",
+			Handler:    _Whosehop_GetWhyNot_Handler,
+		},
+		{
+			MethodName: "ReviewVerdict",
+			Handler:    _Whosehop_ReviewVerdict_Handler,
+		},
+		{
+			MethodName: "ListReviews",
+			Handler:    _Whosehop_ListReviews_Handler,
+		},
+		{
+			MethodName: "GetReviewSummary",
+			Handler:    _Whosehop_GetReviewSummary_Handler,
 		},
 		{
 			MethodName: "ListVerdicts",

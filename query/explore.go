@@ -1,0 +1,283 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// TraceReader is what an Explorer needs of the storage.
+type TraceReader interface {
+	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
+	SearchTraces(ctx context.Context, q storage.TraceSearch) ([]storage.TraceSummary, error)
+	SummarizeTraces(ctx context.Context, ids []spans.TraceID) ([]storage.TraceSummary, error)
+	MatchedSpans(ctx context.Context, q storage.TraceSearch, ids []spans.TraceID, fields []storage.FieldRef) (map[spans.TraceID][]storage.SpanMatch, error)
+	SpanServices(ctx context.Context) ([]string, error)
+	SpanOperations(ctx context.Context, service string) ([]storage.SpanOperation, error)
+	AttributeKeys(ctx context.Context, from, to time.Time) (ofSpans, ofResources []string, err error)
+	Values(ctx context.Context, f storage.FieldRef, m storage.Match, from, to time.Time, limit int) ([]string, error)
+	Edges(ctx context.Context, w storage.TrafficWindow) ([]storage.Edge, error)
+	Missing(ctx context.Context) []string
+}
+
+// Explorer answers what trace viewers ask: for traces as they came, and for what there is to search for. It is safe for
+// concurrent use.
+type Explorer struct {
+	reader   TraceReader
+	verdicts func(ctx context.Context, traceID string) ([]verdict.Verdict, error)
+	// Begin gives a question of a viewer its deadline and its place among those that run; what it asks here in turn needs none. What
+	// Begin returns is to be called when the question is answered.
+	Begin func(ctx context.Context) (context.Context, func(), error)
+
+	services   kept[[]string]
+	operations kept[[]storage.SpanOperation]
+	keys       kept[[2][]string]
+}
+
+// NewExplorer makes an explorer. The service says what it thinks of a trace.
+func NewExplorer(reader TraceReader, service *Service) *Explorer {
+	return &Explorer{reader: reader, verdicts: service.Verdicts, Begin: service.begin}
+}
+
+// The limits of searches and of what they bring.
+const (
+	SearchMax = 500 // traces
+	// SpansMax is how many spans of a trace are handed out.
+	SpansMax = 20_000
+	// foundSpansMax is how many spans the traces of an answer have together.
+	foundSpansMax = SpansMax
+	foundBytesMax = 256 << 20
+	// keysWindow is how far before the end of a time keys and values of attributes are looked for.
+	keysWindow = 24 * time.Hour
+	valuesMax  = 1000
+)
+
+// Search finds traces, newest first. A limit over SearchMax counts as that.
+func (e *Explorer) Search(ctx context.Context, q storage.TraceSearch) ([]storage.TraceSummary, error) {
+	var err error
+	if q.From, q.To, err = window(q.From, q.To); err != nil {
+		return nil, err
+	}
+	if q.Limit <= 0 {
+		return nil, Wrong("limit", "limit %d is not positive", q.Limit)
+	}
+	q.Limit = min(q.Limit, SearchMax)
+	return e.reader.SearchTraces(ctx, q)
+}
+
+// Matched are the earliest spans that a search found, of each trace as many as its limit says, with some of their fields.
+func (e *Explorer) Matched(ctx context.Context, q storage.TraceSearch, traces []storage.TraceSummary, fields []storage.FieldRef) (map[spans.TraceID][]storage.SpanMatch, error) {
+	ids := make([]spans.TraceID, len(traces))
+	for i := range traces {
+		ids[i] = traces[i].TraceID
+	}
+	return e.reader.MatchedSpans(ctx, q, ids, fields)
+}
+
+// Trace is a trace as it came.
+type Trace struct {
+	ID spans.TraceID
+	// Spans has all that spans came with. Rows are those of this trace, the earliest first.
+	Spans *spans.Block
+	Rows  []int
+	// Cut says that there are more spans than SpansMax; these are the earliest.
+	Cut bool
+	// Verdicts are what we think of it: when one trace was asked for, and it could be judged.
+	Verdicts []verdict.Verdict
+}
+
+// Trace reads one trace, and with judged what we think of it.
+func (e *Explorer) Trace(ctx context.Context, id spans.TraceID, judged bool) (*Trace, error) {
+	list, err := e.read(ctx, []spans.TraceID{id})
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		if missing := e.reader.Missing(ctx); len(missing) > 0 {
+			return nil, fmt.Errorf("trace %x: %w; missing: %s", id[:], ErrMissing, strings.Join(missing, ", "))
+		}
+		return nil, fmt.Errorf("trace %x: %w", id[:], ErrNotFound)
+	}
+	t := list[0]
+	if judged {
+		// Whoever asks for spans gets them, judged or not.
+		t.Verdicts, _ = e.verdicts(ctx, fmt.Sprintf("%x", id[:]))
+	}
+	return t, nil
+}
+
+// Traces reads traces, in the order of their ids and as many as an answer may have, and says how many more there are.
+func (e *Explorer) Traces(ctx context.Context, found []storage.TraceSummary) (list []*Trace, more int, err error) {
+	var ids []spans.TraceID
+	total := uint64(0)
+	for i := range found {
+		total += min(found[i].Spans, SpansMax)
+		if i > 0 && total > foundSpansMax {
+			more = len(found) - i
+			break
+		}
+		ids = append(ids, found[i].TraceID)
+	}
+	if len(ids) == 0 {
+		return nil, 0, nil
+	}
+	list, err = e.read(ctx, ids)
+	return list, more, err
+}
+
+// Summaries sums up traces by their ids. Those that are not there are left out.
+func (e *Explorer) Summaries(ctx context.Context, ids []spans.TraceID) ([]storage.TraceSummary, error) {
+	return e.reader.SummarizeTraces(ctx, ids[:min(len(ids), SearchMax)])
+}
+
+func (e *Explorer) read(ctx context.Context, ids []spans.TraceID) ([]*Trace, error) {
+	b := new(spans.Block)
+	if err := e.reader.ReadTraces(ctx, storage.TraceQuery{IDs: ids, SpansMax: SpansMax + 1, BytesMax: foundBytesMax, Whole: true}, b); err != nil {
+		return nil, err
+	}
+	byID := make(map[spans.TraceID]*Trace, len(ids))
+	for i := range b.Len() {
+		t := byID[b.TraceIDs[i]]
+		if t == nil {
+			t = &Trace{ID: b.TraceIDs[i], Spans: b}
+			byID[t.ID] = t
+		}
+		t.Rows = append(t.Rows, i)
+	}
+	var list []*Trace
+	for _, id := range ids {
+		t := byID[id]
+		if t == nil {
+			continue
+		}
+		slices.SortStableFunc(t.Rows, func(x, y int) int {
+			if b.StartNs[x] != b.StartNs[y] {
+				return int(min(max(b.StartNs[x]-b.StartNs[y], -1), 1))
+			}
+			return slices.Compare(b.SpanIDs[x][:], b.SpanIDs[y][:])
+		})
+		if t.Cut = len(t.Rows) > SpansMax; t.Cut {
+			t.Rows = t.Rows[:SpansMax]
+		}
+		list = append(list, t)
+		delete(byID, id) // it may have been asked for twice
+	}
+	return list, nil
+}
+
+// Services are the services that have spans.
+func (e *Explorer) Services(ctx context.Context) ([]string, error) {
+	return e.services.get("", e.whole(ctx), func() ([]string, error) { return e.reader.SpanServices(ctx) })
+}
+
+// Operations is what a service does, of the kind given or of any.
+func (e *Explorer) Operations(ctx context.Context, service, kind string) ([]storage.SpanOperation, error) {
+	all, err := e.operations.get(service, e.whole(ctx), func() ([]storage.SpanOperation, error) {
+		return e.reader.SpanOperations(ctx, service)
+	})
+	if err != nil || kind == "" {
+		return all, err
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(o storage.SpanOperation) bool { return o.Kind != kind }), nil
+}
+
+// Keys are the keys of attributes that spans and resources have, of spans that began within the last day before a time.
+func (e *Explorer) Keys(ctx context.Context, from, to time.Time) (ofSpans, ofResources []string, err error) {
+	if from, to, err = lastDay(from, to); err != nil {
+		return nil, nil, err
+	}
+	both, err := e.keys.get(from.Truncate(keptFor).String()+to.Truncate(keptFor).String(), e.whole(ctx), func() (both [2][]string, err error) {
+		both[0], both[1], err = e.reader.AttributeKeys(ctx, from, to)
+		return both, err
+	})
+	return both[0], both[1], err
+}
+
+// Values are those that a field has, the most frequent first.
+func (e *Explorer) Values(ctx context.Context, f storage.FieldRef, m storage.Match, from, to time.Time, limit int) ([]string, error) {
+	from, to, err := lastDay(from, to)
+	if err != nil {
+		return nil, err
+	}
+	if limit <= 0 || limit > valuesMax {
+		limit = valuesMax
+	}
+	return e.reader.Values(ctx, f, m, from, to, limit)
+}
+
+func lastDay(from, to time.Time) (time.Time, time.Time, error) {
+	from, to, err := window(from, to)
+	if from.Before(to.Add(-keysWindow)) {
+		from = to.Add(-keysWindow)
+	}
+	return from, to, err
+}
+
+// Calls says who called whom, and how often, within a time.
+func (e *Explorer) Calls(ctx context.Context, from, to time.Time) ([]storage.Edge, error) {
+	from, to, err := window(from, to)
+	if err != nil {
+		return nil, err
+	}
+	edges, err := e.reader.Edges(ctx, storage.NewTrafficWindow(from, to, time.Now()))
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(edges, func(c storage.Edge) bool { return c.Caller == storage.UserCaller }), nil
+}
+
+// whole asks whether all shards answer: what only some say is not kept.
+func (e *Explorer) whole(ctx context.Context) func() bool {
+	return func() bool { return len(e.reader.Missing(ctx)) == 0 }
+}
+
+// Missing names the shards that do not answer.
+func (e *Explorer) Missing(ctx context.Context) []string { return e.reader.Missing(ctx) }
+
+// keptFor is how long names are kept: to list them is to look at all spans, and they hardly change within a minute.
+const (
+	keptFor = time.Minute
+	keptMax = 200 // answers
+)
+
+// kept is answers that were given within the last minute. Who asks for one while it is being looked for waits for it.
+type kept[T any] struct {
+	mu      sync.Mutex
+	answers map[string]*keptAnswer[T]
+}
+
+type keptAnswer[T any] struct {
+	mu sync.Mutex
+	at time.Time
+	of T
+}
+
+func (k *kept[T]) get(key string, whole func() bool, look func() (T, error)) (T, error) {
+	k.mu.Lock()
+	if k.answers == nil || len(k.answers) >= keptMax && k.answers[key] == nil {
+		k.answers = make(map[string]*keptAnswer[T])
+	}
+	a := k.answers[key]
+	if a == nil {
+		a = new(keptAnswer[T])
+		k.answers[key] = a
+	}
+	k.mu.Unlock()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.at.IsZero() && time.Since(a.at) < keptFor {
+		return a.of, nil
+	}
+	of, err := look()
+	if err == nil && whole() {
+		a.of, a.at = of, time.Now()
+	}
+	return of, err
+}
