@@ -103,6 +103,18 @@ func (f *fake) SeenServices(context.Context, time.Time, time.Time, []string) ([]
 	return []storage.SeenService{{Name: "pay", Spans: 5, LastNs: 1e18}, {Name: "web", Spans: 7, LastNs: 1e18, Attributes: map[string]string{"team": "team-web"}}}, f.err
 }
 
+func (f *fake) Operations(context.Context, storage.TrafficWindow) ([]storage.Operation, error) {
+	return nil, f.err
+}
+
+func (f *fake) Edges(context.Context, storage.TrafficWindow) ([]storage.Edge, error) {
+	return []storage.Edge{{Caller: "web", Callee: "pay", Calls: 3}}, f.err
+}
+
+func (f *fake) Versions(context.Context, storage.TrafficWindow, ...string) ([]storage.SeenVersion, error) {
+	return nil, f.err
+}
+
 func (f *fake) Calls(context.Context, time.Time) ([]storage.Call, error) {
 	return []storage.Call{{Caller: "web", Callee: "pay", Calls: 3}}, f.err
 }
