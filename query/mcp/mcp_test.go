@@ -68,6 +68,10 @@ func (f *fake) StoredTrace(context.Context, spans.TraceID) (storage.SettledTrace
 
 func (f *fake) JudgeNow(context.Context, spans.TraceID) ([]verdict.Verdict, error) { return nil, f.err }
 
+func (f *fake) ExplainNow(_ context.Context, id spans.TraceID, service string) ([]verdict.Verdict, error) {
+	return []verdict.Verdict{{TraceID: fmt.Sprintf("%x", id[:]), Tried: []verdict.Tried{{Span: "00f0", Of: service, Rule: "self-error", Why: "it answered 200"}}}}, f.err
+}
+
 func (f *fake) RankNow(context.Context, time.Time, time.Time, string, int) ([]verdict.Suspect, error) {
 	return []verdict.Suspect{{Rank: 1, Site: verdict.Site{Kind: verdict.SiteService, Service: "pay"}, Service: "pay", Owner: "team-pay", Why: "fails 10 %", Exemplars: []string{"01"}}}, f.err
 }
@@ -187,6 +191,7 @@ var questions = []struct {
 }{
 	{"whats_breaking", nil, "192 more entries", "entries"},
 	{"verdict", map[string]any{"trace_id": settled}, "pay (team-pay) broke web GET /", "verdicts"},
+	{"why_not", map[string]any{"trace_id": settled, "service": "s7"}, "self-error does not fit: it answered 200", "answers"},
 	{"search_verdicts", map[string]any{"since": "2h", "owner": "team-pay", "limit": 5}, "more with page_token", "nextPageToken"},
 	{"owner_report", map[string]any{"owner": "team-pay"}, "caused", "causedBefore"},
 	{"top", map[string]any{"by": "edge", "since": "24h"}, "web-0->pay-0 (response)", "top"},

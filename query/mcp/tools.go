@@ -48,6 +48,9 @@ func (t *tools) register(s *mcp.Server) {
 		"The verdict on one trace: the sentence (whose hop, what happened there), each share of the blame with owner, confidence, rule, evidence and the runner-up, and every hop with its role and why it is "+
 			"to blame or cleared. A trace that has not settled is judged on the spot (provisional).",
 		t.verdict, drawVerdicts)
+	tool(s, t, "why_not", "Why a service is not to blame",
+		"Why one service of a trace is not to blame for it, or that it is: its part in a few sentences, and each rule that was tried on its spans with why it did or did not fit. For those who suspect something else than the verdict.",
+		t.whyNot, drawWhyNot)
 	tool(s, t, "search_verdicts", "Find verdicts",
 		"Finds verdicts on requests that failed, were slow or hid a failure, newest first, by who is to blame, where, by which rule, of which version. Answers a page; nextPageToken continues it.",
 		t.search, drawFound)
@@ -180,6 +183,40 @@ func drawVerdicts(w io.Writer, a *verdictsAnswer) error {
 		return err
 	}
 	return nil
+}
+
+type whyNotArgs struct {
+	TraceID string `json:"trace_id" jsonschema:"The trace: 32 hexadecimal digits."`
+	Service string `json:"service" jsonschema:"The service, or the peer that sends no spans."`
+}
+
+type whyNotAnswer struct {
+	Answers []verdict.WhyNot `json:"answers"` // one for each entry that it has a part in
+}
+
+func (t *tools) whyNot(ctx context.Context, a whyNotArgs) (*whyNotAnswer, error) {
+	answers, err := t.service.WhyNot(ctx, a.TraceID, a.Service)
+	if err != nil {
+		return nil, err
+	}
+	return &whyNotAnswer{answers}, nil
+}
+
+func drawWhyNot(w io.Writer, a *whyNotAnswer) error {
+	var b strings.Builder
+	for i := range a.Answers {
+		answer := &a.Answers[i]
+		fmt.Fprintf(&b, "%s in %s %s: %s\n", answer.Service, answer.Entry.Service, answer.Entry.Operation, strings.Join(answer.Answer, " "))
+		for _, tried := range answer.Tried {
+			sign := "does not fit"
+			if tried.Fits {
+				sign = "fits"
+			}
+			fmt.Fprintf(&b, "  %s %s: %s\n", tried.Rule, sign, tried.Why)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 type searchArgs struct {
