@@ -3,6 +3,7 @@ package e2e
 import (
 	"cmp"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/whosehop/whosehop/internal/openapitest"
 	"github.com/whosehop/whosehop/verdict"
 )
 
@@ -66,6 +68,7 @@ func TestInterfaces(t *testing.T) {
 			t.Error(said)
 		}
 	})
+	t.Run("OpenAPI", func(t *testing.T) { conform(t, u, id) })
 	t.Run("grpcurl", func(t *testing.T) { curl(t, u.grpc, guardedGRPC, secret, id) })
 }
 
@@ -193,5 +196,40 @@ func curl(t *testing.T, address, guarded, token, id string) {
 	var v verdict.Verdict
 	if err != nil || json.Unmarshal([]byte(said), &answer) != nil || json.Unmarshal([]byte(strings.Join(answer.VerdictJSON, "")), &v) != nil || v.TraceID != id {
 		t.Errorf("with the token: %v %s", err, said)
+	}
+}
+
+// conform holds the document against a validator, and what the server really answers against the document.
+func conform(t *testing.T, u *up, id string) {
+	text := ask(t, u.http+"/api/v1/openapi.json")
+	validator := exec.CommandContext(t.Context(), "node", "node/openapi.mjs")
+	validator.Stdin = strings.NewReader(text)
+	if said, err := validator.CombinedOutput(); err != nil || !strings.Contains(string(said), "valid, version 3.1") {
+		t.Errorf("%v (make test installs the validator): %s", err, said)
+	}
+	doc, err := openapitest.Load([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	needs := map[string]string{"/api/v1/report": "owner=team-payments", "/api/v1/owners/resolve": "service=payments&why=true", "/api/v1/verdicts/{traceId}/why-not": "service=checkout"}
+	for path, methods := range doc.Paths {
+		if _, ok := methods["get"]; !ok {
+			continue
+		}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, u.http+strings.ReplaceAll(path, "{traceId}", id)+"?"+needs[path], nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		if err != nil || response.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d %v %s", path, response.StatusCode, err, body)
+		}
+		if err := doc.Check(request, response.StatusCode, response.Header, body); err != nil {
+			t.Error(err)
+		}
 	}
 }
