@@ -173,3 +173,27 @@ func TestStepsOfAWindow(t *testing.T) {
 		}
 	}
 }
+
+func TestWhenItBegan(t *testing.T) {
+	spell := func(from, to float64) storage.Spell {
+		at := func(hours float64) int64 { return noon.Add(-time.Duration(hours * float64(time.Hour))).UnixNano() }
+		return storage.Spell{FirstNs: at(from), LastNs: at(to)}
+	}
+	from := noon.Add(-100 * time.Hour)
+	for name, test := range map[string]struct {
+		spells []storage.Spell
+		want   float64 // hours before noon, 0 for not known
+	}{
+		"just now":          {nil, 0.5},
+		"an hour before":    {[]storage.Spell{spell(1.9, 1.1)}, 1.9},
+		"with a short rest": {[]storage.Spell{spell(1.9, 1.1), spell(4, 3.5)}, 4},
+		"with a long rest":  {[]storage.Spell{spell(1.9, 1.1), spell(6, 4)}, 1.9},
+		"of several":        {[]storage.Spell{spell(2, 1), spell(4, 1.5), spell(4.5, 4)}, 4.5},
+		"always":            {[]storage.Spell{spell(50, 1), spell(99, 51)}, 0},
+	} {
+		got := beganAt(noon.Add(-30*time.Minute), test.spells, from)
+		if want := noon.Add(-time.Duration(test.want * float64(time.Hour))); test.want == 0 && !got.IsZero() || test.want > 0 && !got.Equal(want) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}

@@ -36,6 +36,7 @@ type Reader interface {
 	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
 	ListVerdicts(ctx context.Context, f storage.VerdictFilter) ([]storage.VerdictRow, error)
 	Blame(ctx context.Context, f storage.BlameFilter, by []string, step time.Duration, limit int) ([]storage.BlameRow, error)
+	Spells(ctx context.Context, f storage.BlameFilter, sites []storage.Site) (map[storage.Site][]storage.Spell, error)
 	SeenServices(ctx context.Context, from, to time.Time, attributes []string) ([]storage.SeenService, error)
 	Calls(ctx context.Context, from time.Time) ([]storage.Call, error)
 	Operations(ctx context.Context, w storage.TrafficWindow) ([]storage.Operation, error)
@@ -302,7 +303,7 @@ func limit(name string, n, otherwise int) (int, error) {
 
 // A page token is where the next page goes on.
 func formatToken(k storage.VerdictKey) string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d/%s/%s", k.StartNs, k.TraceID, k.SpanID))
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d/%s/%d", k.StartNs, k.TraceID, k.Number))
 }
 
 func parseToken(token string) (*storage.VerdictKey, error) {
@@ -315,7 +316,11 @@ func parseToken(token string) (*storage.VerdictKey, error) {
 	if err != nil {
 		return nil, Wrong("pageToken", "pageToken %q is not one of ours", token)
 	}
-	return &storage.VerdictKey{StartNs: ns, TraceID: parts[1], SpanID: parts[2]}, nil
+	number, err := strconv.ParseUint(parts[2], 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("%w: pageToken %q is not one of ours", ErrInvalid, token)
+	}
+	return &storage.VerdictKey{StartNs: ns, TraceID: parts[1], Number: uint32(number)}, nil
 }
 
 // niceStep rounds up to a step that people read off easily.

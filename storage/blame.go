@@ -156,3 +156,66 @@ func (db *DB) Blame(ctx context.Context, f BlameFilter, by []string, step time.D
 	}
 	return list, wrap("sum up blame", rows.Err())
 }
+
+// Site is where something was caused, and whose it is.
+type Site struct {
+	Owner, Kind, Service, Operation, Caller, Callee, Phase, Peer, Accountable string
+}
+
+// siteColumns are its fields.
+var siteColumns = []string{"Owner", "Kind", "Service", "Operation", "Caller", "Callee", "Phase", "Peer", "Accountable"}
+
+func (s *Site) fields() [9]*string {
+	return [...]*string{&s.Owner, &s.Kind, &s.Service, &s.Operation, &s.Caller, &s.Callee, &s.Phase, &s.Peer, &s.Accountable}
+}
+
+// Spell is a time in which requests began that a site broke, in Unix nanoseconds.
+type Spell struct{ FirstNs, LastNs int64 }
+
+// Spells are the times in which sites broke requests, hour by hour in no order. The window is to be aligned.
+func (db *DB) Spells(ctx context.Context, f BlameFilter, sites []Site) (map[Site][]Spell, error) {
+	if len(sites) == 0 {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	source, err := db.blame(ctx, &f, append(slices.Clone(siteColumns), "FirstNs", "LastNs"))
+	if err != nil {
+		return nil, err
+	}
+	wanted := make([]string, len(sites))
+	for i := range sites {
+		var values []string
+		for _, field := range sites[i].fields() {
+			values = append(values, quoteText(*field))
+		}
+		wanted[i] = "(" + strings.Join(values, ", ") + ")"
+	}
+	texts := make([]string, len(siteColumns))
+	for i, c := range siteColumns {
+		texts[i] = "toString(" + c + ")"
+	}
+	columns := strings.Join(siteColumns, ", ")
+	rows, err := db.conn.Query(ctx, fmt.Sprintf("SELECT %s, groupArray(FirstNs), groupArray(LastNs) FROM %s WHERE (%s) IN (%s) GROUP BY %s",
+		strings.Join(texts, ", "), source, columns, strings.Join(wanted, ", "), columns)+readSettings+", "+verdictSettings)
+	if err != nil {
+		return nil, wrap("look for when it began", err)
+	}
+	defer func() { _ = rows.Close() }()
+	spells := make(map[Site][]Spell)
+	for rows.Next() {
+		var s Site
+		var first, last []int64
+		into := make([]any, 0, len(siteColumns)+2)
+		for _, field := range s.fields() {
+			into = append(into, field)
+		}
+		if err := rows.Scan(append(into, &first, &last)...); err != nil {
+			return nil, wrap("look for when it began", err)
+		}
+		for i := range first {
+			spells[s] = append(spells[s], Spell{first[i], last[i]})
+		}
+	}
+	return spells, wrap("look for when it began", rows.Err())
+}

@@ -136,6 +136,10 @@ func (f *fake) SeenServices(context.Context, time.Time, time.Time, []string) ([]
 	return []storage.SeenService{{Name: "pay", Spans: 5, LastNs: 1e18}, {Name: "web", Spans: 7, LastNs: 1e18, Attributes: map[string]string{"team": "team-web"}}}, f.err
 }
 
+func (f *fake) Spells(context.Context, storage.BlameFilter, []storage.Site) (map[storage.Site][]storage.Spell, error) {
+	return nil, nil
+}
+
 func (f *fake) Operations(context.Context, storage.TrafficWindow) ([]storage.Operation, error) {
 	return []storage.Operation{{Service: "web", Name: "GET /", Kind: "Server", Calls: 9, Entries: 7}}, nil
 }

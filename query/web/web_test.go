@@ -226,6 +226,10 @@ func (f *fake) SeenServices(context.Context, time.Time, time.Time, []string) ([]
 	return list, nil
 }
 
+func (f *fake) Spells(context.Context, storage.BlameFilter, []storage.Site) (map[storage.Site][]storage.Spell, error) {
+	return nil, nil
+}
+
 func (f *fake) Operations(context.Context, storage.TrafficWindow) ([]storage.Operation, error) {
 	return []storage.Operation{{Service: "web", Name: "GET /", Kind: "Server", Calls: 9, Entries: 7}}, nil
 }
