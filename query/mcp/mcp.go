@@ -5,9 +5,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"strings"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -83,7 +85,13 @@ func tool[In, Answer any](server *mcp.Server, t *tools, name, title, description
 		Name: name, Title: title, Description: description,
 		Annotations: &mcp.ToolAnnotations{ReadOnlyHint: true, IdempotentHint: true, DestructiveHint: &no, OpenWorldHint: &no},
 	}
-	mcp.AddTool(server, about, func(ctx context.Context, _ *mcp.CallToolRequest, in In) (*mcp.CallToolResult, any, error) {
+	mcp.AddTool(server, about, func(ctx context.Context, _ *mcp.CallToolRequest, in In) (_ *mcp.CallToolResult, _ any, err error) {
+		// Calls run in goroutines of the SDK's, where a panic would end the program, and the collector in it.
+		defer func() {
+			if p := recover(); p != nil {
+				err = t.advise(fmt.Errorf("panic: %v; %s", p, debug.Stack()))
+			}
+		}()
 		ctx, cancel := untilLeft(ctx)
 		defer cancel()
 		answer, err := ask(ctx, in)
