@@ -35,6 +35,9 @@ type TraceReader interface {
 type Explorer struct {
 	reader   TraceReader
 	verdicts func(ctx context.Context, traceID string) ([]verdict.Verdict, error)
+	// Begin gives a question of a viewer its deadline and its place among those that run; what it asks here in turn needs none. What
+	// Begin returns is to be called when the question is answered.
+	Begin func(ctx context.Context) (context.Context, func(), error)
 
 	services   kept[[]string]
 	operations kept[[]storage.SpanOperation]
@@ -44,7 +47,7 @@ type Explorer struct {
 
 // NewExplorer makes an explorer. The service says what it thinks of a trace.
 func NewExplorer(reader TraceReader, service *Service) *Explorer {
-	return &Explorer{reader: reader, verdicts: service.Verdicts}
+	return &Explorer{reader: reader, verdicts: service.Verdicts, Begin: service.begin}
 }
 
 // The limits of searches and of what they bring.
@@ -69,7 +72,7 @@ func (e *Explorer) Search(ctx context.Context, q storage.TraceSearch) ([]spans.T
 		return nil, err
 	}
 	if q.Limit <= 0 {
-		return nil, fmt.Errorf("%w: limit %d is not positive", ErrInvalid, q.Limit)
+		return nil, Wrong("limit", "limit %d is not positive", q.Limit)
 	}
 	q.Limit = min(q.Limit, SearchMax)
 	return e.reader.FindTraces(ctx, q)

@@ -78,8 +78,13 @@ const (
 
 // Report is everything that is known of one owner.
 func (s *Service) Report(ctx context.Context, r ReportRequest) (*ReportResponse, error) {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	if r.Owner == "" {
-		return nil, invalid("owner is missing: whose report?")
+		return nil, Wrong("owner", "owner is missing: whose report?")
 	}
 	if r.From.IsZero() {
 		to := r.To

@@ -91,6 +91,14 @@ func (h *handler) fail(w http.ResponseWriter, err error) {
 		h.errorPage(w, http.StatusBadRequest, "That is not a question", err.Error())
 	case errors.Is(err, query.ErrMissing):
 		h.errorPage(w, http.StatusServiceUnavailable, "A part of the storage does not answer", err.Error()+".")
+	case errors.Is(err, query.ErrBusy):
+		w.Header().Set("Retry-After", "2")
+		h.errorPage(w, http.StatusServiceUnavailable, "Too many ask at once", "Load this page again in a few seconds.")
+	case errors.Is(err, context.Canceled):
+		return
+	case query.TooSlow(err):
+		h.log.Warn("page given up", "error", err)
+		h.errorPage(w, http.StatusGatewayTimeout, "That took too long", "Ask for a shorter window, or for less of it.")
 	case errors.As(err, &passing) && passing.Retryable():
 		h.log.Warn("page not answered", "error", err)
 		h.errorPage(w, http.StatusServiceUnavailable, "The storage does not answer", "Try again in a moment.")
