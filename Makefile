@@ -34,7 +34,7 @@ engine: ## fetch the pinned embedded ClickHouse (npm, some 180 MB)
 demo: engine build ## run the shop with a fault (FAULT=name) and print the first verdict
 	@deploy/demo.sh $(FAULT)
 
-testdeps: engine $(PEER) # what the tests need beside Go: Chromium, Prometheus, a Node.js SDK, telemetrygen, an OpenTelemetry Collector
+testdeps: engine $(PEER) # what the tests need beside Go: Chromium, Prometheus, a Node.js SDK, telemetrygen, grpcurl, an OpenTelemetry Collector
 	@deploy/testdeps.sh
 
 test: testdeps ## run all tests

@@ -31,8 +31,16 @@ var edgeColumns = []string{"Kind", "Service", "Operation", "Caller", "Callee", "
 
 // Edge says what went wrong on one edge.
 func (s *Service) Edge(ctx context.Context, r EdgeRequest) (*EdgeResponse, error) {
-	if r.Caller == "" || r.Callee == "" {
-		return nil, invalid("an edge has a caller and a callee")
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if r.Caller == "" {
+		return nil, Wrong("caller", "an edge has a caller and a callee")
+	}
+	if r.Callee == "" {
+		return nil, Wrong("callee", "an edge has a caller and a callee")
 	}
 	from, to, err := window(r.From, r.To)
 	if err != nil {

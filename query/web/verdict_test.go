@@ -144,6 +144,38 @@ func TestDeepTraceShowsWhatIsToBlame(t *testing.T) {
 	}
 }
 
+// What is done again and again is drawn a few times, what failed among it always.
+func TestRepetitionsAreFolded(t *testing.T) {
+	f := newFake(t)
+	id := spans.TraceID{0xab, 15: 1}
+	var b strings.Builder
+	b.WriteString("checkout SERVER \"POST /orders\" 0..300 200\n")
+	for i := range 20 {
+		code := "OK"
+		if i == 12 {
+			code = "INTERNAL"
+		}
+		fmt.Fprintf(&b, "  checkout CLIENT shop.Inventory/Reserve %d..%d grpc=%s @inventory\n    inventory SERVER shop.Inventory/Reserve %d..%d grpc=%s\n", 15+i*10, 22+i*10, code, 16+i*10, 21+i*10, code)
+	}
+	f.blocks[id] = tracescript.Block(script(t, b.String()), id)
+	server := serveFake(t, f)
+	_, body := page(t, server.URL+fmt.Sprintf("/verdicts/%x", id[:]))
+	for _, want := range []string{">9 more of inventory shop.Inventory/Reserve, 18 spans<", ">7 more of inventory shop.Inventory/Reserve, 14 spans<", "called inventory shop.Inventory/Reserve 19 times, one after the other; normally 1.0"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	shown := unfoldAll(t, server, fmt.Sprintf("/verdicts/%x", id[:]))
+	if len(shown) != 41 {
+		t.Errorf("%d spans are shown", len(shown))
+	}
+	for span, n := range shown {
+		if n != 1 {
+			t.Errorf("span %s is shown %d times", span, n)
+		}
+	}
+}
+
 // Where a message waited, or a request for its next try, is drawn where that was.
 func TestWaitingIsDrawnWhereItWas(t *testing.T) {
 	f := newFake(t)

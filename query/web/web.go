@@ -5,6 +5,7 @@ package web
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ type handler struct {
 // Register adds the pages to a mux.
 func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	h := &handler{service: service, log: log, pages: template.Must(template.New("").Funcs(template.FuncMap{
-		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short, "at": at, "plural": plural,
+		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short, "at": at, "plural": plural, "path": url.PathEscape,
 		"count": count, "part": part, "span": span, "sampled": sampled, "place": placeOf, "pages": func() []place { return pages }, "page": func(path, title string) place { return place{path, title} },
 	}).ParseFS(files, "templates/*.html"))}
 	h.own = http.NewCrossOriginProtection()
@@ -107,6 +108,14 @@ func (h *handler) fail(w http.ResponseWriter, err error) {
 		h.errorPage(w, http.StatusBadRequest, "That is not a question", err.Error())
 	case errors.Is(err, query.ErrMissing):
 		h.errorPage(w, http.StatusServiceUnavailable, "A part of the storage does not answer", err.Error()+".")
+	case errors.Is(err, query.ErrBusy):
+		w.Header().Set("Retry-After", "2")
+		h.errorPage(w, http.StatusServiceUnavailable, "Too many ask at once", "Load this page again in a few seconds.")
+	case errors.Is(err, context.Canceled):
+		return
+	case query.TooSlow(err):
+		h.log.Warn("page given up", "error", err)
+		h.errorPage(w, http.StatusGatewayTimeout, "That took too long", "Ask for a shorter window, or for less of it.")
 	case errors.As(err, &passing) && passing.Retryable():
 		h.log.Warn("page not answered", "error", err)
 		h.errorPage(w, http.StatusServiceUnavailable, "The storage does not answer", "Try again in a moment.")
