@@ -70,6 +70,15 @@ func (s *Service) Edge(ctx context.Context, r EdgeRequest) (*EdgeResponse, error
 			own = append(own, row)
 		}
 	}
+	calls, err := s.reader.Edges(ctx, storage.NewTrafficWindow(from, to, time.Now()))
+	if err != nil {
+		return nil, err
+	}
+	for i := range calls {
+		if calls[i].Caller == r.Caller && calls[i].Callee == r.Callee {
+			g.called(&calls[i])
+		}
+	}
 	answer := &EdgeResponse{Window: Window{from, to}, Edge: *g.edge(r.Caller, r.Callee)}
 	answer.Phases, answer.Sites = partsOf(own, "edge", n), partsOf(all, "operation", n)
 	answer.Missing = s.reader.Missing(ctx)
