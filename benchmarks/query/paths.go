@@ -42,7 +42,8 @@ func questions() []question {
 	}
 	fixed := func(path string) func(*asked) string { return func(*asked) string { return path } }
 	verdict := get(v1+"verdicts/{traceId}", "by id", func(w *asked) string { return v1 + "verdicts/" + w.failing() })
-	verdict.bar = barVerdict
+	giant := get(v1+"verdicts/{traceId}", "of 10,000 spans", func(w *asked) string { return v1 + "verdicts/" + w.giant })
+	verdict.bar, giant.bar = barVerdict, barVerdict
 	pages := get(v1+"verdicts", "page by page, of a week", with(v1+"verdicts", func(*asked) url.Values { return url.Values{"since": {"168h"}, "pageSize": {"100"}} }))
 	pages.paged = true
 	ofOwner := get(v1+"verdicts", "page by page, of an owner", with(v1+"verdicts", func(w *asked) url.Values {
@@ -52,7 +53,7 @@ func questions() []question {
 	return []question{
 		verdict,
 		get(v1+"verdicts/{traceId}", "a healthy trace, judged on demand", func(w *asked) string { return v1 + "verdicts/" + w.healthy() }),
-		get(v1+"verdicts/{traceId}", "of 10,000 spans", func(w *asked) string { return v1 + "verdicts/" + w.giant }),
+		giant,
 		get(v1+"verdicts/{traceId}/why-not", "", func(w *asked) string { return v1 + "verdicts/" + w.failing() + "/why-not?service=storefront" }),
 		{path: v1 + "verdicts/{traceId}/reviews", what: "one is given", bar: barPage, url: func(w *asked) string { return v1 + "verdicts/" + w.failing() + "/reviews" }, body: func(w *asked) string {
 			return one(w, `{"kind": "confirmed", "by": "ann"}`, `{"kind": "contested", "by": "bob", "why": "the deploy was rolled back before"}`)
@@ -97,6 +98,7 @@ func questions() []question {
 		get("/", "any filters", with("/", (*asked).filtersOfPage)),
 		get("/owners", "", with("/owners", (*asked).sinceOnly)),
 		get("/coverage", "", with("/coverage", (*asked).sinceOnly)),
+		get("/verdicts", "sought by its id", func(w *asked) string { return "/verdicts?traceId=" + w.failing() }),
 		get("/verdicts/{traceId}", "", func(w *asked) string { return "/verdicts/" + w.failing() }),
 		get("/verdicts/{traceId}", "a healthy trace", func(w *asked) string { return "/verdicts/" + w.healthy() }),
 		get("/verdicts/{traceId}", "of 10,000 spans", func(w *asked) string { return "/verdicts/" + w.giant }),
@@ -109,6 +111,8 @@ func questions() []question {
 		get("/traces/{traceId}", "of 10,000 spans", func(w *asked) string {
 			return "/traces/" + w.giant + "?page=" + strconv.Itoa(1+w.random.IntN(20))
 		}),
+		get("/static/whosehop.css", "", fixed("/static/whosehop.css")),
+		get("/healthz", "", fixed("/healthz")),
 		get("/metrics", "", fixed("/metrics")),
 		get("/readyz", "", fixed("/readyz")),
 
