@@ -295,8 +295,9 @@ func (x *ReviewVerdictRequest) GetWhy() string {
 }
 
 type ReviewVerdictResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Review        *Review                `protobuf:"bytes,1,opt,name=review,proto3" json:"review,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was said, as it is kept.
+	Review        *Review `protobuf:"bytes,1,opt,name=review,proto3" json:"review,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -340,19 +341,26 @@ func (x *ReviewVerdictResponse) GetReview() *Review {
 
 // Review is what somebody said of a verdict. Of those on one entry the newest counts.
 type Review struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	TraceId     string                 `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
-	EntrySpanId string                 `protobuf:"bytes,2,opt,name=entry_span_id,json=entrySpanId,proto3" json:"entry_span_id,omitempty"`
-	At          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 hexadecimal digits.
+	TraceId string `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// The span that the request came in with, 16 hexadecimal digits.
+	EntrySpanId string `protobuf:"bytes,2,opt,name=entry_span_id,json=entrySpanId,proto3" json:"entry_span_id,omitempty"`
+	// When, UTC.
+	At *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
 	// confirmed or contested.
 	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
-	By   string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
-	Why  string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	// Who said so; may be empty.
+	By string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	// Why; empty if nothing was said.
+	Why string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
 	// Of the verdict as it was then, as are the next three.
 	Version uint32 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
 	// Of the main share.
-	Rule          string `protobuf:"bytes,8,opt,name=rule,proto3" json:"rule,omitempty"`
-	Owner         string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
+	Rule string `protobuf:"bytes,8,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The owner of the largest share when it was said.
+	Owner string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The sentence of the verdict that it was said of.
 	Summary       string `protobuf:"bytes,10,opt,name=summary,proto3" json:"summary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -567,8 +575,9 @@ func (x *ListReviewsRequest) GetPageToken() string {
 }
 
 type ListReviewsResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Reviews []*Review              `protobuf:"bytes,1,rep,name=reviews,proto3" json:"reviews,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest first.
+	Reviews []*Review `protobuf:"bytes,1,rep,name=reviews,proto3" json:"reviews,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
@@ -684,8 +693,10 @@ func (x *GetReviewSummaryRequest) GetTo() *timestamppb.Timestamp {
 
 type GetReviewSummaryResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	All   *ReviewCount           `protobuf:"bytes,1,opt,name=all,proto3" json:"all,omitempty"`
-	Rules []*ReviewCount         `protobuf:"bytes,2,rep,name=rules,proto3" json:"rules,omitempty"`
+	// Over all rules.
+	All *ReviewCount `protobuf:"bytes,1,opt,name=all,proto3" json:"all,omitempty"`
+	// By the rule that fitted.
+	Rules []*ReviewCount `protobuf:"bytes,2,rep,name=rules,proto3" json:"rules,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
 	Missing       []string `protobuf:"bytes,3,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -747,8 +758,10 @@ func (x *GetReviewSummaryResponse) GetMissing() []string {
 type ReviewCount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty for all of them.
-	Rule      string `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	Rule string `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// Verdicts whose newest review confirms them.
 	Confirmed uint64 `protobuf:"varint,2,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
+	// Verdicts whose newest review contests them.
 	Contested uint64 `protobuf:"varint,3,opt,name=contested,proto3" json:"contested,omitempty"`
 	// Of those that were reviewed, 0 to 1.
 	ConfirmedShare float64 `protobuf:"fixed64,4,opt,name=confirmed_share,json=confirmedShare,proto3" json:"confirmed_share,omitempty"`
@@ -837,7 +850,8 @@ type ListVerdictsRequest struct {
 	// A rule by which a share was given, by its name in docs/blame.md.
 	Rule string `protobuf:"bytes,10,opt,name=rule,proto3" json:"rule,omitempty"`
 	// The class of a failure: TIMEOUT, REFUSED, INTERNAL, …
-	Class     string `protobuf:"bytes,11,opt,name=class,proto3" json:"class,omitempty"`
+	Class string `protobuf:"bytes,11,opt,name=class,proto3" json:"class,omitempty"`
+	// The type of an error, by error.type or an exception.
 	ErrorType string `protobuf:"bytes,12,opt,name=error_type,json=errorType,proto3" json:"error_type,omitempty"`
 	// 16 hexadecimal digits, the same for the same fault in other traces.
 	Fingerprint string `protobuf:"bytes,13,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
@@ -845,9 +859,11 @@ type ListVerdictsRequest struct {
 	Version string `protobuf:"bytes,14,opt,name=version,proto3" json:"version,omitempty"`
 	// Either side of an edge that is to blame, or over which a site was called or called something itself.
 	Caller string `protobuf:"bytes,15,opt,name=caller,proto3" json:"caller,omitempty"`
+	// The other side of that edge.
 	Callee string `protobuf:"bytes,16,opt,name=callee,proto3" json:"callee,omitempty"`
 	// The duration of the entry; 0 bounds nothing.
 	MinDuration *durationpb.Duration `protobuf:"bytes,17,opt,name=min_duration,json=minDuration,proto3" json:"min_duration,omitempty"`
+	// The entry took no longer; 0 bounds nothing.
 	MaxDuration *durationpb.Duration `protobuf:"bytes,18,opt,name=max_duration,json=maxDuration,proto3" json:"max_duration,omitempty"`
 	// Attributes of spans of the trace, at most 4.
 	Attributes    map[string]string `protobuf:"bytes,19,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -1019,8 +1035,9 @@ func (x *ListVerdictsRequest) GetAttributes() map[string]string {
 }
 
 type ListVerdictsResponse struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Verdicts []*VerdictSummary      `protobuf:"bytes,1,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest entry first.
+	Verdicts []*VerdictSummary `protobuf:"bytes,1,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
@@ -1081,14 +1098,21 @@ func (x *ListVerdictsResponse) GetMissing() []string {
 }
 
 type VerdictSummary struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	TraceId        string                 `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
-	EntrySpanId    string                 `protobuf:"bytes,2,opt,name=entry_span_id,json=entrySpanId,proto3" json:"entry_span_id,omitempty"`
-	EntryService   string                 `protobuf:"bytes,3,opt,name=entry_service,json=entryService,proto3" json:"entry_service,omitempty"`
-	EntryOperation string                 `protobuf:"bytes,4,opt,name=entry_operation,json=entryOperation,proto3" json:"entry_operation,omitempty"`
-	Start          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start,proto3" json:"start,omitempty"`
-	Duration       *durationpb.Duration   `protobuf:"bytes,6,opt,name=duration,proto3" json:"duration,omitempty"`
-	Symptom        string                 `protobuf:"bytes,7,opt,name=symptom,proto3" json:"symptom,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 hexadecimal digits.
+	TraceId string `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// The span that the request came in with, 16 hexadecimal digits.
+	EntrySpanId string `protobuf:"bytes,2,opt,name=entry_span_id,json=entrySpanId,proto3" json:"entry_span_id,omitempty"`
+	// The service that the request came in at.
+	EntryService string `protobuf:"bytes,3,opt,name=entry_service,json=entryService,proto3" json:"entry_service,omitempty"`
+	// The operation that it came in at.
+	EntryOperation string `protobuf:"bytes,4,opt,name=entry_operation,json=entryOperation,proto3" json:"entry_operation,omitempty"`
+	// When the request came in, UTC, to the nanosecond.
+	Start *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start,proto3" json:"start,omitempty"`
+	// How long the request took.
+	Duration *durationpb.Duration `protobuf:"bytes,6,opt,name=duration,proto3" json:"duration,omitempty"`
+	// error (it failed), degraded (it succeeded over a failure inside) or latency (it was slow).
+	Symptom string `protobuf:"bytes,7,opt,name=symptom,proto3" json:"symptom,omitempty"`
 	// One sentence: whose hop, what happened there.
 	Summary string `protobuf:"bytes,8,opt,name=summary,proto3" json:"summary,omitempty"`
 	// The owners of the shares.
@@ -1214,9 +1238,11 @@ type Amounts struct {
 	// With a symptom, by what samplers say.
 	Requests float64 `protobuf:"fixed64,1,opt,name=requests,proto3" json:"requests,omitempty"`
 	// Of requests, by symptom.
-	Failed   float64 `protobuf:"fixed64,2,opt,name=failed,proto3" json:"failed,omitempty"`
+	Failed float64 `protobuf:"fixed64,2,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Of requests, those that succeeded though something inside failed.
 	Degraded float64 `protobuf:"fixed64,3,opt,name=degraded,proto3" json:"degraded,omitempty"`
-	Slow     float64 `protobuf:"fixed64,4,opt,name=slow,proto3" json:"slow,omitempty"`
+	// Of requests, those that were slow.
+	Slow float64 `protobuf:"fixed64,4,opt,name=slow,proto3" json:"slow,omitempty"`
 	// Of requests, those that are stored.
 	Stored float64 `protobuf:"fixed64,5,opt,name=stored,proto3" json:"stored,omitempty"`
 	// Nanoseconds over the baseline.
@@ -1299,8 +1325,10 @@ func (x *Amounts) GetExcessNs() int64 {
 
 type GetAttributionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The requests began at from or later; one hour before to if not given.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// The requests began before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// The length of a step; chosen for some sixty steps if not given.
 	Step *durationpb.Duration `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
 	// Only this owner.
@@ -1369,11 +1397,15 @@ func (x *GetAttributionRequest) GetOwner() string {
 
 // GetAttributionResponse is of whole hours if the window is longer than six.
 type GetAttributionResponse struct {
-	state        protoimpl.MessageState `protogen:"open.v1"`
-	From         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To           *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	StepSeconds  float64                `protobuf:"fixed64,3,opt,name=step_seconds,json=stepSeconds,proto3" json:"step_seconds,omitempty"`
-	Attributions []*Attribution         `protobuf:"bytes,4,rep,name=attributions,proto3" json:"attributions,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The beginning of the window that the answer is of, which belongs to it.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Its end, which does not.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The length of a step, in seconds.
+	StepSeconds float64 `protobuf:"fixed64,3,opt,name=step_seconds,json=stepSeconds,proto3" json:"step_seconds,omitempty"`
+	// What each owner caused and suffered in each step, the earliest first.
+	Attributions []*Attribution `protobuf:"bytes,4,rep,name=attributions,proto3" json:"attributions,omitempty"`
 	// What all owners caused, or the one who was asked for.
 	Total *Amounts `protobuf:"bytes,5,opt,name=total,proto3" json:"total,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
@@ -1457,10 +1489,13 @@ func (x *GetAttributionResponse) GetMissing() []string {
 // Attribution is one owner in one step. Over all owners, "unowned", "user" and "unknown" among
 // them, caused sums up to the requests with a symptom.
 type Attribution struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	At     *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
-	Owner  string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
-	Caused *Amounts               `protobuf:"bytes,3,opt,name=caused,proto3" json:"caused,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the step begins.
+	At *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// The owner, or unowned, user or unknown.
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// What it caused in the step.
+	Caused *Amounts `protobuf:"bytes,3,opt,name=caused,proto3" json:"caused,omitempty"`
 	// Requests in which this owner's services failed or had to wait through no fault of their own.
 	Suffered      *Amounts `protobuf:"bytes,4,opt,name=suffered,proto3" json:"suffered,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1527,8 +1562,10 @@ func (x *Attribution) GetSuffered() *Amounts {
 
 type GetTopRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The requests began at from or later; one hour before to if not given.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// The requests began before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// owner, service, operation, edge, fingerprint, rule, class, version or entry; owner if not given.
 	By string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
 	// At most 500; 20 if not given.
@@ -1615,9 +1652,12 @@ func (x *GetTopRequest) GetEntry() string {
 
 type GetTopResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	Top   []*Part                `protobuf:"bytes,3,rep,name=top,proto3" json:"top,omitempty"`
+	// The beginning of the window that the answer is of, which belongs to it.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Its end, which does not.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The largest part first.
+	Top []*Part `protobuf:"bytes,3,rep,name=top,proto3" json:"top,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
 	Missing []string `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`
 	// All that was caused by what was asked about: also what is beyond the limit, or has no such name.
@@ -1694,24 +1734,34 @@ func (x *GetTopResponse) GetTotal() *Amounts {
 // Part is what one owner, service, edge or the like caused or suffered.
 type Part struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The owner, service, edge or the like.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The owner of most of it.
-	Owner    string  `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Requests with a symptom, for all that its sampler says; where several share the blame for one, each has a part of it.
 	Requests float64 `protobuf:"fixed64,3,opt,name=requests,proto3" json:"requests,omitempty"`
-	Failed   float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Of requests, those that failed.
+	Failed float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Of requests, those that succeeded though something inside failed.
 	Degraded float64 `protobuf:"fixed64,5,opt,name=degraded,proto3" json:"degraded,omitempty"`
-	Slow     float64 `protobuf:"fixed64,6,opt,name=slow,proto3" json:"slow,omitempty"`
-	Stored   float64 `protobuf:"fixed64,7,opt,name=stored,proto3" json:"stored,omitempty"`
-	ExcessNs int64   `protobuf:"varint,8,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
+	// Of requests, those that were slow.
+	Slow float64 `protobuf:"fixed64,6,opt,name=slow,proto3" json:"slow,omitempty"`
+	// Of requests, those that are stored, and stand for the others.
+	Stored float64 `protobuf:"fixed64,7,opt,name=stored,proto3" json:"stored,omitempty"`
+	// Nanoseconds over the baseline.
+	ExcessNs int64 `protobuf:"varint,8,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
 	// The rule and the fingerprint of most of it.
-	Rule        string `protobuf:"bytes,9,opt,name=rule,proto3" json:"rule,omitempty"`
+	Rule string `protobuf:"bytes,9,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The fault of most of it: 16 hexadecimal digits, the same in other traces.
 	Fingerprint string `protobuf:"bytes,10,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
 	// The newest trace that shows it.
-	ExemplarTraceId string                 `protobuf:"bytes,11,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
-	FirstSeen       *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=first_seen,json=firstSeen,proto3" json:"first_seen,omitempty"`
-	LastSeen        *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	ExemplarTraceId string `protobuf:"bytes,11,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
+	// When the first of the requests began.
+	FirstSeen *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=first_seen,json=firstSeen,proto3" json:"first_seen,omitempty"`
+	// When the last of the requests began.
+	LastSeen      *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Part) Reset() {
@@ -2038,16 +2088,22 @@ func (x *PutOwnersRequest) GetKeep() []string {
 // PutOwnersResponse is what becomes of the set.
 type PutOwnersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Set   string                 `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
+	// The set of the registry.
+	Set string `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
 	// Records of the set, those that hold no more among them.
-	Records   int64 `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
-	Added     int64 `protobuf:"varint,3,opt,name=added,proto3" json:"added,omitempty"`
-	Ended     int64 `protobuf:"varint,4,opt,name=ended,proto3" json:"ended,omitempty"`
-	Changed   int64 `protobuf:"varint,5,opt,name=changed,proto3" json:"changed,omitempty"`
+	Records int64 `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
+	// Records that are new.
+	Added int64 `protobuf:"varint,3,opt,name=added,proto3" json:"added,omitempty"`
+	// Records that hold no more.
+	Ended int64 `protobuf:"varint,4,opt,name=ended,proto3" json:"ended,omitempty"`
+	// Records that changed.
+	Changed int64 `protobuf:"varint,5,opt,name=changed,proto3" json:"changed,omitempty"`
+	// Records that stayed.
 	Unchanged int64 `protobuf:"varint,6,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
 	// The first thousand.
-	Changes       []*OwnersChange `protobuf:"bytes,7,rep,name=changes,proto3" json:"changes,omitempty"`
-	Handovers     []*Handover     `protobuf:"bytes,8,rep,name=handovers,proto3" json:"handovers,omitempty"`
+	Changes []*OwnersChange `protobuf:"bytes,7,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Changes of owners, the newest first.
+	Handovers     []*Handover `protobuf:"bytes,8,rep,name=handovers,proto3" json:"handovers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2141,11 +2197,13 @@ func (x *PutOwnersResponse) GetHandovers() []*Handover {
 type OwnersChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// added, ended or changed.
-	What  string `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	What string `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	// What it is about.
 	About string `protobuf:"bytes,2,opt,name=about,proto3" json:"about,omitempty"`
 	// The owners, or the sides that are accountable.
 	Before string `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"`
-	After  string `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
+	// The same after the change.
+	After string `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
 	// Where it is written, as file:line.
 	Source        string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2218,11 +2276,15 @@ func (x *OwnersChange) GetSource() string {
 }
 
 type Handover struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	About  string                 `protobuf:"bytes,1,opt,name=about,proto3" json:"about,omitempty"`
-	At     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
-	Before string                 `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"`
-	After  string                 `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is about.
+	About string `protobuf:"bytes,1,opt,name=about,proto3" json:"about,omitempty"`
+	// When, UTC.
+	At *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	// The owner before; empty if there was none.
+	Before string `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"`
+	// The owner after; empty if there is none.
+	After string `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
 	// Where it is written, as file:line.
 	Source        string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2296,7 +2358,8 @@ func (x *Handover) GetSource() string {
 
 type ListOwnersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Set   string                 `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
+	// Only records of this set.
+	Set string `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
 	// service, datastore, queue, third-party, operation, edge, path, team, namespace, api or system.
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	// A team, by any of its names.
@@ -2510,8 +2573,9 @@ func (x *ListHandoversRequest) GetLimit() int32 {
 }
 
 type ListHandoversResponse struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Handovers []*Handover            `protobuf:"bytes,1,rep,name=handovers,proto3" json:"handovers,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Changes of owners, the newest first.
+	Handovers []*Handover `protobuf:"bytes,1,rep,name=handovers,proto3" json:"handovers,omitempty"`
 	// How many there are, those beyond the limit too.
 	Total         int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2564,10 +2628,13 @@ func (x *ListHandoversResponse) GetTotal() int64 {
 
 // ResolveOwnerRequest asks for a service, a peer or an edge.
 type ResolveOwnerRequest struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Service     string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	Namespace   string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Environment string                 `protobuf:"bytes,3,opt,name=environment,proto3" json:"environment,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A service, by its service.name.
+	Service string `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	// Its service.namespace, or the peer's.
+	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Its deployment environment.
+	Environment string `protobuf:"bytes,3,opt,name=environment,proto3" json:"environment,omitempty"`
 	// The name of a span, of the service.
 	Operation string `protobuf:"bytes,4,opt,name=operation,proto3" json:"operation,omitempty"`
 	// Something that sends no spans: a datastore, a third party. With a service: as that service calls it.
@@ -2898,7 +2965,8 @@ type GetNowRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The requests began at from or later; one hour ago if not given. At most six hours.
 	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The requests began before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// Only requests that came in here: a service, an operation, or both with a space between them.
 	Entry string `protobuf:"bytes,3,opt,name=entry,proto3" json:"entry,omitempty"`
 	// Only hops that are this owner's.
@@ -2976,11 +3044,14 @@ func (x *GetNowRequest) GetLimit() int32 {
 
 type GetNowResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The beginning of the window that the answer is of, which belongs to it.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Its end, which does not.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// The length of a step of the trends.
-	StepSeconds float64  `protobuf:"fixed64,3,opt,name=step_seconds,json=stepSeconds,proto3" json:"step_seconds,omitempty"`
-	Total       *Amounts `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
+	StepSeconds float64 `protobuf:"fixed64,3,opt,name=step_seconds,json=stepSeconds,proto3" json:"step_seconds,omitempty"`
+	// The sum over all, of which the answer may show a part.
+	Total *Amounts `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
 	// The one with the most requests with a symptom first.
 	Entries []*NowEntry `protobuf:"bytes,5,rep,name=entries,proto3" json:"entries,omitempty"`
 	// Entries that are left out.
@@ -3072,15 +3143,23 @@ func (x *GetNowResponse) GetMissing() []string {
 
 // NowEntry is where requests come in that fail or are slow.
 type NowEntry struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Service   string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	Operation string                 `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
-	Requests  float64                `protobuf:"fixed64,3,opt,name=requests,proto3" json:"requests,omitempty"`
-	Failed    float64                `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
-	Degraded  float64                `protobuf:"fixed64,5,opt,name=degraded,proto3" json:"degraded,omitempty"`
-	Slow      float64                `protobuf:"fixed64,6,opt,name=slow,proto3" json:"slow,omitempty"`
-	Stored    float64                `protobuf:"fixed64,7,opt,name=stored,proto3" json:"stored,omitempty"`
-	ExcessNs  int64                  `protobuf:"varint,8,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The service, by its service.name.
+	Service string `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	// The operation: the name of a span.
+	Operation string `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
+	// Requests with a symptom, for all that its sampler says; where several share the blame for one, each has a part of it.
+	Requests float64 `protobuf:"fixed64,3,opt,name=requests,proto3" json:"requests,omitempty"`
+	// Of requests, those that failed.
+	Failed float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Of requests, those that succeeded though something inside failed.
+	Degraded float64 `protobuf:"fixed64,5,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	// Of requests, those that were slow.
+	Slow float64 `protobuf:"fixed64,6,opt,name=slow,proto3" json:"slow,omitempty"`
+	// Of requests, those that are stored, and stand for the others.
+	Stored float64 `protobuf:"fixed64,7,opt,name=stored,proto3" json:"stored,omitempty"`
+	// Nanoseconds over the baseline.
+	ExcessNs int64 `protobuf:"varint,8,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
 	// All requests that came in; 0 where that is not known.
 	All float64 `protobuf:"fixed64,9,opt,name=all,proto3" json:"all,omitempty"`
 	// Requests with a symptom in each step.
@@ -3201,22 +3280,34 @@ func (x *NowEntry) GetHops() []*NowHop {
 // NowHop is a hop that is to blame.
 type NowHop struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Site  *Site                  `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	// Where it went wrong.
+	Site *Site `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
 	// The service whose owner must act, empty where the facts do not decide.
-	Accountable string  `protobuf:"bytes,2,opt,name=accountable,proto3" json:"accountable,omitempty"`
-	Owner       string  `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
-	Requests    float64 `protobuf:"fixed64,4,opt,name=requests,proto3" json:"requests,omitempty"`
-	Failed      float64 `protobuf:"fixed64,5,opt,name=failed,proto3" json:"failed,omitempty"`
-	Degraded    float64 `protobuf:"fixed64,6,opt,name=degraded,proto3" json:"degraded,omitempty"`
-	Slow        float64 `protobuf:"fixed64,7,opt,name=slow,proto3" json:"slow,omitempty"`
-	Stored      float64 `protobuf:"fixed64,8,opt,name=stored,proto3" json:"stored,omitempty"`
-	ExcessNs    int64   `protobuf:"varint,9,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
+	Accountable string `protobuf:"bytes,2,opt,name=accountable,proto3" json:"accountable,omitempty"`
+	// The team that owns it, or unowned, user or unknown.
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Requests with a symptom, for all that its sampler says; where several share the blame for one, each has a part of it.
+	Requests float64 `protobuf:"fixed64,4,opt,name=requests,proto3" json:"requests,omitempty"`
+	// Of requests, those that failed.
+	Failed float64 `protobuf:"fixed64,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Of requests, those that succeeded though something inside failed.
+	Degraded float64 `protobuf:"fixed64,6,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	// Of requests, those that were slow.
+	Slow float64 `protobuf:"fixed64,7,opt,name=slow,proto3" json:"slow,omitempty"`
+	// Of requests, those that are stored, and stand for the others.
+	Stored float64 `protobuf:"fixed64,8,opt,name=stored,proto3" json:"stored,omitempty"`
+	// Nanoseconds over the baseline.
+	ExcessNs int64 `protobuf:"varint,9,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
 	// Of the entry's requests with a symptom, 0 to 1.
-	Share           float64   `protobuf:"fixed64,10,opt,name=share,proto3" json:"share,omitempty"`
-	Trend           []float64 `protobuf:"fixed64,11,rep,packed,name=trend,proto3" json:"trend,omitempty"`
-	Rule            string    `protobuf:"bytes,12,opt,name=rule,proto3" json:"rule,omitempty"`
-	Fingerprint     string    `protobuf:"bytes,13,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
-	ExemplarTraceId string    `protobuf:"bytes,14,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
+	Share float64 `protobuf:"fixed64,10,opt,name=share,proto3" json:"share,omitempty"`
+	// Requests with a symptom in each step, the earliest first.
+	Trend []float64 `protobuf:"fixed64,11,rep,packed,name=trend,proto3" json:"trend,omitempty"`
+	// The rule of most of it, by its name in docs/blame.md.
+	Rule string `protobuf:"bytes,12,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The fault of most of it: 16 hexadecimal digits, the same in other traces.
+	Fingerprint string `protobuf:"bytes,13,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// The newest trace that shows it.
+	ExemplarTraceId string `protobuf:"bytes,14,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
 	// When it began; not there where that is longer ago than a week.
 	Since *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=since,proto3" json:"since,omitempty"`
 	// The service.version of who must act.
@@ -3380,14 +3471,22 @@ func (x *NowHop) GetNewVersion() bool {
 type Site struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// service, edge, peer, user or unknown.
-	Kind          string   `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Service       string   `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
-	Operation     string   `protobuf:"bytes,3,opt,name=operation,proto3" json:"operation,omitempty"`
-	Caller        string   `protobuf:"bytes,4,opt,name=caller,proto3" json:"caller,omitempty"`
-	Callee        string   `protobuf:"bytes,5,opt,name=callee,proto3" json:"callee,omitempty"`
-	Phase         string   `protobuf:"bytes,6,opt,name=phase,proto3" json:"phase,omitempty"`
-	Peer          string   `protobuf:"bytes,7,opt,name=peer,proto3" json:"peer,omitempty"`
-	System        string   `protobuf:"bytes,8,opt,name=system,proto3" json:"system,omitempty"`
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Of a service.
+	Service string `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	// Of a service: the name of a span.
+	Operation string `protobuf:"bytes,3,opt,name=operation,proto3" json:"operation,omitempty"`
+	// Of an edge: the service that calls.
+	Caller string `protobuf:"bytes,4,opt,name=caller,proto3" json:"caller,omitempty"`
+	// Of an edge: what is called.
+	Callee string `protobuf:"bytes,5,opt,name=callee,proto3" json:"callee,omitempty"`
+	// The part of an edge: connect, request, response, queue, pool, backoff, budget or contract.
+	Phase string `protobuf:"bytes,6,opt,name=phase,proto3" json:"phase,omitempty"`
+	// What sends no spans: a database, a third party.
+	Peer string `protobuf:"bytes,7,opt,name=peer,proto3" json:"peer,omitempty"`
+	// What kind of peer, as postgresql.
+	System string `protobuf:"bytes,8,opt,name=system,proto3" json:"system,omitempty"`
+	// What may be to blame, where that is not known.
 	Candidates    []string `protobuf:"bytes,9,rep,name=candidates,proto3" json:"candidates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3488,10 +3587,12 @@ func (x *Site) GetCandidates() []string {
 
 type GetReportRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Owner string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The team, as verdicts name it; unowned, user and unknown too.
+	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
 	// One day before to if not given.
 	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
-	To   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// The requests began before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
 	// The length of a step; chosen for some sixty steps if not given.
 	Step *durationpb.Duration `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
 	// Of each list: at most 500; 10 if not given.
@@ -3568,30 +3669,45 @@ func (x *GetReportRequest) GetLimit() int32 {
 // GetReportResponse is of whole hours if the window is longer than six.
 type GetReportResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Owner string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The owner that was asked for.
+	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
 	// What the registry knows of the owner, as ListOwners has it.
-	Team        *structpb.Struct       `protobuf:"bytes,2,opt,name=team,proto3" json:"team,omitempty"`
-	From        *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
-	To          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
-	StepSeconds float64                `protobuf:"fixed64,5,opt,name=step_seconds,json=stepSeconds,proto3" json:"step_seconds,omitempty"`
-	Caused      *Amounts               `protobuf:"bytes,6,opt,name=caused,proto3" json:"caused,omitempty"`
-	Suffered    *Amounts               `protobuf:"bytes,7,opt,name=suffered,proto3" json:"suffered,omitempty"`
+	Team *structpb.Struct `protobuf:"bytes,2,opt,name=team,proto3" json:"team,omitempty"`
+	// The beginning of the window that the answer is of, which belongs to it.
+	From *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	// Its end, which does not.
+	To *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	// The length of a step, in seconds.
+	StepSeconds float64 `protobuf:"fixed64,5,opt,name=step_seconds,json=stepSeconds,proto3" json:"step_seconds,omitempty"`
+	// What it caused.
+	Caused *Amounts `protobuf:"bytes,6,opt,name=caused,proto3" json:"caused,omitempty"`
+	// What it suffered through no fault of its own.
+	Suffered *Amounts `protobuf:"bytes,7,opt,name=suffered,proto3" json:"suffered,omitempty"`
 	// A week before.
-	CausedBefore   *Amounts `protobuf:"bytes,8,opt,name=caused_before,json=causedBefore,proto3" json:"caused_before,omitempty"`
+	CausedBefore *Amounts `protobuf:"bytes,8,opt,name=caused_before,json=causedBefore,proto3" json:"caused_before,omitempty"`
+	// What it suffered a week before, in as long a time.
 	SufferedBefore *Amounts `protobuf:"bytes,9,opt,name=suffered_before,json=sufferedBefore,proto3" json:"suffered_before,omitempty"`
 	// All requests with a symptom, whoever caused them.
-	Of           *Amounts       `protobuf:"bytes,10,opt,name=of,proto3" json:"of,omitempty"`
+	Of *Amounts `protobuf:"bytes,10,opt,name=of,proto3" json:"of,omitempty"`
+	// What each owner caused and suffered in each step, the earliest first.
 	Attributions []*Attribution `protobuf:"bytes,11,rep,name=attributions,proto3" json:"attributions,omitempty"`
 	// What was caused.
-	Services     []*Part `protobuf:"bytes,12,rep,name=services,proto3" json:"services,omitempty"`
-	Operations   []*Part `protobuf:"bytes,13,rep,name=operations,proto3" json:"operations,omitempty"`
-	Edges        []*Part `protobuf:"bytes,14,rep,name=edges,proto3" json:"edges,omitempty"`
+	Services []*Part `protobuf:"bytes,12,rep,name=services,proto3" json:"services,omitempty"`
+	// By operation.
+	Operations []*Part `protobuf:"bytes,13,rep,name=operations,proto3" json:"operations,omitempty"`
+	// By edge between two services.
+	Edges []*Part `protobuf:"bytes,14,rep,name=edges,proto3" json:"edges,omitempty"`
+	// By fault.
 	Fingerprints []*Part `protobuf:"bytes,15,rep,name=fingerprints,proto3" json:"fingerprints,omitempty"`
-	Versions     []*Part `protobuf:"bytes,16,rep,name=versions,proto3" json:"versions,omitempty"`
-	Rules        []*Part `protobuf:"bytes,17,rep,name=rules,proto3" json:"rules,omitempty"`
-	Entries      []*Part `protobuf:"bytes,18,rep,name=entries,proto3" json:"entries,omitempty"`
+	// By service and its service.version.
+	Versions []*Part `protobuf:"bytes,16,rep,name=versions,proto3" json:"versions,omitempty"`
+	// By the rule that fitted.
+	Rules []*Part `protobuf:"bytes,17,rep,name=rules,proto3" json:"rules,omitempty"`
+	// By where the requests came in.
+	Entries []*Part `protobuf:"bytes,18,rep,name=entries,proto3" json:"entries,omitempty"`
 	// What was suffered: in which of the own services, and from whom.
-	SufferedIn   []*Part `protobuf:"bytes,19,rep,name=suffered_in,json=sufferedIn,proto3" json:"suffered_in,omitempty"`
+	SufferedIn []*Part `protobuf:"bytes,19,rep,name=suffered_in,json=sufferedIn,proto3" json:"suffered_in,omitempty"`
+	// What was suffered, by who caused it.
 	SufferedFrom []*Part `protobuf:"bytes,20,rep,name=suffered_from,json=sufferedFrom,proto3" json:"suffered_from,omitempty"`
 	// Faults that came back within a month, those of the most days first.
 	Recurring []*Recurrence `protobuf:"bytes,21,rep,name=recurring,proto3" json:"recurring,omitempty"`
@@ -3796,20 +3912,33 @@ func (x *GetReportResponse) GetMissing() []string {
 
 // Recurrence is a fault that came back.
 type Recurrence struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Name            string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Owner           string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
-	Requests        float64                `protobuf:"fixed64,3,opt,name=requests,proto3" json:"requests,omitempty"`
-	Failed          float64                `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
-	Degraded        float64                `protobuf:"fixed64,5,opt,name=degraded,proto3" json:"degraded,omitempty"`
-	Slow            float64                `protobuf:"fixed64,6,opt,name=slow,proto3" json:"slow,omitempty"`
-	Stored          float64                `protobuf:"fixed64,7,opt,name=stored,proto3" json:"stored,omitempty"`
-	ExcessNs        int64                  `protobuf:"varint,8,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
-	Rule            string                 `protobuf:"bytes,9,opt,name=rule,proto3" json:"rule,omitempty"`
-	Fingerprint     string                 `protobuf:"bytes,10,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
-	ExemplarTraceId string                 `protobuf:"bytes,11,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
-	FirstSeen       *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=first_seen,json=firstSeen,proto3" json:"first_seen,omitempty"`
-	LastSeen        *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the fault is.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The owner of most of it.
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Requests with a symptom, for all that its sampler says; where several share the blame for one, each has a part of it.
+	Requests float64 `protobuf:"fixed64,3,opt,name=requests,proto3" json:"requests,omitempty"`
+	// Of requests, those that failed.
+	Failed float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Of requests, those that succeeded though something inside failed.
+	Degraded float64 `protobuf:"fixed64,5,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	// Of requests, those that were slow.
+	Slow float64 `protobuf:"fixed64,6,opt,name=slow,proto3" json:"slow,omitempty"`
+	// Of requests, those that are stored, and stand for the others.
+	Stored float64 `protobuf:"fixed64,7,opt,name=stored,proto3" json:"stored,omitempty"`
+	// Nanoseconds over the baseline.
+	ExcessNs int64 `protobuf:"varint,8,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
+	// The rule of most of it, by its name in docs/blame.md.
+	Rule string `protobuf:"bytes,9,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The fault of most of it: 16 hexadecimal digits, the same in other traces.
+	Fingerprint string `protobuf:"bytes,10,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// The newest trace that shows it.
+	ExemplarTraceId string `protobuf:"bytes,11,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
+	// When the first of the requests began.
+	FirstSeen *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=first_seen,json=firstSeen,proto3" json:"first_seen,omitempty"`
+	// When the last of the requests began.
+	LastSeen *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
 	// Days on which it was there.
 	Days int32 `protobuf:"varint,14,opt,name=days,proto3" json:"days,omitempty"`
 	// How often it came, with an hour without it between two times.
@@ -3954,9 +4083,11 @@ func (x *Recurrence) GetEpisodes() int32 {
 }
 
 type Neighbour struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Caused *Amounts               `protobuf:"bytes,2,opt,name=caused,proto3" json:"caused,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it caused.
+	Caused *Amounts `protobuf:"bytes,2,opt,name=caused,proto3" json:"caused,omitempty"`
 	// The owner's services that have to do with it.
 	Services      []string `protobuf:"bytes,3,rep,name=services,proto3" json:"services,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4018,7 +4149,8 @@ type GetMapRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One hour ago if not given.
 	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The requests began before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// Only this service, and what is at most depth calls away from it.
 	Focus string `protobuf:"bytes,3,opt,name=focus,proto3" json:"focus,omitempty"`
 	// 1 to 5; 1 if not given.
@@ -4097,10 +4229,14 @@ func (x *GetMapRequest) GetOwner() string {
 // GetMapResponse has the costliest first.
 type GetMapResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	Nodes []*MapNode             `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	Edges []*MapEdge             `protobuf:"bytes,4,rep,name=edges,proto3" json:"edges,omitempty"`
+	// The beginning of the window that the answer is of, which belongs to it.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Its end, which does not.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Services and what sends no spans, the costliest first.
+	Nodes []*MapNode `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// By edge between two services.
+	Edges []*MapEdge `protobuf:"bytes,4,rep,name=edges,proto3" json:"edges,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
 	Missing       []string `protobuf:"bytes,5,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4174,8 +4310,10 @@ func (x *GetMapResponse) GetMissing() []string {
 
 type MapNode struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Owner string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The team that owns it, or unowned, user or unknown.
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
 	// service; peer, which sends no spans; or user, who calls what requests come in at.
 	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	// By itself.
@@ -4243,15 +4381,20 @@ func (x *MapNode) GetCaused() *Amounts {
 }
 
 type MapEdge struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Caller string                 `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
-	Callee string                 `protobuf:"bytes,2,opt,name=callee,proto3" json:"callee,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The service that calls.
+	Caller string `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	// The service or peer that is called.
+	Callee string `protobuf:"bytes,2,opt,name=callee,proto3" json:"callee,omitempty"`
 	// 0 where that is not known.
-	Calls  float64 `protobuf:"fixed64,3,opt,name=calls,proto3" json:"calls,omitempty"`
+	Calls float64 `protobuf:"fixed64,3,opt,name=calls,proto3" json:"calls,omitempty"`
+	// Of calls, those that failed as the caller saw it.
 	Failed float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
 	// What the edge itself caused, and what its callee and its caller did where this edge showed it.
-	Itself   *Amounts `protobuf:"bytes,5,opt,name=itself,proto3" json:"itself,omitempty"`
+	Itself *Amounts `protobuf:"bytes,5,opt,name=itself,proto3" json:"itself,omitempty"`
+	// Requests that the callee broke or slowed, as this edge showed.
 	ByCallee *Amounts `protobuf:"bytes,6,opt,name=by_callee,json=byCallee,proto3" json:"by_callee,omitempty"`
+	// Requests that the caller broke or slowed, as this edge showed.
 	ByCaller *Amounts `protobuf:"bytes,7,opt,name=by_caller,json=byCaller,proto3" json:"by_caller,omitempty"`
 	// messaging_system or database, where that is between the two.
 	Type          string `protobuf:"bytes,8,opt,name=type,proto3" json:"type,omitempty"`
