@@ -32,7 +32,7 @@ var edgeColumns = []string{"Kind", "Service", "Operation", "Caller", "Callee", "
 // Edge says what went wrong on one edge.
 func (s *Service) Edge(ctx context.Context, r EdgeRequest) (*EdgeResponse, error) {
 	if r.Caller == "" || r.Callee == "" {
-		return nil, invalid("an edge has a caller and a callee")
+		return nil, Wrong("caller", "an edge has a caller and a callee")
 	}
 	from, to, err := window(r.From, r.To)
 	if err != nil {
