@@ -148,7 +148,7 @@ func newAnswer(method string) (any, error) {
 	answers := map[string]any{
 		"GetVerdict": new(whosehopv1.GetVerdictResponse), "ListVerdicts": new(whosehopv1.ListVerdictsResponse), "GetAttribution": new(whosehopv1.GetAttributionResponse),
 		"GetNow": new(whosehopv1.GetNowResponse), "GetWhyNot": new(whosehopv1.GetWhyNotResponse), "ListReviews": new(whosehopv1.ListReviewsResponse), "GetReviewSummary": new(whosehopv1.GetReviewSummaryResponse),
-		"GetReport": new(whosehopv1.GetReportResponse), "GetMap": new(whosehopv1.GetMapResponse),
+		"GetReport": new(whosehopv1.GetReportResponse), "GetMap": new(whosehopv1.GetMapResponse), "GetEdge": new(whosehopv1.GetEdgeResponse),
 		"GetTop": new(whosehopv1.GetTopResponse), "GetRank": new(whosehopv1.GetRankResponse), "ListOwners": new(whosehopv1.ListOwnersResponse),
 		"ListHandovers": new(whosehopv1.ListHandoversResponse), "ResolveOwner": new(whosehopv1.ResolveOwnerResponse), "GetCoverage": new(whosehopv1.GetCoverageResponse),
 	}

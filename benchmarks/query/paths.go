@@ -76,6 +76,9 @@ func questions() []question {
 		get(v1+"report", "an owner", with(v1+"report", (*asked).sinceOfOwner)),
 		get(v1+"map", "", with(v1+"map", (*asked).since)),
 		get(v1+"map", "around a service", with(v1+"map", func(w *asked) url.Values { return w.sometimes("focus", w.service, w.since()) })),
+		get(v1+"edge", "", with(v1+"edge", func(*asked) url.Values {
+			return url.Values{"since": {"24h"}, "caller": {"checkout"}, "callee": {"payments"}}
+		})),
 		get(v1+"top", "", with(v1+"top", func(w *asked) url.Values {
 			v := w.since()
 			v.Set("by", one(w, rankedBy...))
@@ -108,7 +111,9 @@ func questions() []question {
 		get("/owners/{owner}", "", func(w *asked) string { return "/owners/" + w.owner() + "?" + w.sinceOnly().Encode() }),
 		get("/map", "", with("/map", (*asked).sinceOnly)),
 		get("/map", "around a service", with("/map", func(w *asked) url.Values { return url.Values{"since": {one(w, windows...)}, "focus": {w.service()}} })),
-		get("/map", "an edge", with("/map", func(w *asked) url.Values { return url.Values{"since": {one(w, windows...)}, "edge": {"checkout->payments"}} })),
+		get("/map", "an edge", with("/map", func(w *asked) url.Values {
+			return url.Values{"since": {one(w, windows...)}, "edge": {"checkout->payments"}}
+		})),
 		get("/reviews", "", fixed("/reviews")),
 		get("/coverage", "", with("/coverage", (*asked).sinceOnly)),
 		get("/verdicts", "sought by its id", func(w *asked) string { return "/verdicts?traceId=" + w.failing() }),
@@ -178,7 +183,9 @@ func questions() []question {
 		tool("why_not", func(w *asked) map[string]any { return map[string]any{"trace_id": w.failing(), "service": "storefront"} }),
 		tool("search_verdicts", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...), "owner": w.owner()} }),
 		tool("owner_report", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...), "owner": w.owner()} }),
-		tool("top", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...), "by": one(w, rankedBy...)} }),
+		tool("top", func(w *asked) map[string]any {
+			return map[string]any{"since": one(w, windows...), "by": one(w, rankedBy...)}
+		}),
 		tool("attribution", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...)} }),
 		tool("service_map", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...)} }),
 		tool("resolve_owner", func(w *asked) map[string]any { return map[string]any{"service": w.service()} }),
@@ -211,6 +218,9 @@ func questions() []question {
 		}),
 		rpc(barPage, func(w *asked) (string, any) {
 			return "GetMap", &whosehopv1.GetMapRequest{From: w.from()}
+		}),
+		rpc(barPage, func(w *asked) (string, any) {
+			return "GetEdge", &whosehopv1.GetEdgeRequest{From: w.from(), Caller: "checkout", Callee: "payments"}
 		}),
 		rpc(barPage, func(w *asked) (string, any) {
 			return "GetTop", &whosehopv1.GetTopRequest{From: w.from(), By: one(w, rankedBy...)}
