@@ -107,6 +107,7 @@ type ShardStore interface {
 	HistoryTo(ctx context.Context, job string) (time.Time, error)
 	SetHistoryTo(ctx context.Context, job string, at time.Time) error
 	RollUp(ctx context.Context, oldest time.Time) (hours int, err error)
+	IndexDays(ctx context.Context) (days int, err error)
 	MakeTraffic(ctx context.Context, from, to time.Time, grain storage.Grain) error
 	AddUpTraffic(ctx context.Context, hour time.Time) error
 	TrafficMade(ctx context.Context, from time.Time, grain storage.Grain) (map[time.Time]uint64, error)

@@ -53,6 +53,15 @@ func (s *shard) run(ctx context.Context) error {
 	// The first verdicts after a start need a normal as well.
 	group.Go(func() error { s.repeat(ctx, s.here("learn"), time.Second, s.learn); return nil })
 	group.Go(func() error { s.repeat(ctx, s.here("sum verdicts up"), rollUpEvery, s.rollUp); return nil })
+	group.Go(func() error {
+		s.repeat(ctx, s.here("have days indexed"), indexEvery, func(ctx context.Context) (more bool, err error) {
+			if s.first() {
+				_, err = s.store.IndexDays(ctx)
+			}
+			return false, err
+		})
+		return nil
+	})
 	group.Go(func() error { s.repeat(ctx, s.here("sum up what is called"), trafficEvery, s.sumUp); return nil })
 	return group.Wait()
 }
@@ -60,9 +69,18 @@ func (s *shard) run(ctx context.Context) error {
 // rollUpEvery is how often is looked for hours of verdicts that can be summed up. Until then they are counted one by one.
 const rollUpEvery = 10 * time.Second
 
-// rollUp sums verdicts up; of the analyzers of a shard, the one with the first part of its traces does it.
+// indexEvery is how often is looked for days that are over.
+const indexEvery = time.Minute
+
+// first says that the first part of the shard's traces is judged here: what is to be done once for a shard is done here as well.
+func (s *shard) first() bool {
+	slice, ok := s.slice()
+	return ok && slice.From == 0
+}
+
+// rollUp sums verdicts up.
 func (s *shard) rollUp(ctx context.Context) (more bool, err error) {
-	if slice, ok := s.slice(); !ok || slice.From > 0 {
+	if !s.first() {
 		return false, nil
 	}
 	oldest := time.Time{}

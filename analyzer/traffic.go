@@ -33,8 +33,7 @@ type traffic struct {
 
 // sumUp makes what is next of what is not made yet: minutes first, the newest before others.
 func (s *shard) sumUp(ctx context.Context) (more bool, err error) {
-	slice, ok := s.slice()
-	if !ok || slice.From > 0 {
+	if !s.first() {
 		s.traffic = traffic{} // others go on meanwhile
 		return false, nil
 	}

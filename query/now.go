@@ -73,30 +73,34 @@ type NowHop struct {
 // nowColumns tell hops apart.
 var nowColumns = []string{"EntryService", "EntryOperation", "Owner", "Kind", "Service", "Operation", "Caller", "Callee", "Phase", "Peer", "Accountable"}
 
-// hopKey is what a hop is, whatever requests it breaks.
-type hopKey struct {
-	site               verdict.SiteKind
-	service, operation string
-	caller, callee     string
-	phase, peer        string
-	accountable, owner string
+func placeOf(r *storage.BlameRow) storage.Site {
+	return storage.Site{
+		Owner: r.Owner, Kind: r.Kind, Service: r.Service, Operation: r.Operation, Caller: r.Caller, Callee: r.Callee, Phase: r.Phase, Peer: r.Peer,
+		Accountable: r.Accountable,
+	}
 }
 
-func hopOf(r *storage.BlameRow) hopKey {
-	return hopKey{
-		site: verdict.SiteKind(r.Kind), service: r.Service, operation: r.Operation, caller: r.Caller, callee: r.Callee,
-		phase: r.Phase, peer: r.Peer, accountable: r.Accountable, owner: r.Owner,
+// place is where the hop is, whatever requests it breaks.
+func (h *NowHop) place() storage.Site {
+	return storage.Site{
+		Owner: h.Owner, Kind: string(h.Site.Kind), Service: h.Site.Service, Operation: h.Site.Operation, Caller: h.Site.Caller, Callee: h.Site.Callee,
+		Phase: string(h.Site.Phase), Peer: h.Site.Peer, Accountable: h.Accountable,
 	}
 }
 
 // Now says what is breaking, and whose it is.
 func (s *Service) Now(ctx context.Context, r NowRequest) (*NowResponse, error) {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	from, to, err := window(r.From, r.To)
 	if err != nil {
 		return nil, err
 	}
-	if to.Sub(from) > nowMost+time.Minute {
-		return nil, invalid("a window of more than %s is no longer now; /api/v1/top ranks longer ones", nowMost)
+	if to.Sub(from) > nowMost+2*time.Minute {
+		return nil, Wrong("from", "a window of more than %s is no longer now; /api/v1/top ranks longer ones", nowMost)
 	}
 	most, err := limit("limit", r.Limit, nowHops)
 	if err != nil {
@@ -143,7 +147,7 @@ func nowOf(rows []storage.BlameRow, from, to time.Time, step time.Duration, most
 		NowEntry
 		sum  storage.BlameRow
 		hops []*hop
-		at   map[hopKey]*hop
+		at   map[storage.Site]*hop
 	}
 	var list []*entry
 	at := make(map[[2]string]*entry)
@@ -152,11 +156,11 @@ func nowOf(rows []storage.BlameRow, from, to time.Time, step time.Duration, most
 		key := [2]string{r.EntryService, r.EntryOperation}
 		e := at[key]
 		if e == nil {
-			e = &entry{NowEntry: NowEntry{Service: r.EntryService, Operation: r.EntryOperation, Trend: make([]float64, steps)}, at: make(map[hopKey]*hop)}
+			e = &entry{NowEntry: NowEntry{Service: r.EntryService, Operation: r.EntryOperation, Trend: make([]float64, steps)}, at: make(map[storage.Site]*hop)}
 			at[key] = e
 			list = append(list, e)
 		}
-		k := hopOf(r)
+		k := placeOf(r)
 		h := e.at[k]
 		if h == nil {
 			h = &hop{NowHop: NowHop{Site: siteOf(r), Accountable: r.Accountable, Owner: r.Owner, Trend: make([]float64, steps)}}
@@ -199,41 +203,49 @@ func nowOf(rows []storage.BlameRow, from, to time.Time, step time.Duration, most
 	return entries, len(list) - len(entries)
 }
 
-// sinceWhen finds for each hop when it began, if that is before the window: hours that have some of it, with no more than one
-// between two of them that has none.
+// sinceWhen finds for each hop when it began, if that is before the window: spells of it that follow each other soon.
 func (s *Service) sinceWhen(ctx context.Context, answer *NowResponse) error {
-	const gapMost = 2 * time.Hour
-	f := storage.BlameFilter{From: answer.From.Add(-sinceMost), To: answer.From}
-	f.From, f.To = storage.Align(f.From, f.To)
-	rows, err := s.reader.Blame(ctx, f, nowColumns[2:], time.Hour, groupsMax)
-	if err != nil {
-		return err
-	}
-	before := make(map[hopKey][]storage.BlameRow)
-	for i := range rows {
-		k := hopOf(&rows[i])
-		before[k] = append(before[k], rows[i])
-	}
+	var hops []*NowHop
+	var places []storage.Site
 	for i := range answer.Entries {
 		for k := range answer.Entries[i].Hops {
 			h := &answer.Entries[i].Hops[k]
-			since := h.Since
-			list := before[hopKey{
-				site: h.Site.Kind, service: h.Site.Service, operation: h.Site.Operation, caller: h.Site.Caller, callee: h.Site.Callee,
-				phase: string(h.Site.Phase), peer: h.Site.Peer, accountable: h.Accountable, owner: h.Owner,
-			}]
-			for _, r := range slices.Backward(list) {
-				if since.Sub(time.Unix(0, r.LastNs)) > gapMost {
-					break
-				}
-				since = time.Unix(0, min(r.FirstNs, since.UnixNano()))
-			}
-			if h.Since = since.UTC(); since.Sub(f.From) < gapMost {
-				h.Since = time.Time{}
+			hops = append(hops, h)
+			if place := h.place(); !slices.Contains(places, place) {
+				places = append(places, place)
 			}
 		}
 	}
+	f := storage.BlameFilter{From: answer.From.Add(-sinceMost), To: answer.From}
+	f.From, f.To = storage.Align(f.From, f.To)
+	spells, err := s.reader.Spells(ctx, f, places)
+	if err != nil {
+		return err
+	}
+	for _, list := range spells {
+		slices.SortFunc(list, func(a, b storage.Spell) int { return cmp.Compare(b.LastNs, a.LastNs) })
+	}
+	for _, h := range hops {
+		h.Since = beganAt(h.Since, spells[h.place()], f.From)
+	}
 	return nil
+}
+
+// beganAt goes back from spell to spell, the last comes first, while no more than an hour or two is between them. It is zero where
+// that leads to before what was looked at.
+func beganAt(since time.Time, spells []storage.Spell, from time.Time) time.Time {
+	const gapMost = 2 * time.Hour
+	first := since.UnixNano()
+	for _, spell := range spells {
+		if first-spell.LastNs > gapMost.Nanoseconds() {
+			break
+		}
+		first = min(first, spell.FirstNs)
+	}
+	if first-from.UnixNano() < gapMost.Nanoseconds() {
+		return time.Time{}
+	}
+	return instant(first)
 }
 
 // countAll says how many requests came in at each entry: spans that were the first of their traces.

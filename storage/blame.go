@@ -20,10 +20,13 @@ type BlameFilter struct {
 	Suffered bool
 	// Exact counts from verdicts, however long the window is, which need not be aligned then.
 	Exact bool
+	// Hours asks for the hours in which there was some.
+	Hours bool
 }
 
-// exactMost is the longest window that is counted from verdicts, to the nanosecond. A longer one goes by whole hours.
-const exactMost = 6 * time.Hour
+// exactMost is the longest window that is counted from verdicts, to the nanosecond: six hours, and what is added for clocks that
+// differ. A longer one goes by whole hours.
+const exactMost = 6*time.Hour + 2*time.Minute
 
 // Align is the window that a question is answered for: longer ones are widened to whole hours.
 func Align(from, to time.Time) (time.Time, time.Time) {
@@ -99,7 +102,9 @@ type BlameRow struct {
 	// FirstNs and LastNs are when the first and the last of the requests began, in Unix nanoseconds; Exemplar is the last one's trace.
 	FirstNs, LastNs int64
 	Exemplar        string
-	// MainRule, MainFingerprint, MainVersion and MainOwner are those of most of it.
+	// Hours are those in which there was some, as Unix seconds, in their order; where they were asked for.
+	Hours []uint32
+	// MainRule, MainFingerprint, MainVersion and MainOwner are those of the largest part of it that was counted.
 	MainRule, MainFingerprint, MainVersion, MainOwner string
 }
 
@@ -133,11 +138,15 @@ func (db *DB) Blame(ctx context.Context, f BlameFilter, by []string, step time.D
 		values = append(values, "toString("+value+") AS G"+c)
 	}
 	for _, main := range []string{"Rule", "Fingerprint", "ServiceVersion", "Owner"} {
-		values = append(values, "toString(topKWeighted(1)("+main+", toUInt64(greatest(Amount, 0)))[1])")
+		values = append(values, "toString(argMax("+main+", Amount))")
 	}
-	rows, err := db.conn.Query(ctx, fmt.Sprintf(`SELECT %s, sum(Amount) AS A, sum(Stored), sum(ExcessNs), sumIf(Amount, Symptom = '%s'), sumIf(Amount, Symptom = '%s'), sumIf(Amount, Symptom = '%s'),
+	hours := "emptyArrayUInt32()"
+	if f.Hours {
+		hours = "arraySort(groupUniqArray(toUnixTimestamp(toStartOfHour(At, 'UTC'))))"
+	}
+	rows, err := db.conn.Query(ctx, fmt.Sprintf(`SELECT %s, %s, sum(Amount) AS A, sum(Stored), sum(ExcessNs), sumIf(Amount, Symptom = '%s'), sumIf(Amount, Symptom = '%s'), sumIf(Amount, Symptom = '%s'),
 		min(FirstNs), max(LastNs), argMax(Exemplar, LastNs) FROM %s GROUP BY %s ORDER BY %s, %s LIMIT %d`,
-		strings.Join(values, ", "), verdict.SymptomError, verdict.SymptomDegraded, verdict.SymptomLatency, source, strings.Join(keys, ", "), order, strings.Join(keys, ", "), limit)+
+		strings.Join(values, ", "), hours, verdict.SymptomError, verdict.SymptomDegraded, verdict.SymptomLatency, source, strings.Join(keys, ", "), order, strings.Join(keys, ", "), limit)+
 		readSettings+", "+verdictSettings)
 	if err != nil {
 		return nil, wrap("sum up blame", err)
@@ -148,11 +157,74 @@ func (db *DB) Blame(ctx context.Context, f BlameFilter, by []string, step time.D
 		var r BlameRow
 		if err := rows.Scan(&r.At, &r.Owner, &r.Kind, &r.Service, &r.Operation, &r.Caller, &r.Callee, &r.Phase, &r.Peer, &r.Accountable, &r.Rule, &r.Class,
 			&r.Fingerprint, &r.ServiceVersion, &r.Via, &r.Target, &r.Cause, &r.EntryService, &r.EntryOperation,
-			&r.MainRule, &r.MainFingerprint, &r.MainVersion, &r.MainOwner,
+			&r.MainRule, &r.MainFingerprint, &r.MainVersion, &r.MainOwner, &r.Hours,
 			&r.Amount, &r.Stored, &r.ExcessNs, &r.Failed, &r.Degraded, &r.Slow, &r.FirstNs, &r.LastNs, &r.Exemplar); err != nil {
 			return nil, wrap("sum up blame", err)
 		}
 		list = append(list, r)
 	}
 	return list, wrap("sum up blame", rows.Err())
+}
+
+// Site is where something was caused, and whose it is.
+type Site struct {
+	Owner, Kind, Service, Operation, Caller, Callee, Phase, Peer, Accountable string
+}
+
+// siteColumns are its fields.
+var siteColumns = []string{"Owner", "Kind", "Service", "Operation", "Caller", "Callee", "Phase", "Peer", "Accountable"}
+
+func (s *Site) fields() [9]*string {
+	return [...]*string{&s.Owner, &s.Kind, &s.Service, &s.Operation, &s.Caller, &s.Callee, &s.Phase, &s.Peer, &s.Accountable}
+}
+
+// Spell is a time in which requests began that a site broke, in Unix nanoseconds.
+type Spell struct{ FirstNs, LastNs int64 }
+
+// Spells are the times in which sites broke requests, hour by hour in no order. The window is to be aligned.
+func (db *DB) Spells(ctx context.Context, f BlameFilter, sites []Site) (map[Site][]Spell, error) {
+	if len(sites) == 0 {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	source, err := db.blame(ctx, &f, append(slices.Clone(siteColumns), "FirstNs", "LastNs"))
+	if err != nil {
+		return nil, err
+	}
+	wanted := make([]string, len(sites))
+	for i := range sites {
+		var values []string
+		for _, field := range sites[i].fields() {
+			values = append(values, quoteText(*field))
+		}
+		wanted[i] = "(" + strings.Join(values, ", ") + ")"
+	}
+	texts := make([]string, len(siteColumns))
+	for i, c := range siteColumns {
+		texts[i] = "toString(" + c + ")"
+	}
+	columns := strings.Join(siteColumns, ", ")
+	rows, err := db.conn.Query(ctx, fmt.Sprintf("SELECT %s, groupArray(FirstNs), groupArray(LastNs) FROM %s WHERE (%s) IN (%s) GROUP BY %s",
+		strings.Join(texts, ", "), source, columns, strings.Join(wanted, ", "), columns)+readSettings+", "+verdictSettings)
+	if err != nil {
+		return nil, wrap("look for when it began", err)
+	}
+	defer func() { _ = rows.Close() }()
+	spells := make(map[Site][]Spell)
+	for rows.Next() {
+		var s Site
+		var first, last []int64
+		into := make([]any, 0, len(siteColumns)+2)
+		for _, field := range s.fields() {
+			into = append(into, field)
+		}
+		if err := rows.Scan(append(into, &first, &last)...); err != nil {
+			return nil, wrap("look for when it began", err)
+		}
+		for i := range first {
+			spells[s] = append(spells[s], Spell{first[i], last[i]})
+		}
+	}
+	return spells, wrap("look for when it began", rows.Err())
 }

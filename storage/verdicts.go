@@ -42,6 +42,8 @@ type VerdictKey struct {
 	StartNs int64
 	TraceID string
 	SpanID  string
+	// Number tells entries of a trace apart that began at the same moment.
+	Number uint32
 }
 
 // VerdictRow is a verdict in a listing.
@@ -91,20 +93,21 @@ func (f *VerdictFilter) where(db *DB) (conditions []string, args []any) {
 	}
 	from, to := nanos(f.From), nanos(f.To)
 	add("LastStart >= ? AND FirstStart < ? AND e.Start >= ? AND e.Start < ?", from, to, from, to)
-	share := func(column, value string) {
+	// What is of no entry at all is found for much less.
+	of := func(array, value string) {
 		if value != "" {
-			add("arrayExists((x, n) -> n = Number AND x = ?, Shares."+column+", Shares.Entry)", value)
+			group, _, _ := strings.Cut(array, ".")
+			add(fmt.Sprintf("has(%[1]s, ?) AND arrayExists((x, n) -> n = Number AND x = ?, %[1]s, %[2]s.Entry)", array, group), value, value)
 		}
 	}
+	share := func(column, value string) { of("Shares."+column, value) }
 	share("Owner", f.Owner)
 	share("Rule", f.Rule)
 	share("Class", f.Class)
 	share("ErrorType", f.ErrorType)
 	share("Fingerprint", f.Fingerprint)
 	share("Version", f.Version)
-	if f.Service != "" {
-		add("arrayExists((x, n) -> n = Number AND x = ?, Hops.Service, Hops.Entry)", f.Service)
-	}
+	of("Hops.Service", f.Service)
 	if f.Operation != "" {
 		add("(e.Operation = ? OR arrayExists((x, n) -> n = Number AND x = ?, Shares.Operation, Shares.Entry))", f.Operation, f.Operation)
 	}
@@ -136,64 +139,98 @@ func (f *VerdictFilter) where(db *DB) (conditions []string, args []any) {
 	for _, key := range slices.Sorted(maps.Keys(f.Attributes)) {
 		// The spans of an entry that begins at the end of the window may be stored after it, and those of the one before may take long.
 		const around = time.Hour
-		add(fmt.Sprintf("TraceId IN (SELECT TraceId FROM %[1]s WHERE has(mapValues(SpanAttributes), ?) AND SpanAttributes[?] = ? AND Timestamp >= '%[2]s' AND Timestamp < '%[3]s' ORDER BY Timestamp DESC LIMIT %[4]d)",
-			db.spans, nanos(f.From.Add(-around)), nanos(f.To.Add(around)), attributeTraces), f.Attributes[key], key, f.Attributes[key])
+		add(fmt.Sprintf("TraceId IN (SELECT TraceId FROM %[1]s WHERE has(mapValues(SpanAttributes), ?) AND SpanAttributes[?] = ? AND Timestamp >= '%[2]s' AND Timestamp < '%[3]s' %[5]s ORDER BY Timestamp DESC LIMIT %[4]d)",
+			db.spans, nanos(f.From.Add(-around)), nanos(f.To.Add(around)), attributeTraces, db.storedFrom(f.From)), f.Attributes[key], key, f.Attributes[key])
 	}
 	if f.Before != nil {
-		add("(toUnixTimestamp64Nano(e.Start), TraceId, e.SpanId) < (?, ?, ?)", f.Before.StartNs, f.Before.TraceID, f.Before.SpanID)
+		add("(toUnixTimestamp64Nano(e.Start), TraceId, Number) < (?, ?, ?)", f.Before.StartNs, f.Before.TraceID, f.Before.Number)
 	}
 	return conditions, args
 }
+
+// listWindows are the times that are looked through one after the other, the newest first: mostly the first has enough.
+var listWindows = [...]time.Duration{time.Hour, 24 * time.Hour, 1 << 62}
 
 // ListVerdicts lists verdicts with a symptom, newest entry first. Which they are is found without what they say, which is most of
 // their bytes.
 func (db *DB) ListVerdicts(ctx context.Context, f VerdictFilter) ([]VerdictRow, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	where, args := f.where(db)
-	rows, err := db.conn.Query(ctx, `SELECT toStartOfHour(FirstIngest, 'UTC') AS Hour, TraceId, e.SpanId
-		FROM `+db.table("verdicts")+` FINAL ARRAY JOIN Entries.Start AS `+"`e.Start`"+`, Entries.SpanId AS `+"`e.SpanId`"+`, Entries.Service AS `+"`e.Service`"+`, Entries.Operation AS `+"`e.Operation`"+`,
-			Entries.Symptom AS `+"`e.Symptom`"+`, Entries.DurationNs AS `+"`e.DurationNs`"+`, arrayEnumerate(Entries.Start) AS Number
-		WHERE `+strings.Join(where, " AND ")+` ORDER BY e.Start DESC, TraceId DESC, e.SpanId DESC LIMIT ?`+readSettings+", "+verdictSettings+", distributed_product_mode = 'local'",
-		append(args, f.Limit)...)
-	if err != nil {
-		return nil, wrap("look for verdicts", err)
+	if f.Before != nil && f.Before.StartNs < f.To.UnixNano() {
+		f.To = time.Unix(0, f.Before.StartNs+1)
 	}
-	defer func() { _ = rows.Close() }()
 	var found []verdictPlace
-	for rows.Next() {
-		var p verdictPlace
-		if err := rows.Scan(&p.hour, &p.trace, &p.span); err != nil {
-			return nil, wrap("look for verdicts", err)
+	from, limit := f.From, f.Limit
+	for _, window := range listWindows {
+		f.Limit = limit - len(found)
+		if f.From = f.To.Add(-min(window, f.To.Sub(from))); f.Limit <= 0 || !f.From.Before(f.To) {
+			break
 		}
-		found = append(found, p)
+		places, err := db.findVerdicts(ctx, &f)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, places...)
+		f.To = f.From
 	}
-	if err := rows.Err(); err != nil || len(found) == 0 {
-		return nil, wrap("look for verdicts", err)
+	if len(found) == 0 {
+		return nil, nil
 	}
 	return db.describeVerdicts(ctx, found)
 }
 
+// findVerdicts says where verdicts lie, newest entry first.
+func (db *DB) findVerdicts(ctx context.Context, f *VerdictFilter) (found []verdictPlace, err error) {
+	where, args := f.where(db)
+	condition := strings.Join(where, " AND ")
+	// Nothing is read that is not asked for: of most verdicts that is all that is read.
+	joined := ""
+	for _, column := range []string{"Start", "Service", "Operation", "Symptom", "DurationNs"} {
+		if strings.Contains(condition, "e."+column) {
+			joined += fmt.Sprintf("Entries.%[1]s AS `e.%[1]s`, ", column)
+		}
+	}
+	rows, err := db.conn.Query(ctx, "SELECT toStartOfHour(FirstIngest, 'UTC') AS Hour, TraceId, Number FROM "+db.table("verdicts")+" FINAL ARRAY JOIN "+joined+
+		"arrayEnumerate(Entries.Start) AS Number WHERE "+condition+" ORDER BY e.Start DESC, TraceId DESC, Number DESC LIMIT ?"+
+		readSettings+", "+verdictSettings+", distributed_product_mode = 'local'", append(args, f.Limit)...)
+	if err != nil {
+		return nil, wrap("look for verdicts", err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var p verdictPlace
+		if err := rows.Scan(&p.hour, &p.trace, &p.number); err != nil {
+			return nil, wrap("look for verdicts", err)
+		}
+		found = append(found, p)
+	}
+	return found, wrap("look for verdicts", rows.Err())
+}
+
 // verdictPlace is where a verdict lies.
 type verdictPlace struct {
-	hour        time.Time
-	trace, span string
+	hour   time.Time
+	trace  string
+	number uint32
 }
 
 // describeVerdicts reads what is listed of verdicts.
 func (db *DB) describeVerdicts(ctx context.Context, places []verdictPlace) ([]VerdictRow, error) {
-	var keys strings.Builder
+	traces, entries := make([]string, len(places)), make([]string, len(places))
 	for i, p := range places {
-		if i > 0 {
-			keys.WriteString(", ")
-		}
-		fmt.Fprintf(&keys, "(toDateTime(%d, 'UTC'), %s, %s)", p.hour.Unix(), quoteText(p.trace), quoteText(p.span))
+		traces[i] = fmt.Sprintf("(toDateTime(%d, 'UTC'), %s)", p.hour.Unix(), quoteText(p.trace))
+		entries[i] = fmt.Sprintf("(%s, %d)", quoteText(p.trace), p.number)
 	}
-	rows, err := db.conn.Query(ctx, `SELECT toUnixTimestamp64Nano(e.Start), TraceId, e.SpanId, e.Service, e.Operation, e.DurationNs, e.Symptom, e.Summary, e.Represents,
+	joined := ""
+	for _, column := range []string{"Start", "SpanId", "Service", "Operation", "DurationNs", "Symptom", "Summary", "Represents"} {
+		joined += fmt.Sprintf("Entries.%[1]s AS `e.%[1]s`, ", column)
+	}
+	rows, err := db.conn.Query(ctx, `SELECT toUnixTimestamp64Nano(e.Start), TraceId, e.SpanId, Number, e.Service, e.Operation, e.DurationNs, e.Symptom, e.Summary, e.Represents,
 			arrayDistinct(arrayFilter((s, n) -> n = Number, Shares.Owner, Shares.Entry)) AS Owners,
 			arrayDistinct(arrayFilter((s, n) -> n = Number, Shares.Rule, Shares.Entry)) AS Rules
-		FROM `+db.table("verdicts")+` FINAL ARRAY JOIN Entries AS e, arrayEnumerate(Entries.Start) AS Number
-		WHERE (toStartOfHour(FirstIngest, 'UTC'), TraceId, e.SpanId) IN (`+keys.String()+`) ORDER BY e.Start DESC, TraceId DESC, e.SpanId DESC`+readSettings+", "+verdictSettings)
+		FROM `+db.table("verdicts")+` FINAL ARRAY JOIN `+joined+`arrayEnumerate(Entries.Start) AS Number
+		WHERE (toStartOfHour(FirstIngest, 'UTC'), TraceId) IN (`+strings.Join(traces, ", ")+`) AND (TraceId, Number) IN (`+strings.Join(entries, ", ")+`)
+		ORDER BY e.Start DESC, TraceId DESC, Number DESC`+readSettings+", "+verdictSettings)
 	if err != nil {
 		return nil, wrap("list verdicts", err)
 	}
@@ -201,7 +238,7 @@ func (db *DB) describeVerdicts(ctx context.Context, places []verdictPlace) ([]Ve
 	var list []VerdictRow
 	for rows.Next() {
 		var v VerdictRow
-		err := rows.Scan(&v.Key.StartNs, &v.Key.TraceID, &v.Key.SpanID, &v.Service, &v.Operation, &v.DurationNs, &v.Symptom, &v.Summary, &v.Represents, &v.Owners, &v.Rules)
+		err := rows.Scan(&v.Key.StartNs, &v.Key.TraceID, &v.Key.SpanID, &v.Key.Number, &v.Service, &v.Operation, &v.DurationNs, &v.Symptom, &v.Summary, &v.Represents, &v.Owners, &v.Rules)
 		if err != nil {
 			return nil, wrap("list verdicts", err)
 		}
