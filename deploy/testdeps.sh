@@ -28,3 +28,5 @@ if ! cmp -s $node/package-lock.json $node/node_modules/.whosehop-lock; then
 fi
 [ -x .cache/bin/telemetrygen ] ||
   GOBIN=$PWD/.cache/bin go install github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen@v0.161.0
+[ -x .cache/bin/grpcurl ] ||
+  GOBIN=$PWD/.cache/bin go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4

@@ -3,7 +3,6 @@ package query
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -103,6 +102,11 @@ type AttributionRow struct {
 
 // Attribution sums up by owner, over time.
 func (s *Service) Attribution(ctx context.Context, r AttributionRequest) (*AttributionResponse, error) {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	from, to, err := window(r.From, r.To)
 	if err != nil {
 		return nil, err
@@ -117,7 +121,7 @@ func (s *Service) Attribution(ctx context.Context, r AttributionRequest) (*Attri
 		return nil, err
 	}
 	if max(len(caused), len(suffered)) == groupsMax {
-		return nil, fmt.Errorf("%w: the answer has more than %d rows; ask for longer steps, or for one owner", ErrInvalid, groupsMax)
+		return nil, Wrong("step", "the answer has more than %d rows; ask for longer steps, or for one owner", groupsMax)
 	}
 	return &AttributionResponse{
 		Window: Window{from, to}, Steps: stepsOf(step), Rows: joined(caused, suffered), Total: totals(caused), Missing: s.reader.Missing(ctx),
@@ -176,11 +180,11 @@ func stepOf(from, to time.Time, step time.Duration) (time.Duration, error) {
 	}
 	switch {
 	case step < time.Second || to.Sub(from)/step > stepsMax:
-		return 0, fmt.Errorf("%w: step %s makes more than %d steps, or is less than 1s", ErrInvalid, step, stepsMax)
+		return 0, Wrong("step", "step %s makes more than %d steps, or is less than 1s", step, stepsMax)
 	case step%time.Second != 0:
-		return 0, fmt.Errorf("%w: step %s is not a whole number of seconds", ErrInvalid, step)
+		return 0, Wrong("step", "step %s is not a whole number of seconds", step)
 	case whole && step%time.Hour != 0:
-		return 0, fmt.Errorf("%w: a window of more than six hours goes by whole hours, and step %s does not", ErrInvalid, step)
+		return 0, Wrong("step", "a window of more than six hours goes by whole hours, and step %s does not", step)
 	}
 	return step, nil
 }
@@ -286,6 +290,11 @@ func siteOf(r *storage.BlameRow) verdict.Site {
 
 // Top ranks what caused the most.
 func (s *Service) Top(ctx context.Context, r TopRequest) (*TopResponse, error) {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	from, to, err := window(r.From, r.To)
 	if err != nil {
 		return nil, err
@@ -294,7 +303,7 @@ func (s *Service) Top(ctx context.Context, r TopRequest) (*TopResponse, error) {
 		r.By = "owner"
 	}
 	if !slices.Contains(topNames, r.By) {
-		return nil, fmt.Errorf("%w: by %q is none of %v", ErrInvalid, r.By, topNames)
+		return nil, Wrong("by", "by %q is none of %v", r.By, topNames)
 	}
 	n, err := limit("limit", r.Limit, topDefault)
 	if err != nil {

@@ -2,9 +2,7 @@ package query
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/whosehop/whosehop/ownership/coverage"
@@ -36,6 +34,11 @@ type CoverageResponse struct {
 
 // Coverage says what runs without a real owner.
 func (s *Service) Coverage(ctx context.Context, r CoverageRequest) (*CoverageResponse, error) {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	if r.From.IsZero() {
 		to := r.To
 		if to.IsZero() {
@@ -48,13 +51,13 @@ func (s *Service) Coverage(ctx context.Context, r CoverageRequest) (*CoverageRes
 		return nil, err
 	}
 	if r.Kind != "" && !slices.Contains(coverage.Kinds(), coverage.Kind(r.Kind)) {
-		return nil, fmt.Errorf("%w: kind %q is none of %v", ErrInvalid, r.Kind, coverage.Kinds())
+		return nil, Wrong("kind", "kind %q is none of %v", r.Kind, coverage.Kinds())
 	}
 	if r.ReviewDays == 0 {
 		r.ReviewDays = reviewDefault
 	}
 	if r.ReviewDays < 0 || r.ReviewDays > reviewMax {
-		return nil, fmt.Errorf("%w: reviewDays %d is not within 1 and %d", ErrInvalid, r.ReviewDays, reviewMax)
+		return nil, Wrong("reviewDays", "reviewDays %d is not within 1 and %d", r.ReviewDays, reviewMax)
 	}
 	n, err := limit("limit", r.Limit, coverageDefault)
 	if err != nil {
@@ -79,7 +82,7 @@ const trafficFor = time.Minute
 
 // keptTraffic is what was seen when somebody last asked. Others who ask for the same meanwhile wait for it.
 type keptTraffic struct {
-	mu         sync.Mutex
+	turn       chan struct{} // to look at what follows
 	at         time.Time
 	from, to   time.Time
 	attributes []string
@@ -91,8 +94,12 @@ func (s *Service) traffic(ctx context.Context, from, to time.Time, attributes []
 	slices.Sort(attributes)
 	attributes = slices.Compact(attributes)
 	k := &s.seen
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	select {
+	case k.turn <- struct{}{}:
+		defer func() { <-k.turn }()
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
 	near := func(a, b time.Time) bool { return a.Sub(b).Abs() < trafficFor }
 	if k.traffic != nil && time.Since(k.at) < trafficFor && near(k.from, from) && near(k.to, to) && slices.Equal(k.attributes, attributes) {
 		return k.traffic, nil, nil

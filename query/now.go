@@ -90,12 +90,17 @@ func (h *NowHop) place() storage.Site {
 
 // Now says what is breaking, and whose it is.
 func (s *Service) Now(ctx context.Context, r NowRequest) (*NowResponse, error) {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	from, to, err := window(r.From, r.To)
 	if err != nil {
 		return nil, err
 	}
-	if to.Sub(from) > nowMost+time.Minute {
-		return nil, invalid("a window of more than %s is no longer now; /api/v1/top ranks longer ones", nowMost)
+	if to.Sub(from) > nowMost+2*time.Minute {
+		return nil, Wrong("from", "a window of more than %s is no longer now; /api/v1/top ranks longer ones", nowMost)
 	}
 	most, err := limit("limit", r.Limit, nowHops)
 	if err != nil {

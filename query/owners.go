@@ -88,7 +88,7 @@ func (s *Service) ListOwners(r OwnersRequest) (*OwnersResponse, error) {
 			at, err = strconv.Atoi(string(text))
 		}
 		if err != nil || at < 0 {
-			return nil, fmt.Errorf("%w: pageToken %q is not one of ours", ErrInvalid, r.PageToken)
+			return nil, Wrong("pageToken", "pageToken %q is not one of ours", r.PageToken)
 		}
 	}
 	registry, now, page := s.owners.Registry(), time.Now(), &OwnersResponse{Records: []catalog.Record{}}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -29,11 +30,6 @@ var (
 	// ErrMissing is of a trace that may lie on a shard that does not answer.
 	ErrMissing = errors.New("no span of this trace lies on the shards that answer")
 )
-
-// invalid is an ErrInvalid that says what is wrong.
-func invalid(format string, args ...any) error {
-	return fmt.Errorf("%w: %w", ErrInvalid, fmt.Errorf(format, args...))
-}
 
 // Reader is what the service needs of the storage.
 type Reader interface {
@@ -77,11 +73,15 @@ type Service struct {
 	applying  chan struct{}
 	seen      keptTraffic
 	timelines keptTimelines
+	turns     *turns
 }
 
 // New makes a service. Owners are those in force, stored is what they are applied to.
 func New(reader Reader, judge Judge, owners *ownership.Current, stored Owners) *Service {
-	return &Service{reader: reader, judge: judge, owners: owners, stored: stored, applying: make(chan struct{}, 1)}
+	return &Service{
+		reader: reader, judge: judge, owners: owners, stored: stored, applying: make(chan struct{}, 1),
+		seen: keptTraffic{turn: make(chan struct{}, 1)}, turns: newTurns(questionsDefault),
+	}
 }
 
 // ResolveOwner says who owns something, by the registry in force. With why it tells which rules were tried.
@@ -108,14 +108,42 @@ func ParseTraceID(text string) (spans.TraceID, error) {
 	digits := strings.NewReplacer("-", "", " ", "").Replace(strings.TrimSpace(text))
 	n, err := hex.Decode(id[:], []byte(digits[:min(len(digits), 32)]))
 	if err != nil || n != len(id) || len(digits) != 32 || id == (spans.TraceID{}) {
-		return spans.TraceID{}, fmt.Errorf("%w: trace id %q is not 32 hexadecimal digits", ErrInvalid, text)
+		return spans.TraceID{}, Wrong("traceId", "trace id %q is not 32 hexadecimal digits", text)
 	}
 	return id, nil
+}
+
+// ParseInstant reads RFC 3339, a date, which is midnight UTC, or Unix nanoseconds. A number before 2000 was meant as something
+// else: seconds, or a date without its dashes.
+func ParseInstant(text string) (int64, error) {
+	const from2000 = 946_684_800 * int64(time.Second)
+	if ns, err := strconv.ParseInt(text, 10, 64); err == nil {
+		if ns < from2000 {
+			return 0, fmt.Errorf("%q as Unix nanoseconds is before 2000: write RFC 3339, a date such as 2026-01-31, or all digits of the nanoseconds", text)
+		}
+		return ns, nil
+	}
+	at, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		at, err = time.Parse(time.RFC3339Nano, text)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%q is neither RFC 3339 nor Unix nanoseconds, nor a date such as 2026-01-31", text)
+	}
+	if earliest, latest := time.Unix(0, math.MinInt64), time.Unix(0, math.MaxInt64); at.Before(earliest) || at.After(latest) {
+		return 0, fmt.Errorf("%q is not between %d and %d", text, earliest.Year()+1, latest.Year()-1)
+	}
+	return at.UnixNano(), nil
 }
 
 // Verdicts returns the verdicts of a trace, one for each entry: the stored ones, if it has settled
 // and nothing came after; else judged now, and marked provisional.
 func (s *Service) Verdicts(ctx context.Context, traceID string) ([]verdict.Verdict, error) {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	id, err := ParseTraceID(traceID)
 	if err != nil {
 		return nil, err
@@ -195,6 +223,11 @@ type ListResponse struct {
 
 // List lists verdicts with a symptom, newest entry first.
 func (s *Service) List(ctx context.Context, r ListRequest) (*ListResponse, error) {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	from, to, err := window(r.From, r.To)
 	if err != nil {
 		return nil, err
@@ -202,7 +235,7 @@ func (s *Service) List(ctx context.Context, r ListRequest) (*ListResponse, error
 	switch verdict.Symptom(r.Symptom) {
 	case "", verdict.SymptomError, verdict.SymptomDegraded, verdict.SymptomLatency:
 	default:
-		return nil, fmt.Errorf("%w: symptom %q is none of error, degraded, latency", ErrInvalid, r.Symptom)
+		return nil, Wrong("symptom", "symptom %q is none of error, degraded, latency", r.Symptom)
 	}
 	size, err := limit("pageSize", r.PageSize, pageSizeDefault)
 	if err != nil {
@@ -235,13 +268,13 @@ const attributesMost = 4
 
 func checkFilter(f *storage.VerdictFilter) error {
 	if _, err := hex.DecodeString(f.Fingerprint); err != nil || f.Fingerprint != "" && len(f.Fingerprint) != 16 {
-		return invalid("fingerprint %q is not 16 hexadecimal digits", f.Fingerprint)
+		return Wrong("fingerprint", "fingerprint %q is not 16 hexadecimal digits", f.Fingerprint)
 	}
 	if f.MinNs < 0 || f.MaxNs < 0 || f.MaxNs > 0 && f.MaxNs < f.MinNs {
-		return invalid("no duration is within %s and %s", time.Duration(f.MinNs), time.Duration(f.MaxNs))
+		return Wrong("maxDuration", "no duration is within %s and %s", time.Duration(f.MinNs), time.Duration(f.MaxNs))
 	}
 	if len(f.Attributes) > attributesMost {
-		return invalid("%d attributes are more than %d", len(f.Attributes), attributesMost)
+		return Wrong("attribute", "%d attributes are more than %d", len(f.Attributes), attributesMost)
 	}
 	return nil
 }
@@ -255,7 +288,7 @@ func window(from, to time.Time) (time.Time, time.Time, error) {
 		from = to.Add(-windowDefault)
 	}
 	if !from.Before(to) || to.Sub(from) > windowMax {
-		return from, to, fmt.Errorf("%w: from must lie before to, by no more than %d days", ErrInvalid, int(windowMax.Hours()/24))
+		return from, to, Wrong("from", "from must lie before to, by no more than %d days", int(windowMax.Hours()/24))
 	}
 	return from.UTC(), to.UTC(), nil
 }
@@ -265,7 +298,7 @@ func limit(name string, n, otherwise int) (int, error) {
 	case n == 0:
 		return otherwise, nil
 	case n < 0 || n > pageSizeMax:
-		return 0, fmt.Errorf("%w: %s %d is not within 1 and %d", ErrInvalid, name, n, pageSizeMax)
+		return 0, Wrong(name, "%s %d is not within 1 and %d", name, n, pageSizeMax)
 	}
 	return n, nil
 }
@@ -279,11 +312,11 @@ func parseToken(token string) (*storage.VerdictKey, error) {
 	text, err := base64.RawURLEncoding.DecodeString(token)
 	parts := strings.Split(string(text), "/")
 	if err != nil || len(parts) != 3 {
-		return nil, fmt.Errorf("%w: pageToken %q is not one of ours", ErrInvalid, token)
+		return nil, Wrong("pageToken", "pageToken %q is not one of ours", token)
 	}
 	ns, err := strconv.ParseInt(parts[0], 10, 64)
 	if err != nil {
-		return nil, fmt.Errorf("%w: pageToken %q is not one of ours", ErrInvalid, token)
+		return nil, Wrong("pageToken", "pageToken %q is not one of ours", token)
 	}
 	number, err := strconv.ParseUint(parts[2], 10, 32)
 	if err != nil {
@@ -320,6 +353,11 @@ type RankResponse struct {
 
 // Rank says what is breaking requests, and whose it is.
 func (s *Service) Rank(ctx context.Context, r RankRequest) (*RankResponse, error) {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	from, to, err := window(r.From, r.To)
 	if err != nil {
 		return nil, err

@@ -46,6 +46,11 @@ type ReviewRequest struct {
 
 // Review keeps what somebody says of a verdict. Who changes their mind says so again: the newest counts.
 func (s *Service) Review(ctx context.Context, r ReviewRequest) (*storage.Review, error) {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	id, err := ParseTraceID(r.TraceID)
 	if err != nil {
 		return nil, err
@@ -53,13 +58,13 @@ func (s *Service) Review(ctx context.Context, r ReviewRequest) (*storage.Review,
 	r.Author, r.Why = strings.TrimSpace(r.Author), strings.TrimSpace(r.Why)
 	switch {
 	case r.Kind != Confirmed && r.Kind != Contested:
-		return nil, fmt.Errorf("%w: kind %q is neither %s nor %s", ErrInvalid, r.Kind, Confirmed, Contested)
+		return nil, Wrong("kind", "kind %q is neither %s nor %s", r.Kind, Confirmed, Contested)
 	case r.Kind == Contested && r.Why == "":
-		return nil, fmt.Errorf("%w: say why the verdict does not hold", ErrInvalid)
+		return nil, Wrong("why", "say why the verdict does not hold")
 	case len(r.Author) > ReviewAuthorBytes || len(r.Why) > ReviewWhyBytes:
-		return nil, fmt.Errorf("%w: a name has %d bytes at most, a reason %d", ErrInvalid, ReviewAuthorBytes, ReviewWhyBytes)
+		return nil, Wrong("why", "a name has %d bytes at most, a reason %d", ReviewAuthorBytes, ReviewWhyBytes)
 	case !utf8.ValidString(r.Author) || !utf8.ValidString(r.Why):
-		return nil, fmt.Errorf("%w: name and reason must be UTF-8", ErrInvalid)
+		return nil, Wrong("why", "name and reason must be UTF-8")
 	}
 	verdicts, err := s.Verdicts(ctx, r.TraceID)
 	if err != nil {
@@ -102,7 +107,7 @@ func reviewed(verdicts []verdict.Verdict, entrySpanID string) (*verdict.Verdict,
 		return &verdicts[found[0]], nil
 	}
 	const listed = 10
-	return nil, fmt.Errorf("%w: name one of the trace's entries: %s", ErrInvalid, strings.Join(entries[:min(len(entries), listed)], ", "))
+	return nil, Wrong("entrySpanId", "name one of the trace's entries: %s", strings.Join(entries[:min(len(entries), listed)], ", "))
 }
 
 // ReviewsRequest asks for reviews; what is empty selects all.
@@ -136,12 +141,17 @@ func reviewWindow(from, to time.Time) (time.Time, time.Time, error) {
 
 // ListReviews lists reviews, the newest first.
 func (s *Service) ListReviews(ctx context.Context, r ReviewsRequest) (*ReviewsResponse, error) {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	size, err := limit("pageSize", r.PageSize, pageSizeDefault)
 	if err != nil {
 		return nil, err
 	}
 	if r.Kind != "" && r.Kind != Confirmed && r.Kind != Contested {
-		return nil, fmt.Errorf("%w: kind %q is neither %s nor %s", ErrInvalid, r.Kind, Confirmed, Contested)
+		return nil, Wrong("kind", "kind %q is neither %s nor %s", r.Kind, Confirmed, Contested)
 	}
 	f := storage.ReviewFilter{From: r.From, To: r.To, Kind: r.Kind, Rule: r.Rule, Owner: r.Owner, Limit: size + 1}
 	if r.TraceID != "" {
@@ -183,7 +193,7 @@ func parseReviewToken(token string) (*storage.ReviewKey, error) {
 			return &storage.ReviewKey{AtUs: us, TraceID: parts[1], EntrySpanID: parts[2]}, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: pageToken %q is not one of ours", ErrInvalid, token)
+	return nil, Wrong("pageToken", "pageToken %q is not one of ours", token)
 }
 
 // ReviewSummary counts verdicts that were reviewed, by rule; a verdict counts once, as its newest review says.
@@ -204,7 +214,12 @@ func ConfirmedShare(c *storage.ReviewCount) float64 {
 
 // SummarizeReviews counts the verdicts whose newest review was given in a time, the last 30 days if none is said.
 func (s *Service) SummarizeReviews(ctx context.Context, from, to time.Time) (*ReviewSummary, error) {
-	from, to, err := reviewWindow(from, to)
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	from, to, err = reviewWindow(from, to)
 	if err != nil {
 		return nil, err
 	}

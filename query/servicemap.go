@@ -60,6 +60,11 @@ const mapDepthMost = 5
 
 // Map says who calls whom.
 func (s *Service) Map(ctx context.Context, r MapRequest) (*MapResponse, error) {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	from, to, err := window(r.From, r.To)
 	if err != nil {
 		return nil, err
@@ -68,7 +73,7 @@ func (s *Service) Map(ctx context.Context, r MapRequest) (*MapResponse, error) {
 		r.Depth = 1
 	}
 	if r.Depth < 0 || r.Depth > mapDepthMost {
-		return nil, invalid("depth %d is not within 1 and %d", r.Depth, mapDepthMost)
+		return nil, Wrong("depth", "depth %d is not within 1 and %d", r.Depth, mapDepthMost)
 	}
 	from, to = storage.Align(from, to)
 	costs, err := s.reader.Blame(ctx, storage.BlameFilter{From: from, To: to}, []string{"Kind", "Service", "Caller", "Callee", "Peer", "Via", "Target"}, 0, groupsMax)

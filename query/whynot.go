@@ -2,7 +2,6 @@ package query
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -11,12 +10,17 @@ import (
 
 // WhyNot says of one service why it is not to blame, of each entry of a trace in which it has a part; or that it is.
 func (s *Service) WhyNot(ctx context.Context, traceID, service string) ([]verdict.WhyNot, error) {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	id, err := ParseTraceID(traceID)
 	if err != nil {
 		return nil, err
 	}
 	if service == "" {
-		return nil, fmt.Errorf("%w: name the service that is asked about", ErrInvalid)
+		return nil, Wrong("service", "name the service that is asked about")
 	}
 	verdicts, err := s.Verdicts(ctx, traceID)
 	if err != nil {
@@ -46,7 +50,7 @@ func (s *Service) WhyNot(ctx context.Context, traceID, service string) ([]verdic
 	}
 	if len(answers) == 0 {
 		const listed = 20
-		return nil, fmt.Errorf("%w: %q has no part in this trace; those that have: %s", ErrInvalid, service, strings.Join(known[:min(len(known), listed)], ", "))
+		return nil, Wrong("service", "%q has no part in this trace; those that have: %s", service, strings.Join(known[:min(len(known), listed)], ", "))
 	}
 	return answers, nil
 }

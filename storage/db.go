@@ -214,6 +214,15 @@ func (e *Error) Unwrap() error { return e.Err }
 // or overloaded. Anything else will fail again.
 func (e *Error) Retryable() bool { return e.retryable }
 
+// TimedOut says whether the statement took longer than it may.
+func (e *Error) TimedOut() bool {
+	const timeoutExceeded = 159
+	var exception *clickhouse.Exception
+	var native *ch.Exception
+	return errors.Is(e.Err, context.DeadlineExceeded) || errors.As(e.Err, &exception) && exception.Code == timeoutExceeded ||
+		errors.As(e.Err, &native) && native.Code == timeoutExceeded
+}
+
 // Denied says whether ClickHouse does not let its user do this; the error then says which right is missing.
 func (e *Error) Denied() bool {
 	const accessDenied, readOnly = 497, 164

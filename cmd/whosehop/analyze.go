@@ -17,6 +17,7 @@ import (
 	"github.com/whosehop/whosehop/internal/telemetry"
 	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/ownership/stored"
+	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/server"
 )
@@ -41,13 +42,13 @@ func (c *analyzeCmd) Run(ctx context.Context, s *streams, set *Settings) error {
 	if err := set.validate(roles{analyze: true}); err != nil {
 		return usageError{err}
 	}
-	from, err := parseInstant(c.From)
+	from, err := query.ParseInstant(c.From)
 	if err != nil {
 		return usageError{fmt.Errorf("--from: %w", err)}
 	}
 	to := time.Now().UnixNano()
 	if c.To != "" {
-		if to, err = parseInstant(c.To); err != nil {
+		if to, err = query.ParseInstant(c.To); err != nil {
 			return usageError{fmt.Errorf("--to: %w", err)}
 		}
 	}

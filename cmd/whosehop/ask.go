@@ -9,12 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -373,40 +371,17 @@ func sortByTime(forests []*trace.Forest) {
 	})
 }
 
-// parseWindow reads FROM..TO, each as parseInstant does.
+// parseWindow reads FROM..TO, each as query.ParseInstant does.
 func parseWindow(text string) (from, to int64, err error) {
 	a, b, ok := strings.Cut(text, "..")
 	if !ok {
 		return 0, 0, fmt.Errorf("%q is not FROM..TO", text)
 	}
-	if from, err = parseInstant(a); err != nil {
+	if from, err = query.ParseInstant(a); err != nil {
 		return 0, 0, err
 	}
-	to, err = parseInstant(b)
+	to, err = query.ParseInstant(b)
 	return from, to, err
-}
-
-// parseInstant reads RFC 3339, a date, which is midnight UTC, or Unix nanoseconds. A number before 2000 was meant as something
-// else: seconds, or a date without its dashes.
-func parseInstant(text string) (int64, error) {
-	const from2000 = 946_684_800 * int64(time.Second)
-	if ns, err := strconv.ParseInt(text, 10, 64); err == nil {
-		if ns < from2000 {
-			return 0, fmt.Errorf("%q as Unix nanoseconds is before 2000: write RFC 3339, a date such as 2026-01-31, or all digits of the nanoseconds", text)
-		}
-		return ns, nil
-	}
-	at, err := time.Parse(time.DateOnly, text)
-	if err != nil {
-		at, err = time.Parse(time.RFC3339Nano, text)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("%q is neither RFC 3339 nor Unix nanoseconds, nor a date such as 2026-01-31", text)
-	}
-	if earliest, latest := time.Unix(0, math.MinInt64), time.Unix(0, math.MaxInt64); at.Before(earliest) || at.After(latest) {
-		return 0, fmt.Errorf("%q is not between %d and %d", text, earliest.Year()+1, latest.Year()-1)
-	}
-	return at.UnixNano(), nil
 }
 
 type topCmd struct {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/whosehop/whosehop/query"
 )
 
 const (
@@ -162,7 +164,7 @@ func TestParseInstant(t *testing.T) {
 		"":                               "neither RFC 3339 nor Unix nanoseconds",
 		"2500-01-01":                     "is not between 1678 and 2261",
 	} {
-		ns, err := parseInstant(text)
+		ns, err := query.ParseInstant(text)
 		switch {
 		case err != nil && !strings.Contains(err.Error(), want):
 			t.Errorf("%q: %v, want %s", text, err, want)

@@ -58,6 +58,7 @@ type cli struct {
 	Confirm   confirmCmd   `cmd:"" help:"Say that a verdict holds."`
 	Contest   contestCmd   `cmd:"" help:"Say that a verdict does not hold, and why."`
 	Reviews   reviewsCmd   `cmd:"" help:"Count the verdicts that were confirmed and contested, by rule, and list what was said."`
+	Mcp       mcpCmd       `cmd:"" help:"Answer the questions of a language model, by the Model Context Protocol on standard input and output."`
 	Owners    ownersCmd    `cmd:"" help:"Who owns what: read, check and apply what is written down of it."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 	Complete  completeCmd  `cmd:"" name:"completion" help:"Print a completion script for a shell."`

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/whosehop/whosehop/ownership"
+	"github.com/whosehop/whosehop/query"
 )
 
 type ownersResolveCmd struct {
@@ -49,7 +50,7 @@ func (c *ownersResolveCmd) Run(ctx context.Context, s *streams, set *Settings) e
 		CodePath: c.CodePath, Attributes: c.Attribute,
 	}
 	if c.At != "" {
-		ns, err := parseInstant(c.At)
+		ns, err := query.ParseInstant(c.At)
 		if err != nil {
 			return usageError{fmt.Errorf("--at: %w", err)}
 		}

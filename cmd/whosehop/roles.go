@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
 	"github.com/whosehop/whosehop/analyzer"
@@ -33,6 +34,7 @@ import (
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/query/compat"
 	"github.com/whosehop/whosehop/query/grpcapi"
+	"github.com/whosehop/whosehop/query/mcp"
 	"github.com/whosehop/whosehop/query/rest"
 	"github.com/whosehop/whosehop/query/web"
 	"github.com/whosehop/whosehop/storage"
@@ -321,6 +323,7 @@ func (w *wiring) run(ctx context.Context, s *streams, r roles) error {
 			runs = append(runs, judge.Follow)
 		}
 		service := query.New(w.db, judge, w.owners, w.stored)
+		service.LimitQuestions(w.set.Serve.QuestionsMax)
 		var err error
 		if service.Links, err = query.ParseLinks(w.set.Serve.PublicURL, w.set.Serve.TraceLink); err != nil {
 			return err
@@ -378,6 +381,7 @@ func (w *wiring) listenQuery(ctx context.Context, service *query.Service, ready 
 	rest.Register(asked, service, w.log)
 	compat.Register(asked, query.NewExplorer(w.db, service), w.log)
 	web.Register(asked, service, w.log)
+	asked.Handle("/mcp", mcp.Handler(service, w.log, version))
 	mux := http.NewServeMux()
 	telemetry.Handle(mux, ready, w.reg, states...)
 	mux.Handle("/", requireToken(asked, q.Token))
@@ -391,13 +395,14 @@ func (w *wiring) listenQuery(ctx context.Context, service *query.Service, ready 
 	}
 	runs, where = append(runs, run), append(where, "web, REST  "+scheme+at+"/")
 
-	options := []grpc.ServerOption{grpc.MaxRecvMsgSize(1 << 20), grpc.ConnectionTimeout(10 * time.Second), grpc.UnaryInterceptor(boundAndAuthorize(q.Token)), grpc.StreamInterceptor(boundAndAuthorizeStream(q.Token))}
+	options := []grpc.ServerOption{grpc.MaxRecvMsgSize(1 << 20), grpc.ConnectionTimeout(10 * time.Second), grpc.UnaryInterceptor(authorizeUnary(q.Token)), grpc.StreamInterceptor(boundAndAuthorizeStream(q.Token))}
 	if secure != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(secure)))
 	}
 	api := grpc.NewServer(options...)
 	grpcapi.Register(api, service, w.log)
 	healthpb.RegisterHealthServer(api, health.NewServer())
+	reflection.Register(api)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listenAddress(q.GRPC))
 	if err != nil {
 		return nil, nil, fmt.Errorf("query.grpc: %w", err)
@@ -459,28 +464,25 @@ func requireToken(next http.Handler, token string) http.Handler {
 		}
 		if subtle.ConstantTimeCompare([]byte(given), []byte(token)) != 1 {
 			w.Header().Set("WWW-Authenticate", `Basic realm="whosehop: the token is the password"`)
-			http.Error(w, "send the token as `Authorization: Bearer TOKEN`", http.StatusUnauthorized)
+			rest.Problem(w, http.StatusUnauthorized, "send the token as `Authorization: Bearer TOKEN`")
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// boundAndAuthorize gives every question a deadline, and asks for the token.
-func boundAndAuthorize(token string) grpc.UnaryServerInterceptor {
-	const questionTimeout = 25 * time.Second
+// authorizeUnary asks for the token. The service bounds questions.
+func authorizeUnary(token string) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 		if err := authorize(ctx, token); err != nil {
 			return nil, err
 		}
-		ctx, cancel := context.WithTimeout(ctx, questionTimeout)
-		defer cancel()
 		return next(ctx, request)
 	}
 }
 
-// boundAndAuthorizeStream is the same for streams: what is applied to the registry, and those who watch the health, who may
-// for as long as they like.
+// boundAndAuthorizeStream asks for it of streams, and gives them a deadline: what is applied to the registry, what is asked about the
+// interface itself. Those who watch the health may for as long as they like.
 func boundAndAuthorizeStream(token string) grpc.StreamServerInterceptor {
 	const applyTimeout = 50 * time.Second
 	return func(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {

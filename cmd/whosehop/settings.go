@@ -87,8 +87,9 @@ type querySettings struct {
 	TLSKey  string `name:"tls-key" help:"Its key." type:"file" placeholder:"FILE"`
 	Token   string `help:"Whoever asks must bring it: as a bearer token, or in a browser as the password."`
 
-	PublicURL string `name:"public-url" help:"Where people reach the pages, for links to verdicts." placeholder:"URL"`
-	TraceLink string `name:"trace-link" help:"Where a trace is in another store, with {traceId} in it, and perhaps {spanId}, {fromMs} and {toMs}." placeholder:"URL"`
+	PublicURL    string `name:"public-url" help:"Where people reach the pages, for links to verdicts." placeholder:"URL"`
+	TraceLink    string `name:"trace-link" help:"Where a trace is in another store, with {traceId} in it, and perhaps {spanId}, {fromMs} and {toMs}." placeholder:"URL"`
+	QuestionsMax int    `help:"Questions that are answered at once; four times as many wait their turn." default:"16"`
 }
 
 type ownershipSettings struct {
@@ -238,6 +239,9 @@ func (s *Settings) analyzerConfig() analyzer.Config {
 	}
 }
 
+// questionsMost bounds query.questions-max: ClickHouse itself takes a hundred statements at once.
+const questionsMost = 1000
+
 // roles says which parts of the settings a command uses.
 type roles struct{ collect, analyze, serve bool }
 
@@ -272,6 +276,9 @@ func (s *Settings) validate(r roles) error {
 	}
 	if q := &s.Serve; r.serve && (q.TLSCert == "") != (q.TLSKey == "") {
 		return errors.New("query.tls-cert and query.tls-key: one is given without the other")
+	}
+	if n := s.Serve.QuestionsMax; r.serve && (n < 1 || n > questionsMost) {
+		return fmt.Errorf("query.questions-max: %d is not within 1 and %d", n, questionsMost)
 	}
 	if _, err := query.ParseLinks(s.Serve.PublicURL, s.Serve.TraceLink); err != nil {
 		return err

@@ -58,6 +58,7 @@ type up struct {
 	cmd                      *exec.Cmd
 	dir                      string
 	otlpGRPC, otlpHTTP, http string
+	grpc                     string // of the query server
 	exited                   chan struct{}
 	said                     string // its last words
 	mayEnd                   bool
@@ -65,6 +66,7 @@ type up struct {
 
 var addresses = map[string]*regexp.Regexp{
 	"grpc": regexp.MustCompile(`OTLP/gRPC\s+(\S+)`), "otlp": regexp.MustCompile(`OTLP/HTTP\s+(\S+)/v1/traces`), "http": regexp.MustCompile(`web, REST\s+(\S+)/`),
+	"query": regexp.MustCompile(`(?m)^\s+gRPC\s+(\S+)`),
 }
 
 // startUp starts everything on one machine, on free ports, and waits until it is ready.
@@ -88,7 +90,7 @@ func startUp(t *testing.T, dir string, flags ...string) *up {
 		lines := bufio.NewScanner(pipe)
 		for sent := false; lines.Scan(); {
 			head.WriteString(lines.Text() + "\n")
-			if !sent && addresses["http"].MatchString(head.String()) {
+			if !sent && addresses["query"].MatchString(head.String()) {
 				ready <- head.String()
 				sent = true
 			}
@@ -102,7 +104,7 @@ func startUp(t *testing.T, dir string, flags ...string) *up {
 	select {
 	case head := <-ready:
 		find := func(name string) string { return addresses[name].FindStringSubmatch(head)[1] }
-		u.otlpGRPC, u.otlpHTTP, u.http = find("grpc"), find("otlp"), find("http")
+		u.otlpGRPC, u.otlpHTTP, u.http, u.grpc = find("grpc"), find("otlp"), find("http"), find("query")
 	case <-time.After(60 * time.Second):
 		t.Fatal("whosehop up was not ready within 60 s")
 	}
@@ -158,8 +160,8 @@ var (
 	passwordOf = regexp.MustCompile(`<whosehop>\s*<password>([^<]+)</password>`)
 )
 
-// db is the storage that whosehop started, reached behind its back.
-func (u *up) db(t *testing.T) *storage.DB {
+// dsn is that of the storage that whosehop started.
+func (u *up) dsn(t *testing.T) string {
 	t.Helper()
 	read := func(file string, find *regexp.Regexp) string {
 		text, err := os.ReadFile(filepath.Join(u.dir, file))
@@ -168,8 +170,13 @@ func (u *up) db(t *testing.T) *storage.DB {
 		}
 		return find.FindStringSubmatch(string(text))[1]
 	}
-	dsn := fmt.Sprintf("clickhouse://whosehop:%s@127.0.0.1:%s/whosehop", read("users.xml", passwordOf), read("config.xml", portOf))
-	db, err := storage.Open(t.Context(), dsn, slog.New(slog.DiscardHandler))
+	return fmt.Sprintf("clickhouse://whosehop:%s@127.0.0.1:%s/whosehop", read("users.xml", passwordOf), read("config.xml", portOf))
+}
+
+// db is the storage that whosehop started, reached behind its back.
+func (u *up) db(t *testing.T) *storage.DB {
+	t.Helper()
+	db, err := storage.Open(t.Context(), u.dsn(t), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/storage"
@@ -48,17 +47,18 @@ const protobuf = "application/protobuf"
 
 func wantsProtobuf(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept"), protobuf) }
 
-// questionTimeout bounds every question.
-const questionTimeout = 25 * time.Second
-
 // missingHeader names the shards that did not answer: the forms of the answers have no place for them.
 const missingHeader = "Whosehop-Missing"
 
-// bounded gives a question a deadline, and an error the form that its reader knows.
+// bounded gives a question its bounds, and an error the form that its reader knows.
 func (h *handler) bounded(answer func(http.ResponseWriter, *http.Request) error, writeError func(http.ResponseWriter, int, string)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), questionTimeout)
-		defer cancel()
+		ctx, done, err := h.explorer.Begin(r.Context())
+		if err != nil {
+			h.fail(w, err, writeError)
+			return
+		}
+		defer done()
 		if missing := h.explorer.Missing(ctx); len(missing) > 0 {
 			w.Header().Set(missingHeader, strings.Join(missing, ", "))
 		}
@@ -78,7 +78,7 @@ func (h *handler) fail(w http.ResponseWriter, err error, write func(http.Respons
 		write(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, storage.ErrTooLarge):
 		write(w, http.StatusUnprocessableEntity, err.Error()+": ask for fewer traces")
-	case errors.Is(err, query.ErrMissing):
+	case errors.Is(err, query.ErrMissing), errors.Is(err, query.ErrBusy):
 		w.Header().Set("Retry-After", "2")
 		write(w, http.StatusServiceUnavailable, err.Error())
 	case errors.Is(err, context.Canceled):

@@ -121,16 +121,17 @@ func (r *reader) Edges(_ context.Context, w storage.TrafficWindow) ([]storage.Ed
 		return nil, fmt.Errorf("asked for %v to %v", w.From, w.To)
 	}
 	return []storage.Edge{
-		{Caller: storage.UserCaller, Callee: "web", Type: "virtual_node", Calls: 4}, {Caller: "web", Callee: "pay", Calls: 3},
+		{Caller: storage.UserCaller, Callee: "web", Type: "virtual_node", Calls: 4},
+		{Caller: "web", Callee: "pay", Calls: 3},
 		{Caller: "pay", Callee: "postgresql", Type: "database", Calls: 1},
 	}, r.err
 }
 
-func (r *reader) SearchTraces(ctx context.Context, q storage.TraceSearch) ([]storage.TraceSummary, error) {
+func (r *reader) FindTraces(ctx context.Context, q storage.TraceSearch) ([]spans.TraceID, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	return r.DB.SearchTraces(ctx, q)
+	return r.DB.FindTraces(ctx, q)
 }
 
 // judge blames pay for the failed trace.

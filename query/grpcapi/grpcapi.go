@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
+	"unicode"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -16,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -26,7 +29,7 @@ import (
 )
 
 // Register adds the service to a server.
-func Register(server *grpc.Server, service *query.Service, log *slog.Logger) {
+func Register(server grpc.ServiceRegistrar, service *query.Service, log *slog.Logger) {
 	whosehopv1.RegisterWhosehopServer(server, &api{service: service, log: log})
 }
 
@@ -98,6 +101,12 @@ func (a *api) GetReport(ctx context.Context, r *whosehopv1.GetReportRequest) (*w
 func (a *api) GetMap(ctx context.Context, r *whosehopv1.GetMapRequest) (*whosehopv1.GetMapResponse, error) {
 	got, err := a.service.Map(ctx, query.MapRequest{From: instant(r.GetFrom()), To: instant(r.GetTo()), Focus: r.GetFocus(), Depth: int(r.GetDepth()), Owner: r.GetOwner()})
 	return answer(a, got, err, new(whosehopv1.GetMapResponse))
+}
+
+// GetEdge implements whosehopv1.WhosehopServer.
+func (a *api) GetEdge(ctx context.Context, r *whosehopv1.GetEdgeRequest) (*whosehopv1.GetEdgeResponse, error) {
+	got, err := a.service.Edge(ctx, query.EdgeRequest{From: instant(r.GetFrom()), To: instant(r.GetTo()), Caller: r.GetCaller(), Callee: r.GetCallee(), Limit: int(r.GetLimit())})
+	return answer(a, got, err, new(whosehopv1.GetEdgeResponse))
 }
 
 // GetAttribution implements whosehopv1.WhosehopServer.
@@ -192,32 +201,63 @@ func instant(t *timestamppb.Timestamp) time.Time {
 	return t.AsTime()
 }
 
+// domain is whose the reasons of errors are.
+const domain = "whosehop"
+
 // status is the one place that maps errors to gRPC.
 func (a *api) status(err error) error {
 	var passing interface{ Retryable() bool }
+	var fault *query.Fault
+	again := &errdetails.RetryInfo{RetryDelay: durationpb.New(2 * time.Second)}
 	switch {
 	case status.Code(err) != codes.Unknown: // the connection's own
 		return err
 	case errors.Is(err, query.ErrNotFound):
-		return status.Error(codes.NotFound, err.Error())
+		return withReason(codes.NotFound, "TRACE_NOT_FOUND", err.Error())
+	case errors.As(err, &fault):
+		return withReason(codes.InvalidArgument, "INVALID_QUESTION", err.Error(), &errdetails.BadRequest{
+			FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: fieldOf(fault.Parameter), Description: err.Error()}},
+		})
 	case errors.Is(err, query.ErrInvalid):
-		return status.Error(codes.InvalidArgument, err.Error())
+		return withReason(codes.InvalidArgument, "INVALID_QUESTION", err.Error())
 	case errors.Is(err, query.ErrDenied):
-		return status.Error(codes.PermissionDenied, err.Error())
+		return withReason(codes.PermissionDenied, "REGISTRY_READ_ONLY", err.Error())
 	case errors.Is(err, query.ErrRaced):
-		return status.Error(codes.Aborted, err.Error())
+		return withReason(codes.Aborted, "OTHER_APPLY", err.Error())
+	case errors.Is(err, query.ErrBusy):
+		return withReason(codes.ResourceExhausted, "TOO_MANY_QUESTIONS", err.Error(), again)
 	case errors.Is(err, query.ErrMissing), errors.Is(err, query.ErrAway):
-		return status.Error(codes.Unavailable, err.Error())
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return withReason(codes.Unavailable, "STORAGE_INCOMPLETE", err.Error(), again)
+	case errors.Is(err, context.Canceled):
 		return status.FromContextError(err).Err()
+	case query.TooSlow(err):
+		a.log.Warn("question given up", "error", err)
+		return withReason(codes.DeadlineExceeded, "TOO_SLOW", query.SlowAdvice)
 	case errors.As(err, &passing) && passing.Retryable():
 		a.log.Warn("question not answered", "error", err)
-		s, detailErr := status.New(codes.Unavailable, "the storage does not answer at the moment; try again").
-			WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(2 * time.Second)})
-		if detailErr == nil {
-			return s.Err()
-		}
+		return withReason(codes.Unavailable, "STORAGE_AWAY", "the storage does not answer at the moment; try again", again)
 	}
 	a.log.Error("question failed", "error", err)
 	return status.Error(codes.Internal, "the question could not be answered; the log says why")
+}
+
+// withReason is an error with a reason that a program can go by, and more details.
+func withReason(code codes.Code, reason, message string, details ...protoadapt.MessageV1) error {
+	s := status.New(code, message)
+	if with, err := s.WithDetails(append([]protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: domain}}, details...)...); err == nil {
+		s = with
+	}
+	return s.Err()
+}
+
+// fieldOf is the field that a parameter of REST is: pageSize is page_size.
+func fieldOf(parameter string) string {
+	var b strings.Builder
+	for _, r := range parameter {
+		if unicode.IsUpper(r) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
 }

@@ -102,11 +102,11 @@ const (
 // here. Such a request always has an origin.
 func (h *handler) putOwners(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Origin") != "" {
-		writeProblem(w, http.StatusForbidden, "pages of browsers do not apply owners: use whosehop owners apply")
+		Problem(w, http.StatusForbidden, "pages of browsers do not apply owners: use whosehop owners apply")
 		return
 	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		writeProblem(w, http.StatusUnsupportedMediaType, "send the records as application/json")
+		Problem(w, http.StatusUnsupportedMediaType, "send the records as application/json")
 		return
 	}
 	q := params{r: r, known: []string{"set", "dryRun"}}

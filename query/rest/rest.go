@@ -29,8 +29,10 @@ type handler struct {
 }
 
 // Register adds the routes of /api/v1 to a mux.
-func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
+func Register(outer *http.ServeMux, service *query.Service, log *slog.Logger) {
 	h := &handler{service: service, log: log}
+	mux := http.NewServeMux()
+	outer.Handle("/api/", orProblem(mux))
 	mux.HandleFunc("GET /api/v1/verdicts/{traceId}", h.verdict)
 	mux.HandleFunc("GET /api/v1/verdicts/{traceId}/why-not", h.whyNot)
 	mux.HandleFunc("POST /api/v1/verdicts/{traceId}/reviews", h.postReview)
@@ -42,6 +44,7 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	mux.HandleFunc("GET /api/v1/attribution", h.attribution)
 	mux.HandleFunc("GET /api/v1/report", h.report)
 	mux.HandleFunc("GET /api/v1/map", h.serviceMap)
+	mux.HandleFunc("GET /api/v1/edge", h.edge)
 	mux.HandleFunc("GET /api/v1/top", h.top)
 	mux.HandleFunc("GET /api/v1/rank", h.rank)
 	mux.HandleFunc("PUT /api/v1/owners", h.putOwners)
@@ -53,13 +56,36 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(openAPI)
 	})
-	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
-		writeProblem(w, http.StatusNotFound, fmt.Sprintf("there is no %s %s; /api/v1/openapi.json lists what there is", r.Method, r.URL.Path))
+}
+
+// orProblem answers what no route fits as RFC 9457 says.
+func orProblem(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		refused := refusal{header: make(http.Header)}
+		handler.ServeHTTP(&refused, r)
+		if allowed := refused.header.Get("Allow"); refused.status == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", allowed)
+			Problem(w, refused.status, fmt.Sprintf("%s takes no %s, but %s", r.URL.Path, r.Method, allowed))
+			return
+		}
+		Problem(w, http.StatusNotFound, fmt.Sprintf("there is no %s %s; /api/v1/openapi.json lists what there is", r.Method, r.URL.Path))
 	})
 }
 
-// questionTimeout bounds every question.
-const questionTimeout = 25 * time.Second
+// refusal takes what a mux says of a request that no route fits.
+type refusal struct {
+	header http.Header
+	status int
+}
+
+func (r *refusal) Header() http.Header         { return r.header }
+func (r *refusal) WriteHeader(status int)      { r.status = status }
+func (r *refusal) Write(b []byte) (int, error) { return len(b), nil }
 
 // The JSON of the answers.
 type (
@@ -159,6 +185,13 @@ func (h *handler) serviceMap(w http.ResponseWriter, r *http.Request) {
 	h.answer(w, r, &q, func(ctx context.Context) (any, error) { return h.service.Map(ctx, request) })
 }
 
+func (h *handler) edge(w http.ResponseWriter, r *http.Request) {
+	q := params{r: r, known: []string{"from", "to", "since", "caller", "callee", "limit"}}
+	request := query.EdgeRequest{Caller: q.text("caller"), Callee: q.text("callee"), Limit: q.number("limit")}
+	request.From, request.To = q.window()
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) { return h.service.Edge(ctx, request) })
+}
+
 func (h *handler) top(w http.ResponseWriter, r *http.Request) {
 	q := params{r: r, known: []string{"from", "to", "since", "by", "owner", "entry", "limit"}}
 	request := query.TopRequest{By: q.text("by"), Owner: q.text("owner"), Entry: q.text("entry"), Limit: q.number("limit")}
@@ -207,9 +240,7 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, q *params, ask 
 		h.fail(w, err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), questionTimeout)
-	defer cancel()
-	answer, err := ask(ctx)
+	answer, err := ask(r.Context())
 	if err != nil {
 		h.fail(w, err)
 		return
@@ -279,25 +310,21 @@ func (p *params) window() (from, to time.Time) {
 	return from, to
 }
 
-// time reads RFC 3339 or Unix nanoseconds.
 func (p *params) time(name string) time.Time {
 	text := p.text(name)
 	if text == "" {
 		return time.Time{}
 	}
-	if ns, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return time.Unix(0, ns)
+	ns, err := query.ParseInstant(text)
+	if err != nil && p.err == nil {
+		p.err = query.Wrong(name, "%s %v", name, err)
 	}
-	at, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil {
-		p.wrong(name, text, "an RFC 3339 time or Unix nanoseconds")
-	}
-	return at
+	return time.Unix(0, ns).UTC()
 }
 
 func (p *params) wrong(name, text, want string) {
 	if p.err == nil {
-		p.err = fmt.Errorf("%w: %s %q is not %s", query.ErrInvalid, name, text, want)
+		p.err = query.Wrong(name, "%s %q is not %s", name, text, want)
 	}
 }
 
@@ -308,7 +335,7 @@ func (p *params) check() error {
 			known = known || k == name
 		}
 		if !known {
-			return fmt.Errorf("%w: there is no parameter %q", query.ErrInvalid, name)
+			return query.Wrong(name, "there is no parameter %q", name)
 		}
 	}
 	return p.err
@@ -318,39 +345,49 @@ func (p *params) check() error {
 func (h *handler) fail(w http.ResponseWriter, err error) {
 	var passing interface{ Retryable() bool }
 	var large *http.MaxBytesError
+	var fault *query.Fault
 	switch {
 	case errors.As(err, &large):
-		writeProblem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d bytes; records of owners may be applied as several sets", large.Limit))
+		Problem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d bytes; records of owners may be applied as several sets", large.Limit))
 	case errors.Is(err, query.ErrNotFound):
-		writeProblem(w, http.StatusNotFound, err.Error())
+		Problem(w, http.StatusNotFound, err.Error())
 	case errors.Is(err, query.ErrDenied):
-		writeProblem(w, http.StatusForbidden, err.Error())
+		Problem(w, http.StatusForbidden, err.Error())
 	case errors.Is(err, query.ErrRaced):
-		writeProblem(w, http.StatusConflict, err.Error())
+		Problem(w, http.StatusConflict, err.Error())
+	case errors.As(err, &fault):
+		writeProblem(w, http.StatusBadRequest, err.Error(), fault.Parameter)
 	case errors.Is(err, query.ErrInvalid):
-		writeProblem(w, http.StatusBadRequest, err.Error())
-	case errors.Is(err, query.ErrMissing), errors.Is(err, query.ErrAway):
+		Problem(w, http.StatusBadRequest, err.Error())
+	case errors.Is(err, query.ErrMissing), errors.Is(err, query.ErrAway), errors.Is(err, query.ErrBusy):
 		w.Header().Set("Retry-After", "2")
-		writeProblem(w, http.StatusServiceUnavailable, err.Error())
+		Problem(w, http.StatusServiceUnavailable, err.Error())
 	case errors.Is(err, context.Canceled):
 		return
+	case query.TooSlow(err):
+		h.log.Warn("question given up", "error", err)
+		Problem(w, http.StatusGatewayTimeout, query.SlowAdvice)
 	case errors.As(err, &passing) && passing.Retryable():
 		h.log.Warn("question not answered", "error", err)
 		w.Header().Set("Retry-After", "2")
-		writeProblem(w, http.StatusServiceUnavailable, "the storage does not answer at the moment; try again")
+		Problem(w, http.StatusServiceUnavailable, "the storage does not answer at the moment; try again")
 	default:
 		h.log.Error("question failed", "error", err)
-		writeProblem(w, http.StatusInternalServerError, "the question could not be answered; the log says why")
+		Problem(w, http.StatusInternalServerError, "the question could not be answered; the log says why")
 	}
 }
 
-// writeProblem answers as RFC 9457 says.
-func writeProblem(w http.ResponseWriter, status int, detail string) {
+// Problem answers as RFC 9457 says.
+func Problem(w http.ResponseWriter, status int, detail string) { writeProblem(w, status, detail, "") }
+
+func writeProblem(w http.ResponseWriter, status int, detail, parameter string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(struct {
-		Title  string `json:"title"`
-		Status int    `json:"status"`
-		Detail string `json:"detail"`
-	}{http.StatusText(status), status, detail})
+		Type      string `json:"type"`
+		Title     string `json:"title"`
+		Status    int    `json:"status"`
+		Detail    string `json:"detail"`
+		Parameter string `json:"parameter,omitempty"` // which is wrong
+	}{"about:blank", http.StatusText(status), status, detail, parameter})
 }

@@ -52,7 +52,7 @@ func (f *fake) TraceVerdicts(_ context.Context, id spans.TraceID) ([]string, sto
 func known(id spans.TraceID) verdict.Verdict {
 	return verdict.Verdict{
 		TraceID: fmt.Sprintf("%x", id[:]), Rules: "1", Version: 3, Symptom: verdict.SymptomError, Summary: "a -> b <broke>", Completeness: 1,
-		Shares: []verdict.Share{{Site: verdict.Site{Kind: verdict.SiteService, Service: "b"}, Weight: 1}}, Hops: []verdict.Hop{{Service: "b", Role: verdict.RoleOrigin}},
+		Shares: []verdict.Share{{Site: verdict.Site{Kind: verdict.SiteService, Service: "b"}, Weight: 1, SpanIDs: []string{}, Evidence: []string{}}}, Hops: []verdict.Hop{{Service: "b", Role: verdict.RoleOrigin}},
 	}
 }
 
@@ -63,7 +63,7 @@ func (f *fake) ReadTraces(context.Context, storage.TraceQuery, *spans.Block) err
 func (f *fake) Ping(context.Context) error                                         { return f.err }
 
 func (f *fake) RankNow(context.Context, time.Time, time.Time, string, int) ([]verdict.Suspect, error) {
-	return []verdict.Suspect{{Rank: 1, Service: "payments", Owner: "team-payments", Exemplars: []string{}}}, nil
+	return []verdict.Suspect{{Rank: 1, Site: verdict.Site{Kind: verdict.SiteService, Service: "payments"}, Service: "payments", Owner: "team-payments", Exemplars: []string{}}}, nil
 }
 
 func (f *fake) JudgeNow(_ context.Context, id spans.TraceID) ([]verdict.Verdict, error) {
@@ -106,7 +106,7 @@ func (f *fake) ListVerdicts(_ context.Context, filter storage.VerdictFilter) ([]
 	var rows []storage.VerdictRow
 	for i := 100; i > 0 && len(rows) < filter.Limit; i-- {
 		if filter.Before == nil || int64(i) < filter.Before.StartNs {
-			rows = append(rows, storage.VerdictRow{Key: storage.VerdictKey{StartNs: int64(i), TraceID: "t", SpanID: "s"}, Owners: []string{"o"}})
+			rows = append(rows, storage.VerdictRow{Key: storage.VerdictKey{StartNs: int64(i), TraceID: "t", SpanID: "s"}, Symptom: "error", Owners: []string{"o"}, Rules: []string{"self-error"}})
 		}
 	}
 	return rows, f.err
@@ -392,7 +392,7 @@ func TestResolveOwner(t *testing.T) {
 		"edge=payments":                                               "is no edge like",
 		"service=a&attribute=b":                                       `attribute \"b\" is not KEY=VALUE`,
 		"service=a&why=perhaps":                                       `why \"perhaps\" is not true or false`,
-		"service=a&at=noon":                                           `at \"noon\" is not an RFC 3339 time`,
+		"service=a&at=noon":                                           `at \"noon\" is neither RFC 3339`,
 		"service=a&colour=red":                                        `there is no parameter \"colour\"`,
 	} {
 		code, _, body := get(t, server.URL+"/api/v1/owners/resolve?"+question)
@@ -423,11 +423,11 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 17 {
+	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 18 {
 		t.Fatalf("%v, %d paths", err, len(doc.Paths))
 	}
 	// What a path does not answer without.
-	needs := map[string]string{"/api/v1/owners/resolve": "service=payments", "/api/v1/report": "owner=o", "/api/v1/verdicts/{traceId}/why-not": "service=b"}
+	needs := map[string]string{"/api/v1/owners/resolve": "service=payments", "/api/v1/report": "owner=o", "/api/v1/edge": "caller=web&callee=x", "/api/v1/verdicts/{traceId}/why-not": "service=b"}
 	for path := range doc.Paths {
 		code, _, body := get(t, server.URL+strings.ReplaceAll(path, "{traceId}", settled)+"?"+needs[path])
 		if code != 200 {

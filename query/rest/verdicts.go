@@ -67,8 +67,6 @@ type (
 
 // verdict answers as `whosehop blame -o json` prints: one object a line, for each entry; or as `-o markdown` does.
 func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), questionTimeout)
-	defer cancel()
 	q := params{r: r, known: []string{"format"}}
 	format := q.text("format")
 	if format != "" && format != "json" && format != "markdown" {
@@ -78,7 +76,7 @@ func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, err)
 		return
 	}
-	verdicts, err := h.service.Verdicts(ctx, r.PathValue("traceId"))
+	verdicts, err := h.service.Verdicts(r.Context(), r.PathValue("traceId"))
 	if err != nil {
 		h.fail(w, err)
 		return
@@ -121,11 +119,11 @@ const reviewBytes = 16 << 10
 // postReview refuses what a browser's page sends, as putOwners does: the page of a verdict has a form of its own.
 func (h *handler) postReview(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Origin") != "" {
-		writeProblem(w, http.StatusForbidden, "pages of browsers do not review verdicts here: use the form of the verdict's page, or whosehop confirm and contest")
+		Problem(w, http.StatusForbidden, "pages of browsers do not review verdicts here: use the form of the verdict's page, or whosehop confirm and contest")
 		return
 	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		writeProblem(w, http.StatusUnsupportedMediaType, "send the review as application/json")
+		Problem(w, http.StatusUnsupportedMediaType, "send the review as application/json")
 		return
 	}
 	q := params{r: r}

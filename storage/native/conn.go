@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -203,6 +205,10 @@ type IDs struct {
 // Select asks for columns and reads them, block by block; done is called after each.
 func (c *Conn) Select(ctx context.Context, body string, ids *IDs, columns []Column, done func(rows int) error, settings ...Setting) error {
 	defer c.bound(ctx)()
+	if deadline, ok := ctx.Deadline(); ok {
+		// ClickHouse gives up by itself as well, should it not hear that this connection is closed.
+		settings = append(slices.Clip(settings), Setting{Key: "max_execution_time", Value: strconv.Itoa(1 + int(max(0, time.Until(deadline).Seconds())))})
+	}
 	err := c.selectColumns(body, ids, columns, done, settings)
 	if ctxErr := context.Cause(ctx); err != nil && ctxErr != nil {
 		return fmt.Errorf("%w: %w", ctxErr, err)

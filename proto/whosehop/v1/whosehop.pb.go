@@ -295,8 +295,9 @@ func (x *ReviewVerdictRequest) GetWhy() string {
 }
 
 type ReviewVerdictResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Review        *Review                `protobuf:"bytes,1,opt,name=review,proto3" json:"review,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was said, as it is kept.
+	Review        *Review `protobuf:"bytes,1,opt,name=review,proto3" json:"review,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -340,19 +341,26 @@ func (x *ReviewVerdictResponse) GetReview() *Review {
 
 // Review is what somebody said of a verdict. Of those on one entry the newest counts.
 type Review struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	TraceId     string                 `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
-	EntrySpanId string                 `protobuf:"bytes,2,opt,name=entry_span_id,json=entrySpanId,proto3" json:"entry_span_id,omitempty"`
-	At          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 hexadecimal digits.
+	TraceId string `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// The span that the request came in with, 16 hexadecimal digits.
+	EntrySpanId string `protobuf:"bytes,2,opt,name=entry_span_id,json=entrySpanId,proto3" json:"entry_span_id,omitempty"`
+	// When, UTC.
+	At *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
 	// confirmed or contested.
 	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
-	By   string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
-	Why  string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	// Who said so; may be empty.
+	By string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	// Why; empty if nothing was said.
+	Why string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
 	// Of the verdict as it was then, as are the next three.
 	Version uint32 `protobuf:"varint,7,opt,name=version,proto3" json:"version,omitempty"`
 	// Of the main share.
-	Rule          string `protobuf:"bytes,8,opt,name=rule,proto3" json:"rule,omitempty"`
-	Owner         string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
+	Rule string `protobuf:"bytes,8,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The owner of the largest share when it was said.
+	Owner string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The sentence of the verdict that it was said of.
 	Summary       string `protobuf:"bytes,10,opt,name=summary,proto3" json:"summary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -567,8 +575,9 @@ func (x *ListReviewsRequest) GetPageToken() string {
 }
 
 type ListReviewsResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Reviews []*Review              `protobuf:"bytes,1,rep,name=reviews,proto3" json:"reviews,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest first.
+	Reviews []*Review `protobuf:"bytes,1,rep,name=reviews,proto3" json:"reviews,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
@@ -684,8 +693,10 @@ func (x *GetReviewSummaryRequest) GetTo() *timestamppb.Timestamp {
 
 type GetReviewSummaryResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	All   *ReviewCount           `protobuf:"bytes,1,opt,name=all,proto3" json:"all,omitempty"`
-	Rules []*ReviewCount         `protobuf:"bytes,2,rep,name=rules,proto3" json:"rules,omitempty"`
+	// Over all rules.
+	All *ReviewCount `protobuf:"bytes,1,opt,name=all,proto3" json:"all,omitempty"`
+	// By the rule that fitted.
+	Rules []*ReviewCount `protobuf:"bytes,2,rep,name=rules,proto3" json:"rules,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
 	Missing       []string `protobuf:"bytes,3,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -747,8 +758,10 @@ func (x *GetReviewSummaryResponse) GetMissing() []string {
 type ReviewCount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty for all of them.
-	Rule      string `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	Rule string `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// Verdicts whose newest review confirms them.
 	Confirmed uint64 `protobuf:"varint,2,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
+	// Verdicts whose newest review contests them.
 	Contested uint64 `protobuf:"varint,3,opt,name=contested,proto3" json:"contested,omitempty"`
 	// Of those that were reviewed, 0 to 1.
 	ConfirmedShare float64 `protobuf:"fixed64,4,opt,name=confirmed_share,json=confirmedShare,proto3" json:"confirmed_share,omitempty"`
@@ -837,7 +850,8 @@ type ListVerdictsRequest struct {
 	// A rule by which a share was given, by its name in docs/blame.md.
 	Rule string `protobuf:"bytes,10,opt,name=rule,proto3" json:"rule,omitempty"`
 	// The class of a failure: TIMEOUT, REFUSED, INTERNAL, …
-	Class     string `protobuf:"bytes,11,opt,name=class,proto3" json:"class,omitempty"`
+	Class string `protobuf:"bytes,11,opt,name=class,proto3" json:"class,omitempty"`
+	// The type of an error, by error.type or an exception.
 	ErrorType string `protobuf:"bytes,12,opt,name=error_type,json=errorType,proto3" json:"error_type,omitempty"`
 	// 16 hexadecimal digits, the same for the same fault in other traces.
 	Fingerprint string `protobuf:"bytes,13,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
@@ -845,9 +859,11 @@ type ListVerdictsRequest struct {
 	Version string `protobuf:"bytes,14,opt,name=version,proto3" json:"version,omitempty"`
 	// Either side of an edge that is to blame, or over which a site was called or called something itself.
 	Caller string `protobuf:"bytes,15,opt,name=caller,proto3" json:"caller,omitempty"`
+	// The other side of that edge.
 	Callee string `protobuf:"bytes,16,opt,name=callee,proto3" json:"callee,omitempty"`
 	// The duration of the entry; 0 bounds nothing.
 	MinDuration *durationpb.Duration `protobuf:"bytes,17,opt,name=min_duration,json=minDuration,proto3" json:"min_duration,omitempty"`
+	// The entry took no longer; 0 bounds nothing.
 	MaxDuration *durationpb.Duration `protobuf:"bytes,18,opt,name=max_duration,json=maxDuration,proto3" json:"max_duration,omitempty"`
 	// Attributes of spans of the trace, at most 4.
 	Attributes    map[string]string `protobuf:"bytes,19,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -1019,8 +1035,9 @@ func (x *ListVerdictsRequest) GetAttributes() map[string]string {
 }
 
 type ListVerdictsResponse struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Verdicts []*VerdictSummary      `protobuf:"bytes,1,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest entry first.
+	Verdicts []*VerdictSummary `protobuf:"bytes,1,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
@@ -1081,14 +1098,21 @@ func (x *ListVerdictsResponse) GetMissing() []string {
 }
 
 type VerdictSummary struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	TraceId        string                 `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
-	EntrySpanId    string                 `protobuf:"bytes,2,opt,name=entry_span_id,json=entrySpanId,proto3" json:"entry_span_id,omitempty"`
-	EntryService   string                 `protobuf:"bytes,3,opt,name=entry_service,json=entryService,proto3" json:"entry_service,omitempty"`
-	EntryOperation string                 `protobuf:"bytes,4,opt,name=entry_operation,json=entryOperation,proto3" json:"entry_operation,omitempty"`
-	Start          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start,proto3" json:"start,omitempty"`
-	Duration       *durationpb.Duration   `protobuf:"bytes,6,opt,name=duration,proto3" json:"duration,omitempty"`
-	Symptom        string                 `protobuf:"bytes,7,opt,name=symptom,proto3" json:"symptom,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 hexadecimal digits.
+	TraceId string `protobuf:"bytes,1,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// The span that the request came in with, 16 hexadecimal digits.
+	EntrySpanId string `protobuf:"bytes,2,opt,name=entry_span_id,json=entrySpanId,proto3" json:"entry_span_id,omitempty"`
+	// The service that the request came in at.
+	EntryService string `protobuf:"bytes,3,opt,name=entry_service,json=entryService,proto3" json:"entry_service,omitempty"`
+	// The operation that it came in at.
+	EntryOperation string `protobuf:"bytes,4,opt,name=entry_operation,json=entryOperation,proto3" json:"entry_operation,omitempty"`
+	// When the request came in, UTC, to the nanosecond.
+	Start *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start,proto3" json:"start,omitempty"`
+	// How long the request took.
+	Duration *durationpb.Duration `protobuf:"bytes,6,opt,name=duration,proto3" json:"duration,omitempty"`
+	// error (it failed), degraded (it succeeded over a failure inside) or latency (it was slow).
+	Symptom string `protobuf:"bytes,7,opt,name=symptom,proto3" json:"symptom,omitempty"`
 	// One sentence: whose hop, what happened there.
 	Summary string `protobuf:"bytes,8,opt,name=summary,proto3" json:"summary,omitempty"`
 	// The owners of the shares.
@@ -1214,9 +1238,11 @@ type Amounts struct {
 	// With a symptom, by what samplers say.
 	Requests float64 `protobuf:"fixed64,1,opt,name=requests,proto3" json:"requests,omitempty"`
 	// Of requests, by symptom.
-	Failed   float64 `protobuf:"fixed64,2,opt,name=failed,proto3" json:"failed,omitempty"`
+	Failed float64 `protobuf:"fixed64,2,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Of requests, those that succeeded though something inside failed.
 	Degraded float64 `protobuf:"fixed64,3,opt,name=degraded,proto3" json:"degraded,omitempty"`
-	Slow     float64 `protobuf:"fixed64,4,opt,name=slow,proto3" json:"slow,omitempty"`
+	// Of requests, those that were slow.
+	Slow float64 `protobuf:"fixed64,4,opt,name=slow,proto3" json:"slow,omitempty"`
 	// Of requests, those that are stored.
 	Stored float64 `protobuf:"fixed64,5,opt,name=stored,proto3" json:"stored,omitempty"`
 	// Nanoseconds over the baseline.
@@ -1299,8 +1325,10 @@ func (x *Amounts) GetExcessNs() int64 {
 
 type GetAttributionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The requests began at from or later; one hour before to if not given.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// The requests began before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// The length of a step; chosen for some sixty steps if not given.
 	Step *durationpb.Duration `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
 	// Only this owner.
@@ -1369,11 +1397,15 @@ func (x *GetAttributionRequest) GetOwner() string {
 
 // GetAttributionResponse is of whole hours if the window is longer than six.
 type GetAttributionResponse struct {
-	state        protoimpl.MessageState `protogen:"open.v1"`
-	From         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To           *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	StepSeconds  float64                `protobuf:"fixed64,3,opt,name=step_seconds,json=stepSeconds,proto3" json:"step_seconds,omitempty"`
-	Attributions []*Attribution         `protobuf:"bytes,4,rep,name=attributions,proto3" json:"attributions,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The beginning of the window that the answer is of, which belongs to it.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Its end, which does not.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The length of a step, in seconds.
+	StepSeconds float64 `protobuf:"fixed64,3,opt,name=step_seconds,json=stepSeconds,proto3" json:"step_seconds,omitempty"`
+	// What each owner caused and suffered in each step, the earliest first.
+	Attributions []*Attribution `protobuf:"bytes,4,rep,name=attributions,proto3" json:"attributions,omitempty"`
 	// What all owners caused, or the one who was asked for.
 	Total *Amounts `protobuf:"bytes,5,opt,name=total,proto3" json:"total,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
@@ -1457,10 +1489,13 @@ func (x *GetAttributionResponse) GetMissing() []string {
 // Attribution is one owner in one step. Over all owners, "unowned", "user" and "unknown" among
 // them, caused sums up to the requests with a symptom.
 type Attribution struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	At     *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
-	Owner  string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
-	Caused *Amounts               `protobuf:"bytes,3,opt,name=caused,proto3" json:"caused,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the step begins.
+	At *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// The owner, or unowned, user or unknown.
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// What it caused in the step.
+	Caused *Amounts `protobuf:"bytes,3,opt,name=caused,proto3" json:"caused,omitempty"`
 	// Requests in which this owner's services failed or had to wait through no fault of their own.
 	Suffered      *Amounts `protobuf:"bytes,4,opt,name=suffered,proto3" json:"suffered,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1527,8 +1562,10 @@ func (x *Attribution) GetSuffered() *Amounts {
 
 type GetTopRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The requests began at from or later; one hour before to if not given.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// The requests began before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// owner, service, operation, edge, fingerprint, rule, class, version or entry; owner if not given.
 	By string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
 	// At most 500; 20 if not given.
@@ -1615,9 +1652,12 @@ func (x *GetTopRequest) GetEntry() string {
 
 type GetTopResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	Top   []*Part                `protobuf:"bytes,3,rep,name=top,proto3" json:"top,omitempty"`
+	// The beginning of the window that the answer is of, which belongs to it.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Its end, which does not.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The largest part first.
+	Top []*Part `protobuf:"bytes,3,rep,name=top,proto3" json:"top,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
 	Missing []string `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`
 	// All that was caused by what was asked about: also what is beyond the limit, or has no such name.
@@ -1694,24 +1734,34 @@ func (x *GetTopResponse) GetTotal() *Amounts {
 // Part is what one owner, service, edge or the like caused or suffered.
 type Part struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The owner, service, edge or the like.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The owner of most of it.
-	Owner    string  `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Requests with a symptom, for all that its sampler says; where several share the blame for one, each has a part of it.
 	Requests float64 `protobuf:"fixed64,3,opt,name=requests,proto3" json:"requests,omitempty"`
-	Failed   float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Of requests, those that failed.
+	Failed float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Of requests, those that succeeded though something inside failed.
 	Degraded float64 `protobuf:"fixed64,5,opt,name=degraded,proto3" json:"degraded,omitempty"`
-	Slow     float64 `protobuf:"fixed64,6,opt,name=slow,proto3" json:"slow,omitempty"`
-	Stored   float64 `protobuf:"fixed64,7,opt,name=stored,proto3" json:"stored,omitempty"`
-	ExcessNs int64   `protobuf:"varint,8,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
+	// Of requests, those that were slow.
+	Slow float64 `protobuf:"fixed64,6,opt,name=slow,proto3" json:"slow,omitempty"`
+	// Of requests, those that are stored, and stand for the others.
+	Stored float64 `protobuf:"fixed64,7,opt,name=stored,proto3" json:"stored,omitempty"`
+	// Nanoseconds over the baseline.
+	ExcessNs int64 `protobuf:"varint,8,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
 	// The rule and the fingerprint of most of it.
-	Rule        string `protobuf:"bytes,9,opt,name=rule,proto3" json:"rule,omitempty"`
+	Rule string `protobuf:"bytes,9,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The fault of most of it: 16 hexadecimal digits, the same in other traces.
 	Fingerprint string `protobuf:"bytes,10,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
 	// The newest trace that shows it.
-	ExemplarTraceId string                 `protobuf:"bytes,11,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
-	FirstSeen       *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=first_seen,json=firstSeen,proto3" json:"first_seen,omitempty"`
-	LastSeen        *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	ExemplarTraceId string `protobuf:"bytes,11,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
+	// When the first of the requests began.
+	FirstSeen *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=first_seen,json=firstSeen,proto3" json:"first_seen,omitempty"`
+	// When the last of the requests began.
+	LastSeen      *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Part) Reset() {
@@ -2038,16 +2088,22 @@ func (x *PutOwnersRequest) GetKeep() []string {
 // PutOwnersResponse is what becomes of the set.
 type PutOwnersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Set   string                 `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
+	// The set of the registry.
+	Set string `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
 	// Records of the set, those that hold no more among them.
-	Records   int64 `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
-	Added     int64 `protobuf:"varint,3,opt,name=added,proto3" json:"added,omitempty"`
-	Ended     int64 `protobuf:"varint,4,opt,name=ended,proto3" json:"ended,omitempty"`
-	Changed   int64 `protobuf:"varint,5,opt,name=changed,proto3" json:"changed,omitempty"`
+	Records int64 `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
+	// Records that are new.
+	Added int64 `protobuf:"varint,3,opt,name=added,proto3" json:"added,omitempty"`
+	// Records that hold no more.
+	Ended int64 `protobuf:"varint,4,opt,name=ended,proto3" json:"ended,omitempty"`
+	// Records that changed.
+	Changed int64 `protobuf:"varint,5,opt,name=changed,proto3" json:"changed,omitempty"`
+	// Records that stayed.
 	Unchanged int64 `protobuf:"varint,6,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
 	// The first thousand.
-	Changes       []*OwnersChange `protobuf:"bytes,7,rep,name=changes,proto3" json:"changes,omitempty"`
-	Handovers     []*Handover     `protobuf:"bytes,8,rep,name=handovers,proto3" json:"handovers,omitempty"`
+	Changes []*OwnersChange `protobuf:"bytes,7,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Changes of owners, the newest first.
+	Handovers     []*Handover `protobuf:"bytes,8,rep,name=handovers,proto3" json:"handovers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2141,11 +2197,13 @@ func (x *PutOwnersResponse) GetHandovers() []*Handover {
 type OwnersChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// added, ended or changed.
-	What  string `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	What string `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	// What it is about.
 	About string `protobuf:"bytes,2,opt,name=about,proto3" json:"about,omitempty"`
 	// The owners, or the sides that are accountable.
 	Before string `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"`
-	After  string `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
+	// The same after the change.
+	After string `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
 	// Where it is written, as file:line.
 	Source        string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2218,11 +2276,15 @@ func (x *OwnersChange) GetSource() string {
 }
 
 type Handover struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	About  string                 `protobuf:"bytes,1,opt,name=about,proto3" json:"about,omitempty"`
-	At     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
-	Before string                 `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"`
-	After  string                 `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is about.
+	About string `protobuf:"bytes,1,opt,name=about,proto3" json:"about,omitempty"`
+	// When, UTC.
+	At *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	// The owner before; empty if there was none.
+	Before string `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"`
+	// The owner after; empty if there is none.
+	After string `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
 	// Where it is written, as file:line.
 	Source        string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2296,7 +2358,8 @@ func (x *Handover) GetSource() string {
 
 type ListOwnersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Set   string                 `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
+	// Only records of this set.
+	Set string `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
 	// service, datastore, queue, third-party, operation, edge, path, team, namespace, api or system.
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	// A team, by any of its names.
@@ -2510,8 +2573,9 @@ func (x *ListHandoversRequest) GetLimit() int32 {
 }
 
 type ListHandoversResponse struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Handovers []*Handover            `protobuf:"bytes,1,rep,name=handovers,proto3" json:"handovers,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Changes of owners, the newest first.
+	Handovers []*Handover `protobuf:"bytes,1,rep,name=handovers,proto3" json:"handovers,omitempty"`
 	// How many there are, those beyond the limit too.
 	Total         int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2564,10 +2628,13 @@ func (x *ListHandoversResponse) GetTotal() int64 {
 
 // ResolveOwnerRequest asks for a service, a peer or an edge.
 type ResolveOwnerRequest struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Service     string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	Namespace   string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Environment string                 `protobuf:"bytes,3,opt,name=environment,proto3" json:"environment,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A service, by its service.name.
+	Service string `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	// Its service.namespace, or the peer's.
+	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Its deployment environment.
+	Environment string `protobuf:"bytes,3,opt,name=environment,proto3" json:"environment,omitempty"`
 	// The name of a span, of the service.
 	Operation string `protobuf:"bytes,4,opt,name=operation,proto3" json:"operation,omitempty"`
 	// Something that sends no spans: a datastore, a third party. With a service: as that service calls it.
@@ -2898,7 +2965,8 @@ type GetNowRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The requests began at from or later; one hour ago if not given. At most six hours.
 	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The requests began before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// Only requests that came in here: a service, an operation, or both with a space between them.
 	Entry string `protobuf:"bytes,3,opt,name=entry,proto3" json:"entry,omitempty"`
 	// Only hops that are this owner's.
@@ -2976,11 +3044,14 @@ func (x *GetNowRequest) GetLimit() int32 {
 
 type GetNowResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The beginning of the window that the answer is of, which belongs to it.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Its end, which does not.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// The length of a step of the trends.
-	StepSeconds float64  `protobuf:"fixed64,3,opt,name=step_seconds,json=stepSeconds,proto3" json:"step_seconds,omitempty"`
-	Total       *Amounts `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
+	StepSeconds float64 `protobuf:"fixed64,3,opt,name=step_seconds,json=stepSeconds,proto3" json:"step_seconds,omitempty"`
+	// The sum over all, of which the answer may show a part.
+	Total *Amounts `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
 	// The one with the most requests with a symptom first.
 	Entries []*NowEntry `protobuf:"bytes,5,rep,name=entries,proto3" json:"entries,omitempty"`
 	// Entries that are left out.
@@ -3072,15 +3143,23 @@ func (x *GetNowResponse) GetMissing() []string {
 
 // NowEntry is where requests come in that fail or are slow.
 type NowEntry struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Service   string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	Operation string                 `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
-	Requests  float64                `protobuf:"fixed64,3,opt,name=requests,proto3" json:"requests,omitempty"`
-	Failed    float64                `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
-	Degraded  float64                `protobuf:"fixed64,5,opt,name=degraded,proto3" json:"degraded,omitempty"`
-	Slow      float64                `protobuf:"fixed64,6,opt,name=slow,proto3" json:"slow,omitempty"`
-	Stored    float64                `protobuf:"fixed64,7,opt,name=stored,proto3" json:"stored,omitempty"`
-	ExcessNs  int64                  `protobuf:"varint,8,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The service, by its service.name.
+	Service string `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	// The operation: the name of a span.
+	Operation string `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
+	// Requests with a symptom, for all that its sampler says; where several share the blame for one, each has a part of it.
+	Requests float64 `protobuf:"fixed64,3,opt,name=requests,proto3" json:"requests,omitempty"`
+	// Of requests, those that failed.
+	Failed float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Of requests, those that succeeded though something inside failed.
+	Degraded float64 `protobuf:"fixed64,5,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	// Of requests, those that were slow.
+	Slow float64 `protobuf:"fixed64,6,opt,name=slow,proto3" json:"slow,omitempty"`
+	// Of requests, those that are stored, and stand for the others.
+	Stored float64 `protobuf:"fixed64,7,opt,name=stored,proto3" json:"stored,omitempty"`
+	// Nanoseconds over the baseline.
+	ExcessNs int64 `protobuf:"varint,8,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
 	// All requests that came in; 0 where that is not known.
 	All float64 `protobuf:"fixed64,9,opt,name=all,proto3" json:"all,omitempty"`
 	// Requests with a symptom in each step.
@@ -3201,22 +3280,34 @@ func (x *NowEntry) GetHops() []*NowHop {
 // NowHop is a hop that is to blame.
 type NowHop struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Site  *Site                  `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
+	// Where it went wrong.
+	Site *Site `protobuf:"bytes,1,opt,name=site,proto3" json:"site,omitempty"`
 	// The service whose owner must act, empty where the facts do not decide.
-	Accountable string  `protobuf:"bytes,2,opt,name=accountable,proto3" json:"accountable,omitempty"`
-	Owner       string  `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
-	Requests    float64 `protobuf:"fixed64,4,opt,name=requests,proto3" json:"requests,omitempty"`
-	Failed      float64 `protobuf:"fixed64,5,opt,name=failed,proto3" json:"failed,omitempty"`
-	Degraded    float64 `protobuf:"fixed64,6,opt,name=degraded,proto3" json:"degraded,omitempty"`
-	Slow        float64 `protobuf:"fixed64,7,opt,name=slow,proto3" json:"slow,omitempty"`
-	Stored      float64 `protobuf:"fixed64,8,opt,name=stored,proto3" json:"stored,omitempty"`
-	ExcessNs    int64   `protobuf:"varint,9,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
+	Accountable string `protobuf:"bytes,2,opt,name=accountable,proto3" json:"accountable,omitempty"`
+	// The team that owns it, or unowned, user or unknown.
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Requests with a symptom, for all that its sampler says; where several share the blame for one, each has a part of it.
+	Requests float64 `protobuf:"fixed64,4,opt,name=requests,proto3" json:"requests,omitempty"`
+	// Of requests, those that failed.
+	Failed float64 `protobuf:"fixed64,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Of requests, those that succeeded though something inside failed.
+	Degraded float64 `protobuf:"fixed64,6,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	// Of requests, those that were slow.
+	Slow float64 `protobuf:"fixed64,7,opt,name=slow,proto3" json:"slow,omitempty"`
+	// Of requests, those that are stored, and stand for the others.
+	Stored float64 `protobuf:"fixed64,8,opt,name=stored,proto3" json:"stored,omitempty"`
+	// Nanoseconds over the baseline.
+	ExcessNs int64 `protobuf:"varint,9,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
 	// Of the entry's requests with a symptom, 0 to 1.
-	Share           float64   `protobuf:"fixed64,10,opt,name=share,proto3" json:"share,omitempty"`
-	Trend           []float64 `protobuf:"fixed64,11,rep,packed,name=trend,proto3" json:"trend,omitempty"`
-	Rule            string    `protobuf:"bytes,12,opt,name=rule,proto3" json:"rule,omitempty"`
-	Fingerprint     string    `protobuf:"bytes,13,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
-	ExemplarTraceId string    `protobuf:"bytes,14,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
+	Share float64 `protobuf:"fixed64,10,opt,name=share,proto3" json:"share,omitempty"`
+	// Requests with a symptom in each step, the earliest first.
+	Trend []float64 `protobuf:"fixed64,11,rep,packed,name=trend,proto3" json:"trend,omitempty"`
+	// The rule of most of it, by its name in docs/blame.md.
+	Rule string `protobuf:"bytes,12,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The fault of most of it: 16 hexadecimal digits, the same in other traces.
+	Fingerprint string `protobuf:"bytes,13,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// The newest trace that shows it.
+	ExemplarTraceId string `protobuf:"bytes,14,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
 	// When it began; not there where that is longer ago than a week.
 	Since *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=since,proto3" json:"since,omitempty"`
 	// The service.version of who must act.
@@ -3380,14 +3471,22 @@ func (x *NowHop) GetNewVersion() bool {
 type Site struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// service, edge, peer, user or unknown.
-	Kind          string   `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Service       string   `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
-	Operation     string   `protobuf:"bytes,3,opt,name=operation,proto3" json:"operation,omitempty"`
-	Caller        string   `protobuf:"bytes,4,opt,name=caller,proto3" json:"caller,omitempty"`
-	Callee        string   `protobuf:"bytes,5,opt,name=callee,proto3" json:"callee,omitempty"`
-	Phase         string   `protobuf:"bytes,6,opt,name=phase,proto3" json:"phase,omitempty"`
-	Peer          string   `protobuf:"bytes,7,opt,name=peer,proto3" json:"peer,omitempty"`
-	System        string   `protobuf:"bytes,8,opt,name=system,proto3" json:"system,omitempty"`
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Of a service.
+	Service string `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	// Of a service: the name of a span.
+	Operation string `protobuf:"bytes,3,opt,name=operation,proto3" json:"operation,omitempty"`
+	// Of an edge: the service that calls.
+	Caller string `protobuf:"bytes,4,opt,name=caller,proto3" json:"caller,omitempty"`
+	// Of an edge: what is called.
+	Callee string `protobuf:"bytes,5,opt,name=callee,proto3" json:"callee,omitempty"`
+	// The part of an edge: connect, request, response, queue, pool, backoff, budget or contract.
+	Phase string `protobuf:"bytes,6,opt,name=phase,proto3" json:"phase,omitempty"`
+	// What sends no spans: a database, a third party.
+	Peer string `protobuf:"bytes,7,opt,name=peer,proto3" json:"peer,omitempty"`
+	// What kind of peer, as postgresql.
+	System string `protobuf:"bytes,8,opt,name=system,proto3" json:"system,omitempty"`
+	// What may be to blame, where that is not known.
 	Candidates    []string `protobuf:"bytes,9,rep,name=candidates,proto3" json:"candidates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3488,10 +3587,12 @@ func (x *Site) GetCandidates() []string {
 
 type GetReportRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Owner string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The team, as verdicts name it; unowned, user and unknown too.
+	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
 	// One day before to if not given.
 	From *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
-	To   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// The requests began before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
 	// The length of a step; chosen for some sixty steps if not given.
 	Step *durationpb.Duration `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
 	// Of each list: at most 500; 10 if not given.
@@ -3568,30 +3669,45 @@ func (x *GetReportRequest) GetLimit() int32 {
 // GetReportResponse is of whole hours if the window is longer than six.
 type GetReportResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Owner string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The owner that was asked for.
+	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
 	// What the registry knows of the owner, as ListOwners has it.
-	Team        *structpb.Struct       `protobuf:"bytes,2,opt,name=team,proto3" json:"team,omitempty"`
-	From        *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
-	To          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
-	StepSeconds float64                `protobuf:"fixed64,5,opt,name=step_seconds,json=stepSeconds,proto3" json:"step_seconds,omitempty"`
-	Caused      *Amounts               `protobuf:"bytes,6,opt,name=caused,proto3" json:"caused,omitempty"`
-	Suffered    *Amounts               `protobuf:"bytes,7,opt,name=suffered,proto3" json:"suffered,omitempty"`
+	Team *structpb.Struct `protobuf:"bytes,2,opt,name=team,proto3" json:"team,omitempty"`
+	// The beginning of the window that the answer is of, which belongs to it.
+	From *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	// Its end, which does not.
+	To *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	// The length of a step, in seconds.
+	StepSeconds float64 `protobuf:"fixed64,5,opt,name=step_seconds,json=stepSeconds,proto3" json:"step_seconds,omitempty"`
+	// What it caused.
+	Caused *Amounts `protobuf:"bytes,6,opt,name=caused,proto3" json:"caused,omitempty"`
+	// What it suffered through no fault of its own.
+	Suffered *Amounts `protobuf:"bytes,7,opt,name=suffered,proto3" json:"suffered,omitempty"`
 	// A week before.
-	CausedBefore   *Amounts `protobuf:"bytes,8,opt,name=caused_before,json=causedBefore,proto3" json:"caused_before,omitempty"`
+	CausedBefore *Amounts `protobuf:"bytes,8,opt,name=caused_before,json=causedBefore,proto3" json:"caused_before,omitempty"`
+	// What it suffered a week before, in as long a time.
 	SufferedBefore *Amounts `protobuf:"bytes,9,opt,name=suffered_before,json=sufferedBefore,proto3" json:"suffered_before,omitempty"`
 	// All requests with a symptom, whoever caused them.
-	Of           *Amounts       `protobuf:"bytes,10,opt,name=of,proto3" json:"of,omitempty"`
+	Of *Amounts `protobuf:"bytes,10,opt,name=of,proto3" json:"of,omitempty"`
+	// What each owner caused and suffered in each step, the earliest first.
 	Attributions []*Attribution `protobuf:"bytes,11,rep,name=attributions,proto3" json:"attributions,omitempty"`
 	// What was caused.
-	Services     []*Part `protobuf:"bytes,12,rep,name=services,proto3" json:"services,omitempty"`
-	Operations   []*Part `protobuf:"bytes,13,rep,name=operations,proto3" json:"operations,omitempty"`
-	Edges        []*Part `protobuf:"bytes,14,rep,name=edges,proto3" json:"edges,omitempty"`
+	Services []*Part `protobuf:"bytes,12,rep,name=services,proto3" json:"services,omitempty"`
+	// By operation.
+	Operations []*Part `protobuf:"bytes,13,rep,name=operations,proto3" json:"operations,omitempty"`
+	// By edge between two services.
+	Edges []*Part `protobuf:"bytes,14,rep,name=edges,proto3" json:"edges,omitempty"`
+	// By fault.
 	Fingerprints []*Part `protobuf:"bytes,15,rep,name=fingerprints,proto3" json:"fingerprints,omitempty"`
-	Versions     []*Part `protobuf:"bytes,16,rep,name=versions,proto3" json:"versions,omitempty"`
-	Rules        []*Part `protobuf:"bytes,17,rep,name=rules,proto3" json:"rules,omitempty"`
-	Entries      []*Part `protobuf:"bytes,18,rep,name=entries,proto3" json:"entries,omitempty"`
+	// By service and its service.version.
+	Versions []*Part `protobuf:"bytes,16,rep,name=versions,proto3" json:"versions,omitempty"`
+	// By the rule that fitted.
+	Rules []*Part `protobuf:"bytes,17,rep,name=rules,proto3" json:"rules,omitempty"`
+	// By where the requests came in.
+	Entries []*Part `protobuf:"bytes,18,rep,name=entries,proto3" json:"entries,omitempty"`
 	// What was suffered: in which of the own services, and from whom.
-	SufferedIn   []*Part `protobuf:"bytes,19,rep,name=suffered_in,json=sufferedIn,proto3" json:"suffered_in,omitempty"`
+	SufferedIn []*Part `protobuf:"bytes,19,rep,name=suffered_in,json=sufferedIn,proto3" json:"suffered_in,omitempty"`
+	// What was suffered, by who caused it.
 	SufferedFrom []*Part `protobuf:"bytes,20,rep,name=suffered_from,json=sufferedFrom,proto3" json:"suffered_from,omitempty"`
 	// Faults that came back within a month, those of the most days first.
 	Recurring []*Recurrence `protobuf:"bytes,21,rep,name=recurring,proto3" json:"recurring,omitempty"`
@@ -3796,20 +3912,33 @@ func (x *GetReportResponse) GetMissing() []string {
 
 // Recurrence is a fault that came back.
 type Recurrence struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Name            string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Owner           string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
-	Requests        float64                `protobuf:"fixed64,3,opt,name=requests,proto3" json:"requests,omitempty"`
-	Failed          float64                `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
-	Degraded        float64                `protobuf:"fixed64,5,opt,name=degraded,proto3" json:"degraded,omitempty"`
-	Slow            float64                `protobuf:"fixed64,6,opt,name=slow,proto3" json:"slow,omitempty"`
-	Stored          float64                `protobuf:"fixed64,7,opt,name=stored,proto3" json:"stored,omitempty"`
-	ExcessNs        int64                  `protobuf:"varint,8,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
-	Rule            string                 `protobuf:"bytes,9,opt,name=rule,proto3" json:"rule,omitempty"`
-	Fingerprint     string                 `protobuf:"bytes,10,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
-	ExemplarTraceId string                 `protobuf:"bytes,11,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
-	FirstSeen       *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=first_seen,json=firstSeen,proto3" json:"first_seen,omitempty"`
-	LastSeen        *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the fault is.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The owner of most of it.
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Requests with a symptom, for all that its sampler says; where several share the blame for one, each has a part of it.
+	Requests float64 `protobuf:"fixed64,3,opt,name=requests,proto3" json:"requests,omitempty"`
+	// Of requests, those that failed.
+	Failed float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Of requests, those that succeeded though something inside failed.
+	Degraded float64 `protobuf:"fixed64,5,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	// Of requests, those that were slow.
+	Slow float64 `protobuf:"fixed64,6,opt,name=slow,proto3" json:"slow,omitempty"`
+	// Of requests, those that are stored, and stand for the others.
+	Stored float64 `protobuf:"fixed64,7,opt,name=stored,proto3" json:"stored,omitempty"`
+	// Nanoseconds over the baseline.
+	ExcessNs int64 `protobuf:"varint,8,opt,name=excess_ns,json=excessNs,proto3" json:"excess_ns,omitempty"`
+	// The rule of most of it, by its name in docs/blame.md.
+	Rule string `protobuf:"bytes,9,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The fault of most of it: 16 hexadecimal digits, the same in other traces.
+	Fingerprint string `protobuf:"bytes,10,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// The newest trace that shows it.
+	ExemplarTraceId string `protobuf:"bytes,11,opt,name=exemplar_trace_id,json=exemplarTraceId,proto3" json:"exemplar_trace_id,omitempty"`
+	// When the first of the requests began.
+	FirstSeen *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=first_seen,json=firstSeen,proto3" json:"first_seen,omitempty"`
+	// When the last of the requests began.
+	LastSeen *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
 	// Days on which it was there.
 	Days int32 `protobuf:"varint,14,opt,name=days,proto3" json:"days,omitempty"`
 	// How often it came, with an hour without it between two times.
@@ -3954,9 +4083,11 @@ func (x *Recurrence) GetEpisodes() int32 {
 }
 
 type Neighbour struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Caused *Amounts               `protobuf:"bytes,2,opt,name=caused,proto3" json:"caused,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it caused.
+	Caused *Amounts `protobuf:"bytes,2,opt,name=caused,proto3" json:"caused,omitempty"`
 	// The owner's services that have to do with it.
 	Services      []string `protobuf:"bytes,3,rep,name=services,proto3" json:"services,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4018,7 +4149,8 @@ type GetMapRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One hour ago if not given.
 	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The requests began before to; now if not given.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// Only this service, and what is at most depth calls away from it.
 	Focus string `protobuf:"bytes,3,opt,name=focus,proto3" json:"focus,omitempty"`
 	// 1 to 5; 1 if not given.
@@ -4097,10 +4229,14 @@ func (x *GetMapRequest) GetOwner() string {
 // GetMapResponse has the costliest first.
 type GetMapResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	Nodes []*MapNode             `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	Edges []*MapEdge             `protobuf:"bytes,4,rep,name=edges,proto3" json:"edges,omitempty"`
+	// The beginning of the window that the answer is of, which belongs to it.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Its end, which does not.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Services and what sends no spans, the costliest first.
+	Nodes []*MapNode `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// By edge between two services.
+	Edges []*MapEdge `protobuf:"bytes,4,rep,name=edges,proto3" json:"edges,omitempty"`
 	// The shards of the storage that did not answer: what lies there is not in here.
 	Missing       []string `protobuf:"bytes,5,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4174,8 +4310,10 @@ func (x *GetMapResponse) GetMissing() []string {
 
 type MapNode struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Owner string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The team that owns it, or unowned, user or unknown.
+	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
 	// service; peer, which sends no spans; or user, who calls what requests come in at.
 	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	// By itself.
@@ -4243,15 +4381,20 @@ func (x *MapNode) GetCaused() *Amounts {
 }
 
 type MapEdge struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Caller string                 `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
-	Callee string                 `protobuf:"bytes,2,opt,name=callee,proto3" json:"callee,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The service that calls.
+	Caller string `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	// The service or peer that is called.
+	Callee string `protobuf:"bytes,2,opt,name=callee,proto3" json:"callee,omitempty"`
 	// 0 where that is not known.
-	Calls  float64 `protobuf:"fixed64,3,opt,name=calls,proto3" json:"calls,omitempty"`
+	Calls float64 `protobuf:"fixed64,3,opt,name=calls,proto3" json:"calls,omitempty"`
+	// Of calls, those that failed as the caller saw it.
 	Failed float64 `protobuf:"fixed64,4,opt,name=failed,proto3" json:"failed,omitempty"`
 	// What the edge itself caused, and what its callee and its caller did where this edge showed it.
-	Itself   *Amounts `protobuf:"bytes,5,opt,name=itself,proto3" json:"itself,omitempty"`
+	Itself *Amounts `protobuf:"bytes,5,opt,name=itself,proto3" json:"itself,omitempty"`
+	// Requests that the callee broke or slowed, as this edge showed.
 	ByCallee *Amounts `protobuf:"bytes,6,opt,name=by_callee,json=byCallee,proto3" json:"by_callee,omitempty"`
+	// Requests that the caller broke or slowed, as this edge showed.
 	ByCaller *Amounts `protobuf:"bytes,7,opt,name=by_caller,json=byCaller,proto3" json:"by_caller,omitempty"`
 	// messaging_system or database, where that is between the two.
 	Type          string `protobuf:"bytes,8,opt,name=type,proto3" json:"type,omitempty"`
@@ -4343,6 +4486,174 @@ func (x *MapEdge) GetType() string {
 		return x.Type
 	}
 	return ""
+}
+
+type GetEdgeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The requests began at from or later; one hour ago if not given.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// The requests began before to; now if not given.
+	To     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Caller string                 `protobuf:"bytes,3,opt,name=caller,proto3" json:"caller,omitempty"`
+	// A service, or a peer.
+	Callee string `protobuf:"bytes,4,opt,name=callee,proto3" json:"callee,omitempty"`
+	// Of each list: at most 500; 10 if not given.
+	Limit         int32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEdgeRequest) Reset() {
+	*x = GetEdgeRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEdgeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEdgeRequest) ProtoMessage() {}
+
+func (x *GetEdgeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEdgeRequest.ProtoReflect.Descriptor instead.
+func (*GetEdgeRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *GetEdgeRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetEdgeRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetEdgeRequest) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *GetEdgeRequest) GetCallee() string {
+	if x != nil {
+		return x.Callee
+	}
+	return ""
+}
+
+func (x *GetEdgeRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// GetEdgeResponse is of whole hours if the window is longer than six.
+type GetEdgeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Edge  *MapEdge               `protobuf:"bytes,3,opt,name=edge,proto3" json:"edge,omitempty"`
+	// The phases of what the edge itself caused.
+	Phases []*Part `protobuf:"bytes,4,rep,name=phases,proto3" json:"phases,omitempty"`
+	// What is to blame for any of the three costs.
+	Sites []*Part `protobuf:"bytes,5,rep,name=sites,proto3" json:"sites,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,6,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEdgeResponse) Reset() {
+	*x = GetEdgeResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEdgeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEdgeResponse) ProtoMessage() {}
+
+func (x *GetEdgeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEdgeResponse.ProtoReflect.Descriptor instead.
+func (*GetEdgeResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *GetEdgeResponse) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetEdgeResponse) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetEdgeResponse) GetEdge() *MapEdge {
+	if x != nil {
+		return x.Edge
+	}
+	return nil
+}
+
+func (x *GetEdgeResponse) GetPhases() []*Part {
+	if x != nil {
+		return x.Phases
+	}
+	return nil
+}
+
+func (x *GetEdgeResponse) GetSites() []*Part {
+	if x != nil {
+		return x.Sites
+	}
+	return nil
+}
+
+func (x *GetEdgeResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
 }
 
 var File_whosehop_v1_whosehop_proto protoreflect.FileDescriptor
@@ -4737,8 +5048,20 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x06itself\x18\x05 \x01(\v2\x14.whosehop.v1.AmountsR\x06itself\x121\n" +
 	"\tby_callee\x18\x06 \x01(\v2\x14.whosehop.v1.AmountsR\bbyCallee\x121\n" +
 	"\tby_caller\x18\a \x01(\v2\x14.whosehop.v1.AmountsR\bbyCaller\x12\x12\n" +
-	"\x04type\x18\b \x01(\tR\x04type2\xd7\n" +
-	"\n" +
+	"\x04type\x18\b \x01(\tR\x04type\"\xb2\x01\n" +
+	"\x0eGetEdgeRequest\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x16\n" +
+	"\x06caller\x18\x03 \x01(\tR\x06caller\x12\x16\n" +
+	"\x06callee\x18\x04 \x01(\tR\x06callee\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\x05R\x05limit\"\x85\x02\n" +
+	"\x0fGetEdgeResponse\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12(\n" +
+	"\x04edge\x18\x03 \x01(\v2\x14.whosehop.v1.MapEdgeR\x04edge\x12)\n" +
+	"\x06phases\x18\x04 \x03(\v2\x11.whosehop.v1.PartR\x06phases\x12'\n" +
+	"\x05sites\x18\x05 \x03(\v2\x11.whosehop.v1.PartR\x05sites\x12\x18\n" +
+	"\amissing\x18\x06 \x03(\tR\amissing2\x9d\v\n" +
 	"\bWhosehop\x12M\n" +
 	"\n" +
 	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12J\n" +
@@ -4749,7 +5072,8 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\fListVerdicts\x12 .whosehop.v1.ListVerdictsRequest\x1a!.whosehop.v1.ListVerdictsResponse\x12A\n" +
 	"\x06GetNow\x12\x1a.whosehop.v1.GetNowRequest\x1a\x1b.whosehop.v1.GetNowResponse\x12J\n" +
 	"\tGetReport\x12\x1d.whosehop.v1.GetReportRequest\x1a\x1e.whosehop.v1.GetReportResponse\x12A\n" +
-	"\x06GetMap\x12\x1a.whosehop.v1.GetMapRequest\x1a\x1b.whosehop.v1.GetMapResponse\x12Y\n" +
+	"\x06GetMap\x12\x1a.whosehop.v1.GetMapRequest\x1a\x1b.whosehop.v1.GetMapResponse\x12D\n" +
+	"\aGetEdge\x12\x1b.whosehop.v1.GetEdgeRequest\x1a\x1c.whosehop.v1.GetEdgeResponse\x12Y\n" +
 	"\x0eGetAttribution\x12\".whosehop.v1.GetAttributionRequest\x1a#.whosehop.v1.GetAttributionResponse\x12A\n" +
 	"\x06GetTop\x12\x1a.whosehop.v1.GetTopRequest\x1a\x1b.whosehop.v1.GetTopResponse\x12D\n" +
 	"\aGetRank\x12\x1b.whosehop.v1.GetRankRequest\x1a\x1c.whosehop.v1.GetRankResponse\x12L\n" +
@@ -4772,7 +5096,7 @@ func file_whosehop_v1_whosehop_proto_rawDescGZIP() []byte {
 	return file_whosehop_v1_whosehop_proto_rawDescData
 }
 
-var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*GetVerdictRequest)(nil),        // 0: whosehop.v1.GetVerdictRequest
 	(*GetVerdictResponse)(nil),       // 1: whosehop.v1.GetVerdictResponse
@@ -4823,75 +5147,77 @@ var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*GetMapResponse)(nil),           // 46: whosehop.v1.GetMapResponse
 	(*MapNode)(nil),                  // 47: whosehop.v1.MapNode
 	(*MapEdge)(nil),                  // 48: whosehop.v1.MapEdge
-	nil,                              // 49: whosehop.v1.ListVerdictsRequest.AttributesEntry
-	nil,                              // 50: whosehop.v1.ResolveOwnerRequest.AttributesEntry
-	(*timestamppb.Timestamp)(nil),    // 51: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 52: google.protobuf.Duration
-	(*structpb.Struct)(nil),          // 53: google.protobuf.Struct
+	(*GetEdgeRequest)(nil),           // 49: whosehop.v1.GetEdgeRequest
+	(*GetEdgeResponse)(nil),          // 50: whosehop.v1.GetEdgeResponse
+	nil,                              // 51: whosehop.v1.ListVerdictsRequest.AttributesEntry
+	nil,                              // 52: whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	(*timestamppb.Timestamp)(nil),    // 53: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 54: google.protobuf.Duration
+	(*structpb.Struct)(nil),          // 55: google.protobuf.Struct
 }
 var file_whosehop_v1_whosehop_proto_depIdxs = []int32{
 	6,   // 0: whosehop.v1.ReviewVerdictResponse.review:type_name -> whosehop.v1.Review
-	51,  // 1: whosehop.v1.Review.at:type_name -> google.protobuf.Timestamp
-	51,  // 2: whosehop.v1.ListReviewsRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 3: whosehop.v1.ListReviewsRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 1: whosehop.v1.Review.at:type_name -> google.protobuf.Timestamp
+	53,  // 2: whosehop.v1.ListReviewsRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 3: whosehop.v1.ListReviewsRequest.to:type_name -> google.protobuf.Timestamp
 	6,   // 4: whosehop.v1.ListReviewsResponse.reviews:type_name -> whosehop.v1.Review
-	51,  // 5: whosehop.v1.GetReviewSummaryRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 6: whosehop.v1.GetReviewSummaryRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 5: whosehop.v1.GetReviewSummaryRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 6: whosehop.v1.GetReviewSummaryRequest.to:type_name -> google.protobuf.Timestamp
 	11,  // 7: whosehop.v1.GetReviewSummaryResponse.all:type_name -> whosehop.v1.ReviewCount
 	11,  // 8: whosehop.v1.GetReviewSummaryResponse.rules:type_name -> whosehop.v1.ReviewCount
-	51,  // 9: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 10: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
-	52,  // 11: whosehop.v1.ListVerdictsRequest.min_duration:type_name -> google.protobuf.Duration
-	52,  // 12: whosehop.v1.ListVerdictsRequest.max_duration:type_name -> google.protobuf.Duration
-	49,  // 13: whosehop.v1.ListVerdictsRequest.attributes:type_name -> whosehop.v1.ListVerdictsRequest.AttributesEntry
+	53,  // 9: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 10: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
+	54,  // 11: whosehop.v1.ListVerdictsRequest.min_duration:type_name -> google.protobuf.Duration
+	54,  // 12: whosehop.v1.ListVerdictsRequest.max_duration:type_name -> google.protobuf.Duration
+	51,  // 13: whosehop.v1.ListVerdictsRequest.attributes:type_name -> whosehop.v1.ListVerdictsRequest.AttributesEntry
 	14,  // 14: whosehop.v1.ListVerdictsResponse.verdicts:type_name -> whosehop.v1.VerdictSummary
-	51,  // 15: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
-	52,  // 16: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
-	51,  // 17: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 18: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
-	52,  // 19: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
-	51,  // 20: whosehop.v1.GetAttributionResponse.from:type_name -> google.protobuf.Timestamp
-	51,  // 21: whosehop.v1.GetAttributionResponse.to:type_name -> google.protobuf.Timestamp
+	53,  // 15: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
+	54,  // 16: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
+	53,  // 17: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 18: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
+	54,  // 19: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
+	53,  // 20: whosehop.v1.GetAttributionResponse.from:type_name -> google.protobuf.Timestamp
+	53,  // 21: whosehop.v1.GetAttributionResponse.to:type_name -> google.protobuf.Timestamp
 	18,  // 22: whosehop.v1.GetAttributionResponse.attributions:type_name -> whosehop.v1.Attribution
 	15,  // 23: whosehop.v1.GetAttributionResponse.total:type_name -> whosehop.v1.Amounts
-	51,  // 24: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
+	53,  // 24: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
 	15,  // 25: whosehop.v1.Attribution.caused:type_name -> whosehop.v1.Amounts
 	15,  // 26: whosehop.v1.Attribution.suffered:type_name -> whosehop.v1.Amounts
-	51,  // 27: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 28: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
-	51,  // 29: whosehop.v1.GetTopResponse.from:type_name -> google.protobuf.Timestamp
-	51,  // 30: whosehop.v1.GetTopResponse.to:type_name -> google.protobuf.Timestamp
+	53,  // 27: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 28: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 29: whosehop.v1.GetTopResponse.from:type_name -> google.protobuf.Timestamp
+	53,  // 30: whosehop.v1.GetTopResponse.to:type_name -> google.protobuf.Timestamp
 	21,  // 31: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Part
 	15,  // 32: whosehop.v1.GetTopResponse.total:type_name -> whosehop.v1.Amounts
-	51,  // 33: whosehop.v1.Part.first_seen:type_name -> google.protobuf.Timestamp
-	51,  // 34: whosehop.v1.Part.last_seen:type_name -> google.protobuf.Timestamp
-	51,  // 35: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 36: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 33: whosehop.v1.Part.first_seen:type_name -> google.protobuf.Timestamp
+	53,  // 34: whosehop.v1.Part.last_seen:type_name -> google.protobuf.Timestamp
+	53,  // 35: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 36: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
 	26,  // 37: whosehop.v1.PutOwnersResponse.changes:type_name -> whosehop.v1.OwnersChange
 	27,  // 38: whosehop.v1.PutOwnersResponse.handovers:type_name -> whosehop.v1.Handover
-	51,  // 39: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
-	51,  // 40: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 41: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 39: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
+	53,  // 40: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 41: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
 	27,  // 42: whosehop.v1.ListHandoversResponse.handovers:type_name -> whosehop.v1.Handover
-	50,  // 43: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
-	51,  // 44: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
-	51,  // 45: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 46: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
-	51,  // 47: whosehop.v1.GetNowRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 48: whosehop.v1.GetNowRequest.to:type_name -> google.protobuf.Timestamp
-	51,  // 49: whosehop.v1.GetNowResponse.from:type_name -> google.protobuf.Timestamp
-	51,  // 50: whosehop.v1.GetNowResponse.to:type_name -> google.protobuf.Timestamp
+	52,  // 43: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	53,  // 44: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
+	53,  // 45: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 46: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 47: whosehop.v1.GetNowRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 48: whosehop.v1.GetNowRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 49: whosehop.v1.GetNowResponse.from:type_name -> google.protobuf.Timestamp
+	53,  // 50: whosehop.v1.GetNowResponse.to:type_name -> google.protobuf.Timestamp
 	15,  // 51: whosehop.v1.GetNowResponse.total:type_name -> whosehop.v1.Amounts
 	38,  // 52: whosehop.v1.GetNowResponse.entries:type_name -> whosehop.v1.NowEntry
 	39,  // 53: whosehop.v1.NowEntry.hops:type_name -> whosehop.v1.NowHop
 	40,  // 54: whosehop.v1.NowHop.site:type_name -> whosehop.v1.Site
-	51,  // 55: whosehop.v1.NowHop.since:type_name -> google.protobuf.Timestamp
-	51,  // 56: whosehop.v1.GetReportRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 57: whosehop.v1.GetReportRequest.to:type_name -> google.protobuf.Timestamp
-	52,  // 58: whosehop.v1.GetReportRequest.step:type_name -> google.protobuf.Duration
-	53,  // 59: whosehop.v1.GetReportResponse.team:type_name -> google.protobuf.Struct
-	51,  // 60: whosehop.v1.GetReportResponse.from:type_name -> google.protobuf.Timestamp
-	51,  // 61: whosehop.v1.GetReportResponse.to:type_name -> google.protobuf.Timestamp
+	53,  // 55: whosehop.v1.NowHop.since:type_name -> google.protobuf.Timestamp
+	53,  // 56: whosehop.v1.GetReportRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 57: whosehop.v1.GetReportRequest.to:type_name -> google.protobuf.Timestamp
+	54,  // 58: whosehop.v1.GetReportRequest.step:type_name -> google.protobuf.Duration
+	55,  // 59: whosehop.v1.GetReportResponse.team:type_name -> google.protobuf.Struct
+	53,  // 60: whosehop.v1.GetReportResponse.from:type_name -> google.protobuf.Timestamp
+	53,  // 61: whosehop.v1.GetReportResponse.to:type_name -> google.protobuf.Timestamp
 	15,  // 62: whosehop.v1.GetReportResponse.caused:type_name -> whosehop.v1.Amounts
 	15,  // 63: whosehop.v1.GetReportResponse.suffered:type_name -> whosehop.v1.Amounts
 	15,  // 64: whosehop.v1.GetReportResponse.caused_before:type_name -> whosehop.v1.Amounts
@@ -4909,58 +5235,67 @@ var file_whosehop_v1_whosehop_proto_depIdxs = []int32{
 	21,  // 76: whosehop.v1.GetReportResponse.suffered_from:type_name -> whosehop.v1.Part
 	43,  // 77: whosehop.v1.GetReportResponse.recurring:type_name -> whosehop.v1.Recurrence
 	44,  // 78: whosehop.v1.GetReportResponse.neighbours:type_name -> whosehop.v1.Neighbour
-	51,  // 79: whosehop.v1.Recurrence.first_seen:type_name -> google.protobuf.Timestamp
-	51,  // 80: whosehop.v1.Recurrence.last_seen:type_name -> google.protobuf.Timestamp
+	53,  // 79: whosehop.v1.Recurrence.first_seen:type_name -> google.protobuf.Timestamp
+	53,  // 80: whosehop.v1.Recurrence.last_seen:type_name -> google.protobuf.Timestamp
 	15,  // 81: whosehop.v1.Neighbour.caused:type_name -> whosehop.v1.Amounts
-	51,  // 82: whosehop.v1.GetMapRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 83: whosehop.v1.GetMapRequest.to:type_name -> google.protobuf.Timestamp
-	51,  // 84: whosehop.v1.GetMapResponse.from:type_name -> google.protobuf.Timestamp
-	51,  // 85: whosehop.v1.GetMapResponse.to:type_name -> google.protobuf.Timestamp
+	53,  // 82: whosehop.v1.GetMapRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 83: whosehop.v1.GetMapRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 84: whosehop.v1.GetMapResponse.from:type_name -> google.protobuf.Timestamp
+	53,  // 85: whosehop.v1.GetMapResponse.to:type_name -> google.protobuf.Timestamp
 	47,  // 86: whosehop.v1.GetMapResponse.nodes:type_name -> whosehop.v1.MapNode
 	48,  // 87: whosehop.v1.GetMapResponse.edges:type_name -> whosehop.v1.MapEdge
 	15,  // 88: whosehop.v1.MapNode.caused:type_name -> whosehop.v1.Amounts
 	15,  // 89: whosehop.v1.MapEdge.itself:type_name -> whosehop.v1.Amounts
 	15,  // 90: whosehop.v1.MapEdge.by_callee:type_name -> whosehop.v1.Amounts
 	15,  // 91: whosehop.v1.MapEdge.by_caller:type_name -> whosehop.v1.Amounts
-	0,   // 92: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
-	2,   // 93: whosehop.v1.Whosehop.GetWhyNot:input_type -> whosehop.v1.GetWhyNotRequest
-	4,   // 94: whosehop.v1.Whosehop.ReviewVerdict:input_type -> whosehop.v1.ReviewVerdictRequest
-	7,   // 95: whosehop.v1.Whosehop.ListReviews:input_type -> whosehop.v1.ListReviewsRequest
-	9,   // 96: whosehop.v1.Whosehop.GetReviewSummary:input_type -> whosehop.v1.GetReviewSummaryRequest
-	12,  // 97: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
-	36,  // 98: whosehop.v1.Whosehop.GetNow:input_type -> whosehop.v1.GetNowRequest
-	41,  // 99: whosehop.v1.Whosehop.GetReport:input_type -> whosehop.v1.GetReportRequest
-	45,  // 100: whosehop.v1.Whosehop.GetMap:input_type -> whosehop.v1.GetMapRequest
-	16,  // 101: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
-	19,  // 102: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
-	22,  // 103: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
-	24,  // 104: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
-	28,  // 105: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
-	30,  // 106: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
-	32,  // 107: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
-	34,  // 108: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
-	1,   // 109: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
-	3,   // 110: whosehop.v1.Whosehop.GetWhyNot:output_type -> whosehop.v1.GetWhyNotResponse
-	5,   // 111: whosehop.v1.Whosehop.ReviewVerdict:output_type -> whosehop.v1.ReviewVerdictResponse
-	8,   // 112: whosehop.v1.Whosehop.ListReviews:output_type -> whosehop.v1.ListReviewsResponse
-	10,  // 113: whosehop.v1.Whosehop.GetReviewSummary:output_type -> whosehop.v1.GetReviewSummaryResponse
-	13,  // 114: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
-	37,  // 115: whosehop.v1.Whosehop.GetNow:output_type -> whosehop.v1.GetNowResponse
-	42,  // 116: whosehop.v1.Whosehop.GetReport:output_type -> whosehop.v1.GetReportResponse
-	46,  // 117: whosehop.v1.Whosehop.GetMap:output_type -> whosehop.v1.GetMapResponse
-	17,  // 118: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
-	20,  // 119: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
-	23,  // 120: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
-	25,  // 121: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
-	29,  // 122: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
-	31,  // 123: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
-	33,  // 124: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
-	35,  // 125: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
-	109, // [109:126] is the sub-list for method output_type
-	92,  // [92:109] is the sub-list for method input_type
-	92,  // [92:92] is the sub-list for extension type_name
-	92,  // [92:92] is the sub-list for extension extendee
-	0,   // [0:92] is the sub-list for field type_name
+	53,  // 92: whosehop.v1.GetEdgeRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 93: whosehop.v1.GetEdgeRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 94: whosehop.v1.GetEdgeResponse.from:type_name -> google.protobuf.Timestamp
+	53,  // 95: whosehop.v1.GetEdgeResponse.to:type_name -> google.protobuf.Timestamp
+	48,  // 96: whosehop.v1.GetEdgeResponse.edge:type_name -> whosehop.v1.MapEdge
+	21,  // 97: whosehop.v1.GetEdgeResponse.phases:type_name -> whosehop.v1.Part
+	21,  // 98: whosehop.v1.GetEdgeResponse.sites:type_name -> whosehop.v1.Part
+	0,   // 99: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
+	2,   // 100: whosehop.v1.Whosehop.GetWhyNot:input_type -> whosehop.v1.GetWhyNotRequest
+	4,   // 101: whosehop.v1.Whosehop.ReviewVerdict:input_type -> whosehop.v1.ReviewVerdictRequest
+	7,   // 102: whosehop.v1.Whosehop.ListReviews:input_type -> whosehop.v1.ListReviewsRequest
+	9,   // 103: whosehop.v1.Whosehop.GetReviewSummary:input_type -> whosehop.v1.GetReviewSummaryRequest
+	12,  // 104: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
+	36,  // 105: whosehop.v1.Whosehop.GetNow:input_type -> whosehop.v1.GetNowRequest
+	41,  // 106: whosehop.v1.Whosehop.GetReport:input_type -> whosehop.v1.GetReportRequest
+	45,  // 107: whosehop.v1.Whosehop.GetMap:input_type -> whosehop.v1.GetMapRequest
+	49,  // 108: whosehop.v1.Whosehop.GetEdge:input_type -> whosehop.v1.GetEdgeRequest
+	16,  // 109: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
+	19,  // 110: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
+	22,  // 111: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
+	24,  // 112: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
+	28,  // 113: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
+	30,  // 114: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
+	32,  // 115: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
+	34,  // 116: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
+	1,   // 117: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
+	3,   // 118: whosehop.v1.Whosehop.GetWhyNot:output_type -> whosehop.v1.GetWhyNotResponse
+	5,   // 119: whosehop.v1.Whosehop.ReviewVerdict:output_type -> whosehop.v1.ReviewVerdictResponse
+	8,   // 120: whosehop.v1.Whosehop.ListReviews:output_type -> whosehop.v1.ListReviewsResponse
+	10,  // 121: whosehop.v1.Whosehop.GetReviewSummary:output_type -> whosehop.v1.GetReviewSummaryResponse
+	13,  // 122: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
+	37,  // 123: whosehop.v1.Whosehop.GetNow:output_type -> whosehop.v1.GetNowResponse
+	42,  // 124: whosehop.v1.Whosehop.GetReport:output_type -> whosehop.v1.GetReportResponse
+	46,  // 125: whosehop.v1.Whosehop.GetMap:output_type -> whosehop.v1.GetMapResponse
+	50,  // 126: whosehop.v1.Whosehop.GetEdge:output_type -> whosehop.v1.GetEdgeResponse
+	17,  // 127: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
+	20,  // 128: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
+	23,  // 129: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
+	25,  // 130: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
+	29,  // 131: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
+	31,  // 132: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
+	33,  // 133: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
+	35,  // 134: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
+	117, // [117:135] is the sub-list for method output_type
+	99,  // [99:117] is the sub-list for method input_type
+	99,  // [99:99] is the sub-list for extension type_name
+	99,  // [99:99] is the sub-list for extension extendee
+	0,   // [0:99] is the sub-list for field type_name
 }
 
 func init() { file_whosehop_v1_whosehop_proto_init() }
@@ -4974,7 +5309,7 @@ func file_whosehop_v1_whosehop_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_whosehop_v1_whosehop_proto_rawDesc), len(file_whosehop_v1_whosehop_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   51,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
