@@ -19,7 +19,7 @@ export CGO_ENABLED := 0
 .DEFAULT_GOAL := help
 PEER := $(TOOLS)/peer-0.161.0
 
-.PHONY: help build engine demo test lint fmt generate checkgenerate fuzz testdeps bench-engine bench-owners bench-accuracy bench-confidence bench-ingest bench-reads bench-analyzer bench-live bench-query crash-test
+.PHONY: help build engine demo test lint fmt generate checkgenerate screenshots fuzz testdeps bench-engine bench-owners bench-accuracy bench-confidence bench-ingest bench-reads bench-analyzer bench-live bench-query crash-test
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -97,6 +97,9 @@ generate: ## generate the Go of proto/ (needs protoc)
 
 checkgenerate: generate ## fail if generated files are not up to date
 	git diff --exit-code -- proto
+
+screenshots: testdeps ## draw the pictures of docs/pages.md anew
+	go test -count=1 -run 'TestShop/screens' ./query/web -update
 
 fuzz: ## fuzz every decoder for FUZZTIME each
 	go test -run '^$$' -fuzz 'FuzzDecode$$' -fuzztime $(FUZZTIME) ./otlp

@@ -2,11 +2,14 @@ package query
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/spans"
@@ -16,7 +19,7 @@ import (
 // TraceReader is what an Explorer needs of the storage.
 type TraceReader interface {
 	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
-	SearchTraces(ctx context.Context, q storage.TraceSearch) ([]storage.TraceSummary, error)
+	FindTraces(ctx context.Context, q storage.TraceSearch) ([]spans.TraceID, error)
 	SummarizeTraces(ctx context.Context, ids []spans.TraceID) ([]storage.TraceSummary, error)
 	MatchedSpans(ctx context.Context, q storage.TraceSearch, ids []spans.TraceID, fields []storage.FieldRef) (map[spans.TraceID][]storage.SpanMatch, error)
 	SpanServices(ctx context.Context) ([]string, error)
@@ -39,6 +42,7 @@ type Explorer struct {
 	services   kept[[]string]
 	operations kept[[]storage.SpanOperation]
 	keys       kept[[2][]string]
+	values     kept[[]string]
 }
 
 // NewExplorer makes an explorer. The service says what it thinks of a trace.
@@ -54,13 +58,15 @@ const (
 	// foundSpansMax is how many spans the traces of an answer have together.
 	foundSpansMax = SpansMax
 	foundBytesMax = 256 << 20
+	// readAtOnce is how many traces are read at once: as many as most searches bring.
+	readAtOnce = 20
 	// keysWindow is how far before the end of a time keys and values of attributes are looked for.
 	keysWindow = 24 * time.Hour
 	valuesMax  = 1000
 )
 
 // Search finds traces, newest first. A limit over SearchMax counts as that.
-func (e *Explorer) Search(ctx context.Context, q storage.TraceSearch) ([]storage.TraceSummary, error) {
+func (e *Explorer) Search(ctx context.Context, q storage.TraceSearch) ([]spans.TraceID, error) {
 	var err error
 	if q.From, q.To, err = window(q.From, q.To); err != nil {
 		return nil, err
@@ -69,16 +75,33 @@ func (e *Explorer) Search(ctx context.Context, q storage.TraceSearch) ([]storage
 		return nil, Wrong("limit", "limit %d is not positive", q.Limit)
 	}
 	q.Limit = min(q.Limit, SearchMax)
-	return e.reader.SearchTraces(ctx, q)
+	return e.reader.FindTraces(ctx, q)
 }
 
-// Matched are the earliest spans that a search found, of each trace as many as its limit says, with some of their fields.
-func (e *Explorer) Matched(ctx context.Context, q storage.TraceSearch, traces []storage.TraceSummary, fields []storage.FieldRef) (map[spans.TraceID][]storage.SpanMatch, error) {
-	ids := make([]spans.TraceID, len(traces))
-	for i := range traces {
-		ids[i] = traces[i].TraceID
+// Found is what a list says of a trace, and the earliest of its spans that were searched for.
+type Found struct {
+	storage.TraceSummary
+	Matched []storage.SpanMatch
+}
+
+// Summaries sums up traces that a search found, with as many of the spans found as is said, and some of their fields.
+func (e *Explorer) Summaries(ctx context.Context, q storage.TraceSearch, ids []spans.TraceID, matched int, fields []storage.FieldRef) ([]Found, error) {
+	var byID map[spans.TraceID][]storage.SpanMatch
+	group, both := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		q.Limit = matched
+		byID, err = e.reader.MatchedSpans(both, q, ids, fields)
+		return err
+	})
+	summaries, err := e.reader.SummarizeTraces(both, ids)
+	if err := errors.Join(group.Wait(), err); err != nil {
+		return nil, err
 	}
-	return e.reader.MatchedSpans(ctx, q, ids, fields)
+	list := make([]Found, len(summaries))
+	for i := range summaries {
+		list[i] = Found{summaries[i], byID[summaries[i].TraceID]}
+	}
+	return list, nil
 }
 
 // Trace is a trace as it came.
@@ -95,7 +118,14 @@ type Trace struct {
 
 // Trace reads one trace, and with judged what we think of it.
 func (e *Explorer) Trace(ctx context.Context, id spans.TraceID, judged bool) (*Trace, error) {
+	var verdicts []verdict.Verdict
+	var group sync.WaitGroup
+	if judged {
+		// Whoever asks for spans gets them, judged or not.
+		group.Go(func() { verdicts, _ = e.verdicts(ctx, fmt.Sprintf("%x", id[:])) })
+	}
 	list, err := e.read(ctx, []spans.TraceID{id})
+	group.Wait()
 	if err != nil {
 		return nil, err
 	}
@@ -105,36 +135,32 @@ func (e *Explorer) Trace(ctx context.Context, id spans.TraceID, judged bool) (*T
 		}
 		return nil, fmt.Errorf("trace %x: %w", id[:], ErrNotFound)
 	}
-	t := list[0]
-	if judged {
-		// Whoever asks for spans gets them, judged or not.
-		t.Verdicts, _ = e.verdicts(ctx, fmt.Sprintf("%x", id[:]))
-	}
-	return t, nil
+	list[0].Verdicts = verdicts
+	return list[0], nil
 }
 
 // Traces reads traces, in the order of their ids and as many as an answer may have, and says how many more there are.
-func (e *Explorer) Traces(ctx context.Context, found []storage.TraceSummary) (list []*Trace, more int, err error) {
-	var ids []spans.TraceID
-	total := uint64(0)
-	for i := range found {
-		total += min(found[i].Spans, SpansMax)
-		if i > 0 && total > foundSpansMax {
-			more = len(found) - i
-			break
+func (e *Explorer) Traces(ctx context.Context, ids []spans.TraceID) (list []*Trace, more int, err error) {
+	left := foundSpansMax
+	for atOnce := readAtOnce; len(ids) > 0; {
+		n := min(atOnce, len(ids))
+		part, err := e.read(ctx, ids[:n])
+		if errors.Is(err, storage.ErrTooLarge) && n > 1 {
+			atOnce = n / 2
+			continue
 		}
-		ids = append(ids, found[i].TraceID)
+		if err != nil {
+			return nil, 0, err
+		}
+		for i, t := range part {
+			if left -= len(t.Rows); left < 0 && len(list) > 0 {
+				return list, len(part) - i + len(ids) - n, nil
+			}
+			list = append(list, t)
+		}
+		ids = ids[n:]
 	}
-	if len(ids) == 0 {
-		return nil, 0, nil
-	}
-	list, err = e.read(ctx, ids)
-	return list, more, err
-}
-
-// Summaries sums up traces by their ids. Those that are not there are left out.
-func (e *Explorer) Summaries(ctx context.Context, ids []spans.TraceID) ([]storage.TraceSummary, error) {
-	return e.reader.SummarizeTraces(ctx, ids[:min(len(ids), SearchMax)])
+	return list, 0, nil
 }
 
 func (e *Explorer) read(ctx context.Context, ids []spans.TraceID) ([]*Trace, error) {
@@ -209,7 +235,8 @@ func (e *Explorer) Values(ctx context.Context, f storage.FieldRef, m storage.Mat
 	if limit <= 0 || limit > valuesMax {
 		limit = valuesMax
 	}
-	return e.reader.Values(ctx, f, m, from, to, limit)
+	key := fmt.Sprintf("%v %+v %v %v %d", f, m, from.Truncate(keptFor), to.Truncate(keptFor), limit)
+	return e.values.get(key, e.whole(ctx), func() ([]string, error) { return e.reader.Values(ctx, f, m, from, to, limit) })
 }
 
 func lastDay(from, to time.Time) (time.Time, time.Time, error) {

@@ -22,6 +22,7 @@ type traceReader struct {
 	err         error
 	from, to    time.Time
 	limit       int
+	atOnce      int // how many traces can be read at once
 }
 
 func (r *traceReader) Missing(context.Context) []string { return r.missing }
@@ -36,7 +37,7 @@ func (r *traceReader) SpanOperations(_ context.Context, service string) ([]stora
 	return []storage.SpanOperation{{Name: service, Kind: "client"}, {Name: service, Kind: "server"}}, nil
 }
 
-func (r *traceReader) SearchTraces(_ context.Context, q storage.TraceSearch) ([]storage.TraceSummary, error) {
+func (r *traceReader) FindTraces(_ context.Context, q storage.TraceSearch) ([]spans.TraceID, error) {
 	r.from, r.to, r.limit = q.From, q.To, q.Limit
 	return nil, r.err
 }
@@ -47,6 +48,9 @@ func (r *traceReader) Values(_ context.Context, _ storage.FieldRef, _ storage.Ma
 }
 
 func (r *traceReader) ReadTraces(_ context.Context, q storage.TraceQuery, b *spans.Block) error {
+	if r.atOnce > 0 && len(q.IDs) > r.atOnce {
+		return fmt.Errorf("read: %w", storage.ErrTooLarge)
+	}
 	for at, id := range slices.Backward(q.IDs) { // traces come in no order, and spans neither
 		if slices.Index(q.IDs, id) != at {
 			continue
@@ -85,17 +89,29 @@ func TestTracesAreBounded(t *testing.T) {
 	if _, err = e.Trace(t.Context(), none, true); !errors.Is(err, ErrMissing) {
 		t.Errorf("while a shard is away: %v", err)
 	}
-	found := []storage.TraceSummary{{TraceID: short, Spans: 2}, {TraceID: long, Spans: SpansMax + 5}, {TraceID: short, Spans: 2}}
-	list, more, err := e.Traces(t.Context(), found)
-	if err != nil || len(list) != 1 || list[0].ID != short || more != 2 {
+	r.missing = nil
+	list, more, err := e.Traces(t.Context(), []spans.TraceID{short, long, short})
+	if err != nil || len(list) != 1 || list[0].ID != short || more != 1 {
 		t.Errorf("%d traces, %d more, %v", len(list), more, err)
 	}
-	list, more, err = e.Traces(t.Context(), []storage.TraceSummary{{TraceID: short, Spans: 2}, {TraceID: none, Spans: 1}, {TraceID: short, Spans: 2}})
-	if err != nil || len(list) != 1 || len(list[0].Rows) != 2 || more != 0 {
-		t.Errorf("asked for twice: %d traces, %d more, %v", len(list), more, err)
+	if list, more, err = e.Traces(t.Context(), []spans.TraceID{long, short, none}); err != nil || len(list) != 1 || list[0].ID != long || more != 1 {
+		t.Errorf("the first is always there: %d traces, %d more, %v", len(list), more, err)
 	}
-	if list, _, err = e.Traces(t.Context(), []storage.TraceSummary{{TraceID: long, Spans: SpansMax + 5}}); err != nil || len(list) != 1 {
-		t.Errorf("the first is always there: %d, %v", len(list), err)
+	var many []spans.TraceID
+	for i := range 3*readAtOnce + 1 {
+		id := spans.TraceID{9, byte(i)}
+		r.spans[id] = 1
+		many = append(many, id)
+	}
+	for _, r.atOnce = range []int{0, 1, 3} {
+		if list, more, err = e.Traces(t.Context(), many); err != nil || len(list) != len(many) || more != 0 {
+			t.Errorf("%d traces, %d more, %v", len(list), more, err)
+		}
+	}
+	for i := range list {
+		if list[i].ID != many[i] {
+			t.Errorf("trace %d is another", i)
+		}
 	}
 }
 

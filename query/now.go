@@ -99,7 +99,7 @@ func (s *Service) Now(ctx context.Context, r NowRequest) (*NowResponse, error) {
 	if err != nil {
 		return nil, err
 	}
-	if to.Sub(from) > nowMost+time.Minute {
+	if to.Sub(from) > nowMost+2*time.Minute {
 		return nil, Wrong("from", "a window of more than %s is no longer now; /api/v1/top ranks longer ones", nowMost)
 	}
 	most, err := limit("limit", r.Limit, nowHops)

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/ownership/catalog"
 	"github.com/whosehop/whosehop/storage"
@@ -146,16 +148,16 @@ func (s *Service) Verdicts(ctx context.Context, traceID string) ([]verdict.Verdi
 	if err != nil {
 		return nil, err
 	}
-	bodies, of, found, err := s.reader.TraceVerdicts(ctx, id)
-	if err != nil {
+	var bodies []string
+	var of, stored storage.SettledTrace
+	found, settled := false, false
+	group, asking := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { bodies, of, found, err = s.reader.TraceVerdicts(asking, id); return err })
+	group.Go(func() (err error) { stored, err = s.reader.StoredTrace(asking, id); return err })
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	settled := false
 	if found {
-		stored, err := s.reader.StoredTrace(ctx, id)
-		if err != nil {
-			return nil, err
-		}
 		// No row left means that the spans have expired and the verdicts have not.
 		settled = stored.Rows == of.Rows || stored.Rows == 0
 		if settled && len(bodies) > 0 {

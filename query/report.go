@@ -160,54 +160,41 @@ func (s *Service) Report(ctx context.Context, r ReportRequest) (*ReportResponse,
 
 // recurring finds the faults that came back within the month before to.
 func (s *Service) recurring(ctx context.Context, owner string, to time.Time, n int) ([]Recurrence, error) {
-	f := storage.BlameFilter{From: to.Add(-recurringWindow), To: to, Owner: owner}
+	f := storage.BlameFilter{From: to.Add(-recurringWindow), To: to, Owner: owner, Hours: true}
 	f.From, f.To = storage.Align(f.From, f.To)
-	rows, err := s.reader.Blame(ctx, f, []string{"Fingerprint", "Kind", "Service", "Operation", "Caller", "Callee", "Phase", "Peer"}, time.Hour, groupsMax)
+	rows, err := s.reader.Blame(ctx, f, []string{"Fingerprint", "Kind", "Service", "Operation", "Caller", "Callee", "Phase", "Peer"}, 0, groupsMax)
 	if err != nil {
 		return nil, err
 	}
 	return recurrences(rows, n), nil
 }
 
-// recurrences counts days and episodes; rows are in the order of time.
+// recurrences counts the days and the episodes of faults, and leaves out what came but once.
 func recurrences(rows []storage.BlameRow, n int) []Recurrence {
-	type track struct {
-		Recurrence
-		sum        storage.BlameRow
-		day        int64
-		lastHourAt time.Time
-	}
-	at := make(map[string]*track)
-	var list []*track
+	const hour, day = 60 * 60, 24 * 60 * 60
+	list := []Recurrence{}
 	for i := range rows {
 		r := &rows[i]
-		k := at[r.Fingerprint]
-		if k == nil {
-			k = &track{day: -1}
-			k.Part = Part{Name: siteOf(r).String(), Owner: r.MainOwner, Rule: r.MainRule, Fingerprint: r.Fingerprint, FirstSeen: instant(r.FirstNs)}
-			at[r.Fingerprint] = k
-			list = append(list, k)
+		c := Recurrence{Part: Part{
+			Name: siteOf(r).String(), Owner: r.MainOwner, Amounts: amountsOf(r), Rule: r.MainRule, Fingerprint: r.Fingerprint,
+			Exemplar: r.Exemplar, FirstSeen: instant(r.FirstNs), LastSeen: instant(r.LastNs),
+		}}
+		for k, at := range r.Hours {
+			if k == 0 || at-r.Hours[k-1] > hour {
+				c.Episodes++
+			}
+			if k == 0 || at/day != r.Hours[k-1]/day {
+				c.Days++
+			}
 		}
-		add(&k.sum, r)
-		if day := r.At.Unix() / (24 * 60 * 60); day != k.day {
-			k.day = day
-			k.Days++
+		if c.Episodes > 1 {
+			list = append(list, c)
 		}
-		if r.At.Sub(k.lastHourAt) > time.Hour {
-			k.Episodes++
-		}
-		k.lastHourAt, k.LastSeen, k.Exemplar = r.At, instant(r.LastNs), r.Exemplar
 	}
-	list = slices.DeleteFunc(list, func(k *track) bool { return k.Episodes < 2 })
-	slices.SortStableFunc(list, func(a, b *track) int {
-		return cmp.Or(cmp.Compare(b.Days, a.Days), cmp.Compare(b.sum.Amount, a.sum.Amount), cmp.Compare(a.Fingerprint, b.Fingerprint))
+	slices.SortStableFunc(list, func(a, b Recurrence) int {
+		return cmp.Or(cmp.Compare(b.Days, a.Days), cmp.Compare(b.Requests, a.Requests), cmp.Compare(a.Fingerprint, b.Fingerprint))
 	})
-	recurring := make([]Recurrence, 0, min(n, len(list)))
-	for _, k := range list[:min(n, len(list))] {
-		k.Amounts = amountsOf(&k.sum)
-		recurring = append(recurring, k.Recurrence)
-	}
-	return recurring
+	return list[:min(n, len(list))]
 }
 
 // causedColumns are all that the parts of a report are made of.

@@ -20,10 +20,13 @@ type BlameFilter struct {
 	Suffered bool
 	// Exact counts from verdicts, however long the window is, which need not be aligned then.
 	Exact bool
+	// Hours asks for the hours in which there was some.
+	Hours bool
 }
 
-// exactMost is the longest window that is counted from verdicts, to the nanosecond. A longer one goes by whole hours.
-const exactMost = 6 * time.Hour
+// exactMost is the longest window that is counted from verdicts, to the nanosecond: six hours, and what is added for clocks that
+// differ. A longer one goes by whole hours.
+const exactMost = 6*time.Hour + 2*time.Minute
 
 // Align is the window that a question is answered for: longer ones are widened to whole hours.
 func Align(from, to time.Time) (time.Time, time.Time) {
@@ -99,6 +102,8 @@ type BlameRow struct {
 	// FirstNs and LastNs are when the first and the last of the requests began, in Unix nanoseconds; Exemplar is the last one's trace.
 	FirstNs, LastNs int64
 	Exemplar        string
+	// Hours are those in which there was some, as Unix seconds, in their order; where they were asked for.
+	Hours []uint32
 	// MainRule, MainFingerprint, MainVersion and MainOwner are those of most of it.
 	MainRule, MainFingerprint, MainVersion, MainOwner string
 }
@@ -135,9 +140,13 @@ func (db *DB) Blame(ctx context.Context, f BlameFilter, by []string, step time.D
 	for _, main := range []string{"Rule", "Fingerprint", "ServiceVersion", "Owner"} {
 		values = append(values, "toString(topKWeighted(1)("+main+", toUInt64(greatest(Amount, 0)))[1])")
 	}
-	rows, err := db.conn.Query(ctx, fmt.Sprintf(`SELECT %s, sum(Amount) AS A, sum(Stored), sum(ExcessNs), sumIf(Amount, Symptom = '%s'), sumIf(Amount, Symptom = '%s'), sumIf(Amount, Symptom = '%s'),
+	hours := "emptyArrayUInt32()"
+	if f.Hours {
+		hours = "arraySort(groupUniqArray(toUnixTimestamp(toStartOfHour(At, 'UTC'))))"
+	}
+	rows, err := db.conn.Query(ctx, fmt.Sprintf(`SELECT %s, %s, sum(Amount) AS A, sum(Stored), sum(ExcessNs), sumIf(Amount, Symptom = '%s'), sumIf(Amount, Symptom = '%s'), sumIf(Amount, Symptom = '%s'),
 		min(FirstNs), max(LastNs), argMax(Exemplar, LastNs) FROM %s GROUP BY %s ORDER BY %s, %s LIMIT %d`,
-		strings.Join(values, ", "), verdict.SymptomError, verdict.SymptomDegraded, verdict.SymptomLatency, source, strings.Join(keys, ", "), order, strings.Join(keys, ", "), limit)+
+		strings.Join(values, ", "), hours, verdict.SymptomError, verdict.SymptomDegraded, verdict.SymptomLatency, source, strings.Join(keys, ", "), order, strings.Join(keys, ", "), limit)+
 		readSettings+", "+verdictSettings)
 	if err != nil {
 		return nil, wrap("sum up blame", err)
@@ -148,7 +157,7 @@ func (db *DB) Blame(ctx context.Context, f BlameFilter, by []string, step time.D
 		var r BlameRow
 		if err := rows.Scan(&r.At, &r.Owner, &r.Kind, &r.Service, &r.Operation, &r.Caller, &r.Callee, &r.Phase, &r.Peer, &r.Accountable, &r.Rule, &r.Class,
 			&r.Fingerprint, &r.ServiceVersion, &r.Via, &r.Target, &r.Cause, &r.EntryService, &r.EntryOperation,
-			&r.MainRule, &r.MainFingerprint, &r.MainVersion, &r.MainOwner,
+			&r.MainRule, &r.MainFingerprint, &r.MainVersion, &r.MainOwner, &r.Hours,
 			&r.Amount, &r.Stored, &r.ExcessNs, &r.Failed, &r.Degraded, &r.Slow, &r.FirstNs, &r.LastNs, &r.Exemplar); err != nil {
 			return nil, wrap("sum up blame", err)
 		}

@@ -15,8 +15,8 @@ type SpanOperation struct {
 // What is listed at most.
 const (
 	namesMax       = 20_000
-	namesSample    = 20_000           // spans are enough to read keys and values of
-	namesSampleMax = 10 * namesSample // when they come in bursts
+	namesSample    = 5_000            // spans are enough to read keys and values of
+	namesSampleMax = 40 * namesSample // when they come in bursts
 	valueBytesMax  = 1024             // of a value: nobody picks a longer one from a list
 )
 
@@ -59,22 +59,30 @@ func (db *DB) AttributeKeys(ctx context.Context, from, to time.Time) (ofSpans, o
 	if err != nil {
 		return nil, nil, err
 	}
-	keys := func(column string) ([]string, error) {
-		return db.texts(ctx, "list the keys of attributes", fmt.Sprintf("SELECT toString(arrayJoin(groupUniqArrayArray(Keys))) AS K FROM (SELECT mapKeys(%s) AS Keys FROM %s WHERE %s LIMIT %d) ORDER BY K LIMIT %d",
-			column, db.spans, sample, namesSampleMax, namesMax))
-	}
-	if ofSpans, err = keys("SpanAttributes"); err != nil {
-		return nil, nil, err
-	}
-	ofResources, err = keys("ResourceAttributes")
-	return ofSpans, ofResources, err
+	// Of both columns the keys alone are read.
+	err = db.conn.QueryRow(ctx, fmt.Sprintf(`SELECT arraySort(groupUniqArrayArray(%[1]d)(OfSpans)), arraySort(groupUniqArrayArray(%[1]d)(OfResources)) FROM (
+			SELECT arrayMap(k -> toString(k), mapKeys(SpanAttributes)) AS OfSpans, arrayMap(k -> toString(k), mapKeys(ResourceAttributes)) AS OfResources FROM %[2]s WHERE %[3]s LIMIT %[4]d
+		)`, namesMax, db.spans, sample, namesSampleMax)+searchSettings).Scan(&ofSpans, &ofResources)
+	return ofSpans, ofResources, wrap("list the keys of attributes", err)
 }
 
 // Values are those of a field, of spans that began in [from, to) and that a condition holds for: of the newest, if there are many.
-// The most frequent come first.
+// The most frequent come first. Those of an attribute of the resource are given where no span has such an attribute.
 func (db *DB) Values(ctx context.Context, f FieldRef, m Match, from, to time.Time, limit int) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
+	switch f.Field {
+	case FieldAttribute:
+		values, err := db.Values(ctx, FieldRef{FieldSpanAttribute, f.Key}, m, from, to, limit)
+		if err != nil || len(values) > 0 {
+			return values, err
+		}
+		f.Field = FieldResourceAttribute
+		fallthrough
+	case FieldSpanAttribute, FieldResourceAttribute:
+		m = Match{All: []Match{m, {Field: f.Field, Key: f.Key, Op: OpExists}}} // which indexes are found by
+	default:
+	}
 	sample, err := db.newestSpans(ctx, &m, from, to)
 	if err != nil {
 		return nil, err

@@ -47,8 +47,8 @@ const (
 	searchStep  = 8
 )
 
-// SearchTraces finds traces, newest first.
-func (db *DB) SearchTraces(ctx context.Context, q TraceSearch) ([]TraceSummary, error) {
+// FindTraces finds traces, newest first.
+func (db *DB) FindTraces(ctx context.Context, q TraceSearch) ([]spans.TraceID, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var ids []spans.TraceID
@@ -71,7 +71,7 @@ func (db *DB) SearchTraces(ctx context.Context, q TraceSearch) ([]TraceSummary, 
 		}
 		to = from
 	}
-	return db.SummarizeTraces(ctx, ids)
+	return ids, nil
 }
 
 func during(from, to time.Time) string {
@@ -80,8 +80,11 @@ func during(from, to time.Time) string {
 
 func (db *DB) newestTraces(ctx context.Context, m *Match, from, to time.Time, limit int) ([]spans.TraceID, error) {
 	when := during(from, to)
-	return db.traceIDs(ctx, fmt.Sprintf("SELECT TraceId FROM %s WHERE %s AND TraceId != '' AND %s GROUP BY TraceId ORDER BY max(Timestamp) DESC, TraceId LIMIT %d",
-		db.spans, when, db.where(m, when), limit)+searchSettings)
+	var parts []string
+	for _, part := range m.split() {
+		parts = append(parts, fmt.Sprintf("SELECT TraceId, Timestamp FROM %s WHERE %s AND TraceId != '' AND %s", db.spans, when, db.where(&part, when)))
+	}
+	return db.traceIDs(ctx, fmt.Sprintf("SELECT TraceId FROM (%s) GROUP BY TraceId ORDER BY max(Timestamp) DESC, TraceId LIMIT %d", strings.Join(parts, " UNION ALL "), limit)+searchSettings)
 }
 
 // SummarizeTraces sums up traces, in the order of their ids. Those of which nothing is stored are left out.

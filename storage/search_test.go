@@ -94,6 +94,9 @@ var searches = []struct {
 	{"empty attribute", attr(storage.FieldAttribute, "empty", storage.OpEqual, ""), "0 4"},
 	{"numbers as numbers", attr(storage.FieldAttribute, "n", storage.OpGreaterOrEqual, "12"), "2 0 4"},
 	{"numbers, and text that is none", attr(storage.FieldAttribute, "http.method", storage.OpGreater, "12"), ""},
+	{"attributes of both scopes", storage.Match{All: []storage.Match{
+		is(storage.FieldKind, "server"), attr(storage.FieldAttribute, "http.method", storage.OpEqual, "GET"), attr(storage.FieldAttribute, "zone", storage.OpEqual, "eu", "us"),
+	}}, "0 4"},
 	{"quoting", attr(storage.FieldAttribute, "odd", storage.OpEqual, `it's\a?`), "1"},
 	{"quoting of a key", attr(storage.FieldAttribute, `it's\`, storage.OpEqual, "x"), ""},
 	{"event", is(storage.FieldEventName, "exception"), "0 4"},
@@ -112,7 +115,7 @@ func checkSearches(t *testing.T, db *storage.DB) {
 	for _, c := range searches {
 		t.Run(c.name, func(t *testing.T) {
 			q := storage.TraceSearch{Match: c.match, From: searchedAt.Add(-24 * time.Hour), To: searchedAt.Add(time.Hour), Limit: 10}
-			list, err := db.SearchTraces(t.Context(), q)
+			list, err := searchTraces(t, db, q)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,6 +124,15 @@ func checkSearches(t *testing.T, db *storage.DB) {
 			}
 		})
 	}
+}
+
+func searchTraces(t *testing.T, db *storage.DB, q storage.TraceSearch) ([]storage.TraceSummary, error) {
+	t.Helper()
+	ids, err := db.FindTraces(t.Context(), q)
+	if err != nil {
+		return nil, err
+	}
+	return db.SummarizeTraces(t.Context(), ids)
 }
 
 func numbersOf(list []storage.TraceSummary) string {
@@ -137,11 +149,11 @@ func TestSearchTraces(t *testing.T) {
 	checkSearches(t, db)
 
 	day := storage.TraceSearch{From: searchedAt.Add(-24 * time.Hour), To: searchedAt.Add(time.Hour), Limit: 2}
-	if list, err := db.SearchTraces(t.Context(), day); err != nil || numbersOf(list) != "3 2" {
+	if list, err := searchTraces(t, db, day); err != nil || numbersOf(list) != "3 2" {
 		t.Errorf("the newest two: %q, %v", numbersOf(list), err)
 	}
 	hour := storage.TraceSearch{From: searchedAt, To: searchedAt.Add(time.Minute), Limit: 9}
-	list, err := db.SearchTraces(t.Context(), hour)
+	list, err := searchTraces(t, db, hour)
 	if err != nil || len(list) != 1 {
 		t.Fatalf("of one minute: %q, %v", numbersOf(list), err)
 	}
@@ -150,7 +162,7 @@ func TestSearchTraces(t *testing.T) {
 		!slices.Equal(s.Services, []storage.ServiceSummary{{Name: "web", Spans: 2, Errors: 1}, {Name: "pay", Spans: 1}}) {
 		t.Errorf("%+v", s)
 	}
-	if none, err := db.SearchTraces(t.Context(), storage.TraceSearch{From: searchedAt.Add(-time.Minute), To: searchedAt, Limit: 9}); err != nil || len(none) != 0 {
+	if none, err := searchTraces(t, db, storage.TraceSearch{From: searchedAt.Add(-time.Minute), To: searchedAt, Limit: 9}); err != nil || len(none) != 0 {
 		t.Errorf("where nothing is: %+v, %v", none, err)
 	}
 }
@@ -215,7 +227,7 @@ func TestSearchAllShards(t *testing.T) {
 	checkNames(t, db)
 	network[1].Vanish()
 	q := storage.TraceSearch{From: searchedAt.Add(-24 * time.Hour), To: searchedAt.Add(time.Hour), Limit: 10}
-	if list, err := db.SearchTraces(t.Context(), q); err != nil || len(list) == 0 || len(list) == len(searched)+1 {
+	if list, err := searchTraces(t, db, q); err != nil || len(list) == 0 || len(list) == len(searched)+1 {
 		t.Errorf("while a shard is away: %q, %v", numbersOf(list), err)
 	}
 }
@@ -245,7 +257,7 @@ func TestSearchForeignTables(t *testing.T) {
 				if strings.Contains(c.name, "event") || strings.Contains(c.name, "message") {
 					continue // what this table was not filled with
 				}
-				list, err := db.SearchTraces(t.Context(), storage.TraceSearch{Match: c.match, From: searchedAt.Add(-24 * time.Hour), To: searchedAt.Add(time.Hour), Limit: 10})
+				list, err := searchTraces(t, db, storage.TraceSearch{Match: c.match, From: searchedAt.Add(-24 * time.Hour), To: searchedAt.Add(time.Hour), Limit: 10})
 				if err != nil || numbersOf(list) != c.want {
 					t.Errorf("%s: found %q, %v, want %q", c.name, numbersOf(list), err, c.want)
 				}

@@ -71,9 +71,25 @@ func countsSQL(count, bucket string) string {
 	return "[" + strings.Join(list, ", ") + "]"
 }
 
-// representsSQL is for how many requests a span stands, by the threshold in its trace state: what package trace makes of it.
-const representsSQL = `if(TraceState = '', 1., if(extract(TraceState, '(?:^|,)\\s*ot=(?:[^,;]*;)*th:([0-9a-fA-F]{1,14})(?:[;,]|$)') AS Threshold = '', 1.,
-	least(1e6, 72057594037927936 / (72057594037927936 - reinterpretAsUInt64(reverse(unhex(rightPad(Threshold, 14, '0'))))))))`
+// representsSQL is for how many requests a span stands, by the threshold in its trace state, or else by its attribute SampleRate: what package
+// trace makes of it. Attributes take most to read: they are asked where spans have that one.
+func representsSQL(rated bool) string {
+	otherwise := "1."
+	if rated {
+		otherwise = "greatest(1., least(1e6, toFloat64OrZero(SpanAttributes['SampleRate'])))"
+	}
+	return `if(extract(TraceState, '(?:^|,)\\s*ot=(?:[^,;]*;)*th:([0-9a-fA-F]{1,14})(?:[;,]|$)') AS Threshold = '', ` + otherwise +
+		`, least(1e6, 72057594037927936 / (72057594037927936 - reinterpretAsUInt64(reverse(unhex(rightPad(Threshold, 14, '0')))))))`
+}
+
+// rated says whether spans that were stored in a time say a SampleRate, by some of them.
+func (db *DB) rated(ctx context.Context, from, to time.Time) (bool, error) {
+	const some = 20_000
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	n, err := db.Count(ctx, fmt.Sprintf("SELECT countIf(mapContains(SpanAttributes, 'SampleRate')) FROM (SELECT SpanAttributes FROM %s WHERE %s LIMIT %d)", db.spans, db.within(from, to), some))
+	return n > 0, err
+}
 
 // firstOf is the value of the first of some attributes that a span has.
 func firstOf(keys ...string) string {
@@ -200,7 +216,11 @@ func (db *DB) MakeTraffic(ctx context.Context, from, to time.Time, grain Grain) 
 		if grain == ByHour {
 			most *= 10
 		}
-		words := db.trafficWords(from, to, grain, bits.Len64((spans-1)/most))
+		rated, err := db.rated(ctx, from, to)
+		if err != nil {
+			return err
+		}
+		words := db.trafficWords(from, to, grain, bits.Len64((spans-1)/most), rated)
 		for _, statement := range []string{trafficServices, trafficOperations, trafficEdges} {
 			if err := db.execGently(ctx, words.Replace(statement)); err != nil {
 				return wrap("sum up what was called", err)
@@ -235,7 +255,7 @@ func (db *DB) within(from, to time.Time) string {
 }
 
 // trafficWords fills the statements in. Edges are looked at in one trace of 2^sampled.
-func (db *DB) trafficWords(from, to time.Time, grain Grain, sampled int) *strings.Replacer {
+func (db *DB) trafficWords(from, to time.Time, grain Grain, sampled int, rated bool) *strings.Replacer {
 	pick := "1"
 	if sampled > 0 {
 		// The lowest bits tell shards apart.
@@ -246,7 +266,7 @@ func (db *DB) trafficWords(from, to time.Time, grain Grain, sampled int) *string
 		"{when}", db.within(from, to), "{around}", db.within(from.Add(-trafficAround), to.Add(trafficAround)), "{sampled}", pick, "{scale}", fmt.Sprint(1<<sampled),
 		"{ofInstances}", ofInstances, "{resources}", fmt.Sprint(trafficResourcesMax), "{names}", fmt.Sprint(trafficNamesMax),
 		"{length}", fmt.Sprint(trafficNameLen), "{other}", otherName, "{user}", UserCaller,
-		"{represents}", representsSQL, "{bucket}", bucketSQL("Duration"), "{counts}", countsSQL("Requests", "Bucket"),
+		"{represents}", representsSQL(rated), "{bucket}", bucketSQL("Duration"), "{counts}", countsSQL("Requests", "Bucket"),
 		"{clientCounts}", countsSQL("Requests", "if(Clients, "+bucketSQL("ClientNs")+", 255)"),
 		"{serverCounts}", countsSQL("Requests", "if(Servers, "+bucketSQL("ServedNs")+", 255)"),
 		"{peer}", peerSQL, "{db}", dbSystem, "{client}", "'Client', 'SPAN_KIND_CLIENT'", "{producer}", "'Producer', 'SPAN_KIND_PRODUCER'",

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -352,6 +353,47 @@ func TestTrafficSampled(t *testing.T) {
 	e := &edges[0]
 	if e.Calls == traces || e.Calls < traces*0.97 || e.Calls > traces*1.03 || e.Failed != e.Calls || e.ClientBuckets[3] != e.Calls || e.ServerNs != e.Calls*5_000_000 {
 		t.Errorf("%+v", e)
+	}
+}
+
+// TestTrafficOfSampledTraces: a trace counts for as many as verdicts say that it stands for.
+func TestTrafficOfSampledTraces(t *testing.T) {
+	db := clickhousetest.DB(t)
+	want := make(map[string]uint64)
+	for i, says := range []struct{ state, rate string }{
+		{"", ""}, {"", "25"}, {"", "0.5"}, {"", "-3"}, {"", "many"}, {"", "1e9"}, {"ot=th:8", "25"}, {"vendor=th:8", "4"}, {"ot=th:c;rv:1234567890abcd", ""}, {"vendor=x, ot=rv:1234567890abcd;th:f8", ""},
+		{"ot=th:fd70a3d70a3d7", ""}, {"ot=th:ffffffffffffff", ""}, {"ot=th:fffffffffffffff", "3"}, {"ot=th:", "3"}, {"ot=th:-8", ""}, {"ot=th:0", "7"}, {"ot=th:8,vendor=x", ""},
+	} {
+		attribute := ""
+		if says.rate != "" {
+			attribute = " SampleRate=" + says.rate
+		}
+		list, err := tracescript.Parse("shop SERVER call 0..10ms" + attribute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list[0].Service = fmt.Sprintf("%+v", says)
+		b := tracescript.Block(list, spans.TraceID{2, 15: byte(i)})
+		b.TraceStates.Reset()
+		b.TraceStates.Append(says.state)
+		f := trace.Build(b, trace.Group(b)[0].Rows, 10)
+		want[list[0].Service] = uint64(math.Round(f.Represents(0)))
+		if err := clickhousetest.Insert(t.Context(), db, b, uint64(i+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := time.Now().UTC().Truncate(time.Minute)
+	if err := db.MakeTraffic(t.Context(), at.Add(-10*time.Minute), at.Add(2*time.Minute), storage.ByMinute); err != nil {
+		t.Fatal(err)
+	}
+	operations, err := db.Operations(t.Context(), storage.NewTrafficWindow(at.Add(-10*time.Minute), at.Add(2*time.Minute), at))
+	if err != nil || len(operations) != len(want) {
+		t.Fatalf("%+v, %v", operations, err)
+	}
+	for i := range operations {
+		if o := &operations[i]; o.Calls != want[o.Service] || o.Entries != want[o.Service] {
+			t.Errorf("%s: %d calls, %d entries, want %d", o.Service, o.Calls, o.Entries, want[o.Service])
+		}
 	}
 }
 

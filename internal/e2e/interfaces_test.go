@@ -147,6 +147,7 @@ func curl(t *testing.T, address, guarded, token, id string) {
 		"ListVerdicts":     {`{"pageSize":1,"owner":"team-payments"}`, `"nextPageToken"`},
 		"GetNow":           {`{}`, `"hops"`},
 		"GetReport":        {`{"owner":"team-payments"}`, `"causedBefore"`},
+		"GetEdge":          {`{"caller":"checkout","callee":"payments"}`, `"caller": "checkout"`},
 		"GetMap":           {`{"focus":"payments"}`, `"callee": "payments"`},
 		"GetAttribution":   {`{}`, `"team-payments"`},
 		"GetTop":           {`{"by":"service"}`, `"payments"`},
@@ -211,7 +212,7 @@ func conform(t *testing.T, u *up, id string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	needs := map[string]string{"/api/v1/report": "owner=team-payments", "/api/v1/owners/resolve": "service=payments&why=true", "/api/v1/verdicts/{traceId}/why-not": "service=checkout"}
+	needs := map[string]string{"/api/v1/report": "owner=team-payments", "/api/v1/edge": "caller=checkout&callee=payments", "/api/v1/owners/resolve": "service=payments&why=true", "/api/v1/verdicts/{traceId}/why-not": "service=checkout"}
 	for path, methods := range doc.Paths {
 		if _, ok := methods["get"]; !ok {
 			continue

@@ -118,7 +118,7 @@ func query(t *testing.T, at, expression string) []sample {
 
 func getJSON(t *testing.T, address string, into any) {
 	t.Helper()
-	response, err := http.Get(address) //nolint:noctx // it is on loopback
+	response, err := http.Get(address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func startPrometheus(t *testing.T, program, target string) (at string) {
 			t.Fatal(err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func startPrometheus(t *testing.T, program, target string) (at string) {
 	})
 	at = "http://" + address
 	waitUntil(t, "Prometheus is ready", func() bool {
-		response, err := http.Get(at + "/-/ready") //nolint:noctx // it is on loopback
+		response, err := http.Get(at + "/-/ready")
 		if err != nil {
 			return false
 		}

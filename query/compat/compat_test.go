@@ -127,11 +127,11 @@ func (r *reader) Edges(_ context.Context, w storage.TrafficWindow) ([]storage.Ed
 	}, r.err
 }
 
-func (r *reader) SearchTraces(ctx context.Context, q storage.TraceSearch) ([]storage.TraceSummary, error) {
+func (r *reader) FindTraces(ctx context.Context, q storage.TraceSearch) ([]spans.TraceID, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	return r.DB.SearchTraces(ctx, q)
+	return r.DB.FindTraces(ctx, q)
 }
 
 // judge blames pay for the failed trace.

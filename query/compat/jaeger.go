@@ -2,6 +2,7 @@ package compat
 
 import (
 	"cmp"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -116,55 +117,59 @@ func (h *handler) jaegerTrace(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, jaegerAnswer{Data: []*jaegerTrace{newJaegerTrace(t)}})
+	writeJaegerTraces(w, []*query.Trace{t}, nil)
 	return nil
 }
 
 // jaegerSearch finds traces, or brings those with the ids given.
 func (h *handler) jaegerSearch(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
-	var found []storage.TraceSummary
-	var errs []jaegerError
-	if ids := q["traceID"]; len(ids) > 0 {
-		var wanted []spans.TraceID
-		for _, text := range ids[:min(len(ids), query.SearchMax)] {
-			id, err := jaegerID(text)
-			if err != nil {
-				return err
-			}
-			wanted = append(wanted, id)
-		}
-		var err error
-		if found, err = h.explorer.Summaries(r.Context(), wanted); err != nil {
-			return err
-		}
-		for _, id := range wanted {
-			if !slices.ContainsFunc(found, func(s storage.TraceSummary) bool { return s.TraceID == id }) {
-				errs = append(errs, jaegerError{Code: http.StatusNotFound, Msg: "trace not found", TraceID: fmt.Sprintf("%x", id[:])})
-			}
-		}
-	} else {
-		search, err := jaegerQuery(q, time.Now())
-		if err != nil {
-			return err
-		}
-		if found, err = h.explorer.Search(r.Context(), search); err != nil {
-			return err
-		}
-	}
-	list, more, err := h.explorer.Traces(r.Context(), found)
+	ids, byID, err := h.jaegerIDs(r)
 	if err != nil {
 		return err
 	}
+	list, more, err := h.explorer.Traces(r.Context(), ids)
+	if err != nil {
+		return err
+	}
+	found := make(map[spans.TraceID]bool)
+	for _, t := range list {
+		found[t.ID] = true
+	}
+	var errs []jaegerError
+	for _, id := range ids {
+		if byID && more == 0 && !found[id] {
+			errs = append(errs, jaegerError{Code: http.StatusNotFound, Msg: "trace not found", TraceID: hex.EncodeToString(id[:])})
+		}
+	}
 	if more > 0 {
-		errs = append(errs, jaegerError{Msg: fmt.Sprintf("%d older traces were left out, for these have many spans: ask for less", more)})
+		errs = append(errs, jaegerError{Msg: fmt.Sprintf("%d more traces were left out, for these have many spans: ask for less", more)})
 	}
-	data := make([]*jaegerTrace, len(list))
-	for i, t := range list {
-		data[i] = newJaegerTrace(t)
-	}
-	writeJSON(w, http.StatusOK, jaegerAnswer{Data: data, Errors: errs})
+	writeJaegerTraces(w, list, errs)
 	return nil
+}
+
+// jaegerIDs are the ids given, or those of the traces that a search finds.
+func (h *handler) jaegerIDs(r *http.Request) (ids []spans.TraceID, given bool, err error) {
+	q := r.URL.Query()
+	texts := q["traceID"]
+	if len(texts) == 0 {
+		search, err := jaegerQuery(q, time.Now())
+		if err != nil {
+			return nil, false, err
+		}
+		ids, err = h.explorer.Search(r.Context(), search)
+		return ids, false, err
+	}
+	for _, text := range texts[:min(len(texts), query.SearchMax)] {
+		id, err := jaegerID(text)
+		if err != nil {
+			return nil, true, err
+		}
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, true, nil
 }
 
 func (h *handler) jaegerDependencies(w http.ResponseWriter, r *http.Request) error {

@@ -106,15 +106,19 @@ func (h *handler) v3Trace(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) v3Search(w http.ResponseWriter, r *http.Request) error {
-	found, err := h.v3Found(r)
+	search, err := v3Query(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	if len(found) == 0 {
+	ids, err := h.explorer.Search(r.Context(), search)
+	if err != nil {
+		return err
+	}
+	if len(ids) == 0 {
 		writeV3Error(w, http.StatusNotFound, "No traces found") // as Jaeger answers
 		return nil
 	}
-	list, _, err := h.explorer.Traces(r.Context(), found)
+	list, _, err := h.explorer.Traces(r.Context(), ids)
 	if err != nil {
 		return err
 	}
@@ -130,7 +134,15 @@ func writeV3Traces(w http.ResponseWriter, list []*query.Trace) error {
 }
 
 func (h *handler) v3Summaries(w http.ResponseWriter, r *http.Request) error {
-	found, err := h.v3Found(r)
+	search, err := v3Query(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	ids, err := h.explorer.Search(r.Context(), search)
+	if err != nil {
+		return err
+	}
+	found, err := h.explorer.Summaries(r.Context(), search, ids, 0, nil)
 	if err != nil {
 		return err
 	}
@@ -148,14 +160,6 @@ func (h *handler) v3Summaries(w http.ResponseWriter, r *http.Request) error {
 	}
 	writeJSON(w, http.StatusOK, answer)
 	return nil
-}
-
-func (h *handler) v3Found(r *http.Request) ([]storage.TraceSummary, error) {
-	search, err := v3Query(r.URL.Query())
-	if err != nil {
-		return nil, err
-	}
-	return h.explorer.Search(r.Context(), search)
 }
 
 // v3Query reads what is searched for. Each parameter has a name with underscores as well, which older clients use.

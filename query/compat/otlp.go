@@ -32,10 +32,14 @@ type remark struct {
 	evidence []string
 }
 
-// remarks are what is to be added to the spans of a trace, by their ids in hexadecimal digits.
-func remarks(t *query.Trace) map[string]*remark {
-	all := make(map[string]*remark)
-	of := func(id string) *remark {
+// remarks are what is to be added to the spans of a trace.
+func remarks(t *query.Trace) map[spans.SpanID]*remark {
+	all := make(map[spans.SpanID]*remark)
+	of := func(text string) *remark {
+		var id spans.SpanID
+		if raw, err := hex.DecodeString(text); err == nil {
+			copy(id[:], raw)
+		}
 		r := all[id]
 		if r == nil {
 			r = new(remark)
@@ -91,39 +95,62 @@ func plain(id []byte) []byte { return bytes.Clone(id) }
 func otlp(list []*query.Trace, id func([]byte) []byte) *tracepb.TracesData {
 	data := new(tracepb.TracesData)
 	resources := make(map[string]*tracepb.ResourceSpans)
-	scopes := make(map[string]*tracepb.ScopeSpans)
+	scopes := make(map[[2]string]*tracepb.ScopeSpans)
 	for _, t := range list {
 		noted := remarks(t)
+		names := newNames(t.Spans)
 		for _, i := range t.Rows {
-			r := t.Spans.ResourceOf[i]
-			resourceKey := resourceKeyOf(t.Spans, r)
+			r, s := t.Spans.ResourceOf[i], t.Spans.ScopeOf[i]
+			resourceKey := names.resource(r)
 			resource := resources[resourceKey]
 			if resource == nil {
 				resource = newResource(t.Spans, int(r))
 				resources[resourceKey] = resource
 				data.ResourceSpans = append(data.ResourceSpans, resource)
 			}
-			s := t.Spans.ScopeOf[i]
-			scopeKey := resourceKey + "\x00" + scopeKeyOf(t.Spans, s)
+			scopeKey := [2]string{resourceKey, names.scope(s)}
 			scope := scopes[scopeKey]
 			if scope == nil {
 				scope = newScope(t.Spans, int(s))
 				scopes[scopeKey] = scope
 				resource.ScopeSpans = append(resource.ScopeSpans, scope)
 			}
-			scope.Spans = append(scope.Spans, newSpan(t.Spans, i, id, noted[hex.EncodeToString(t.Spans.SpanIDs[i][:])]))
+			scope.Spans = append(scope.Spans, newSpan(t.Spans, i, id, noted[t.Spans.SpanIDs[i]]))
 		}
 	}
 	return data
 }
 
-func resourceKeyOf(b *spans.Block, r uint32) string {
-	return pairsKey(&b.Resources.Attrs, int(r)) + "\x00" + b.Resources.Services.Str(int(r)) + "\x00" + b.Resources.SchemaURLs.Str(int(r))
+// names are what resources and scopes of a block say, as one text each, so that those that say the same are known as one. They come
+// again from span to span, and are put together once.
+type names struct {
+	block     *spans.Block
+	resources map[uint32]string
+	scopes    map[uint32]string
 }
 
-func scopeKeyOf(b *spans.Block, s uint32) string {
-	i := int(s)
-	return pairsKey(&b.Scopes.Attrs, i) + "\x00" + b.Scopes.Names.Str(i) + "\x00" + b.Scopes.Versions.Str(i) + "\x00" + b.Scopes.SchemaURLs.Str(i)
+func newNames(b *spans.Block) *names {
+	return &names{block: b, resources: make(map[uint32]string), scopes: make(map[uint32]string)}
+}
+
+func (n *names) resource(r uint32) string {
+	key, ok := n.resources[r]
+	if !ok {
+		of := &n.block.Resources
+		key = pairsKey(&of.Attrs, int(r)) + "\x00" + of.Services.Str(int(r)) + "\x00" + of.SchemaURLs.Str(int(r))
+		n.resources[r] = key
+	}
+	return key
+}
+
+func (n *names) scope(s uint32) string {
+	key, ok := n.scopes[s]
+	if !ok {
+		of, i := &n.block.Scopes, int(s)
+		key = pairsKey(&of.Attrs, i) + "\x00" + of.Names.Str(i) + "\x00" + of.Versions.Str(i) + "\x00" + of.SchemaURLs.Str(i)
+		n.scopes[s] = key
+	}
+	return key
 }
 
 func pairsKey(a *spans.Attrs, row int) string {

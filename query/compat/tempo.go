@@ -165,7 +165,7 @@ func (h *handler) tempoSearch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	found, err := h.explorer.Search(r.Context(), search)
+	ids, err := h.explorer.Search(r.Context(), search)
 	if err != nil {
 		return err
 	}
@@ -173,14 +173,13 @@ func (h *handler) tempoSearch(w http.ResponseWriter, r *http.Request) error {
 	for i := range named {
 		fields[i] = named[i].FieldRef
 	}
-	search.Limit = min(spss, tempoSpssMax)
-	matched, err := h.explorer.Matched(r.Context(), search, found, fields)
+	found, err := h.explorer.Summaries(r.Context(), search, ids, min(spss, tempoSpssMax), fields)
 	if err != nil {
 		return err
 	}
 	answer := tempoSearchAnswer{Traces: make([]tempoFound, len(found))}
 	for i := range found {
-		answer.Traces[i] = newTempoFound(&found[i], matched[found[i].TraceID], named)
+		answer.Traces[i] = newTempoFound(&found[i].TraceSummary, found[i].Matched, named)
 	}
 	writeJSON(w, http.StatusOK, answer)
 	return nil

@@ -103,6 +103,12 @@ func (a *api) GetMap(ctx context.Context, r *whosehopv1.GetMapRequest) (*whoseho
 	return answer(a, got, err, new(whosehopv1.GetMapResponse))
 }
 
+// GetEdge implements whosehopv1.WhosehopServer.
+func (a *api) GetEdge(ctx context.Context, r *whosehopv1.GetEdgeRequest) (*whosehopv1.GetEdgeResponse, error) {
+	got, err := a.service.Edge(ctx, query.EdgeRequest{From: instant(r.GetFrom()), To: instant(r.GetTo()), Caller: r.GetCaller(), Callee: r.GetCallee(), Limit: int(r.GetLimit())})
+	return answer(a, got, err, new(whosehopv1.GetEdgeResponse))
+}
+
 // GetAttribution implements whosehopv1.WhosehopServer.
 func (a *api) GetAttribution(ctx context.Context, r *whosehopv1.GetAttributionRequest) (*whosehopv1.GetAttributionResponse, error) {
 	got, err := a.service.Attribution(ctx, query.AttributionRequest{From: instant(r.GetFrom()), To: instant(r.GetTo()), Step: r.GetStep().AsDuration(), Owner: r.GetOwner()})

@@ -50,6 +50,7 @@ var questions = []struct{ method, path, body string }{
 	{"GET", "/api/v1/attribution", ""},
 	{"GET", "/api/v1/report?owner=o", ""},
 	{"GET", "/api/v1/map", ""},
+	{"GET", "/api/v1/edge?caller=web&callee=x", ""},
 	{"GET", "/api/v1/top?by=edge", ""},
 	{"GET", "/api/v1/top?by=x", ""},
 	{"GET", "/api/v1/rank", ""},
@@ -236,6 +237,9 @@ func TestBothWaysSayTheSame(t *testing.T) {
 		},
 		"map": func() (proto.Message, error) {
 			return client.GetMap(t.Context(), request(t, &whosehopv1.GetMapRequest{}))
+		},
+		"edge?caller=web&callee=x": func() (proto.Message, error) {
+			return client.GetEdge(t.Context(), request(t, &whosehopv1.GetEdgeRequest{Caller: "web", Callee: "x"}))
 		},
 		"attribution": func() (proto.Message, error) {
 			return client.GetAttribution(t.Context(), request(t, &whosehopv1.GetAttributionRequest{}))

@@ -44,6 +44,7 @@ func Register(outer *http.ServeMux, service *query.Service, log *slog.Logger) {
 	mux.HandleFunc("GET /api/v1/attribution", h.attribution)
 	mux.HandleFunc("GET /api/v1/report", h.report)
 	mux.HandleFunc("GET /api/v1/map", h.serviceMap)
+	mux.HandleFunc("GET /api/v1/edge", h.edge)
 	mux.HandleFunc("GET /api/v1/top", h.top)
 	mux.HandleFunc("GET /api/v1/rank", h.rank)
 	mux.HandleFunc("PUT /api/v1/owners", h.putOwners)
@@ -182,6 +183,13 @@ func (h *handler) serviceMap(w http.ResponseWriter, r *http.Request) {
 	request := query.MapRequest{Focus: q.text("focus"), Depth: q.number("depth"), Owner: q.text("owner")}
 	request.From, request.To = q.window()
 	h.answer(w, r, &q, func(ctx context.Context) (any, error) { return h.service.Map(ctx, request) })
+}
+
+func (h *handler) edge(w http.ResponseWriter, r *http.Request) {
+	q := params{r: r, known: []string{"from", "to", "since", "caller", "callee", "limit"}}
+	request := query.EdgeRequest{Caller: q.text("caller"), Callee: q.text("callee"), Limit: q.number("limit")}
+	request.From, request.To = q.window()
+	h.answer(w, r, &q, func(ctx context.Context) (any, error) { return h.service.Edge(ctx, request) })
 }
 
 func (h *handler) top(w http.ResponseWriter, r *http.Request) {

@@ -423,11 +423,11 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 17 {
+	if err := json.Unmarshal([]byte(text), &doc); err != nil || !strings.HasPrefix(doc.OpenAPI, "3.1") || len(doc.Paths) != 18 {
 		t.Fatalf("%v, %d paths", err, len(doc.Paths))
 	}
 	// What a path does not answer without.
-	needs := map[string]string{"/api/v1/owners/resolve": "service=payments", "/api/v1/report": "owner=o", "/api/v1/verdicts/{traceId}/why-not": "service=b"}
+	needs := map[string]string{"/api/v1/owners/resolve": "service=payments", "/api/v1/report": "owner=o", "/api/v1/edge": "caller=web&callee=x", "/api/v1/verdicts/{traceId}/why-not": "service=b"}
 	for path := range doc.Paths {
 		code, _, body := get(t, server.URL+strings.ReplaceAll(path, "{traceId}", settled)+"?"+needs[path])
 		if code != 200 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strconv"
 
 	"github.com/whosehop/whosehop/ownership/coverage"
 	"github.com/whosehop/whosehop/query"
@@ -72,17 +71,4 @@ func (p *coveragePage) add(what string, owned, all float64, of string) {
 	}
 	part.X = int(1000 * part.Share)
 	p.Owned = append(p.Owned, part)
-}
-
-// short is a number of many digits in few.
-func short(n uint64) string {
-	switch x := float64(n); {
-	case n >= 1e9:
-		return number(x/1e9) + "G"
-	case n >= 1e6:
-		return number(x/1e6) + "M"
-	case n >= 1e4:
-		return number(x/1e3) + "k"
-	}
-	return strconv.FormatUint(n, 10)
 }

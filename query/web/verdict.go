@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/verdict"
@@ -74,19 +76,22 @@ func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
 	id, only := r.PathValue("traceId"), r.URL.Query().Get("entry")
-	verdicts, err := h.service.Verdicts(ctx, id)
-	if err != nil {
+	var verdicts []verdict.Verdict
+	var line *query.Timeline
+	var reviews *query.ReviewsResponse
+	group, asking := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		if verdicts, err = h.service.Verdicts(asking, id); err == nil {
+			line, err = h.service.Timeline(asking, id, verdicts)
+		}
+		return err
+	})
+	group.Go(func() (err error) {
+		reviews, err = h.service.ListReviews(asking, query.ReviewsRequest{TraceID: id, PageSize: reviewsMost})
+		return err
+	})
+	if err := group.Wait(); err != nil {
 		h.failTrace(w, id, err)
-		return
-	}
-	line, err := h.service.Timeline(ctx, id, verdicts)
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	reviews, err := h.service.ListReviews(ctx, query.ReviewsRequest{TraceID: id, PageSize: reviewsMost})
-	if err != nil {
-		h.fail(w, err)
 		return
 	}
 	page := verdictPage{Title: verdicts[0].Summary, TraceID: verdicts[0].TraceID, Expired: line == nil, Only: only != ""}

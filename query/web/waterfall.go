@@ -93,6 +93,7 @@ func verdictRows(line *query.Timeline, v *verdict.Verdict) []row {
 			drawn[i] = true
 		}
 		w.foldRetries(drawn, blamed, from, to)
+		w.foldAlike(drawn, blamed, from, to)
 	} else {
 		w.choose(drawn, blamed, entry)
 	}
@@ -131,12 +132,42 @@ func (w *waterfall) blame(v *verdict.Verdict) (blamed []int) {
 func (w *waterfall) foldRetries(drawn map[int]bool, blamed []int, from, to int) {
 	for _, r := range w.line.Retries {
 		for _, at := range r.Attempts[:len(r.Attempts)-1] {
-			first, behind := int(at), int(at)+1+int(w.line.Spans[at].Below)
-			if first < from || behind > to || slices.ContainsFunc(blamed, func(i int) bool { return i >= first && i < behind }) {
-				continue
+			if int(at) >= from && int(at) < to {
+				w.hide(drawn, blamed, int(at))
 			}
-			for i := first; i < behind; i++ {
-				delete(drawn, i)
+		}
+	}
+}
+
+// hide takes a span away with all below it, unless what is to blame lies there.
+func (w *waterfall) hide(drawn map[int]bool, blamed []int, first int) {
+	behind := first + 1 + int(w.line.Spans[first].Below)
+	if slices.ContainsFunc(blamed, func(i int) bool { return i >= first && i < behind }) {
+		return
+	}
+	for i := first; i < behind; i++ {
+		delete(drawn, i)
+	}
+}
+
+// alikeMost is how many spans of one name are drawn below one.
+const alikeMost = 3
+
+// foldAlike takes away what is done again and again, but for what failed.
+func (w *waterfall) foldAlike(drawn map[int]bool, blamed []int, from, to int) {
+	type kind struct{ service, name, kind string }
+	for parent := from; parent < to; parent++ {
+		count := make(map[kind]int)
+		for c := range w.children(parent) {
+			s := &w.line.Spans[c]
+			count[kind{s.Service, s.Name, s.Kind}]++
+		}
+		seen := make(map[kind]int)
+		for c := range w.children(parent) {
+			s := &w.line.Spans[c]
+			k := kind{s.Service, s.Name, s.Kind}
+			if seen[k]++; seen[k] > alikeMost && count[k] > 2*alikeMost && !s.Failed {
+				w.hide(drawn, blamed, c)
 			}
 		}
 	}
@@ -458,6 +489,11 @@ func (w *waterfall) fold(from, to int) row {
 			r.Text += ": one is folded"
 		default:
 			r.Text += fmt.Sprintf(": %d are folded", attempts)
+		}
+	case len(kinds) == 1 && attempts > 1:
+		r.Text = fmt.Sprintf("%d more of %s", attempts, w.called(from))
+		if to-from > attempts {
+			r.Text += ", " + plural(to-from, "span")
 		}
 	default:
 		if parent >= 0 {

@@ -13,12 +13,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/whosehop/whosehop/query"
-	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/verdict"
 )
 
@@ -35,7 +33,8 @@ type handler struct {
 // Register adds the pages to a mux.
 func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	h := &handler{service: service, log: log, pages: template.Must(template.New("").Funcs(template.FuncMap{
-		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short, "at": at, "plural": plural,
+		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short, "at": at, "plural": plural, "path": url.PathEscape,
+		"count": count, "part": part, "span": span, "sampled": sampled, "place": placeOf, "pages": func() []place { return pages }, "page": func(path, title string) place { return place{path, title} },
 	}).ParseFS(files, "templates/*.html"))}
 	h.own = http.NewCrossOriginProtection()
 	if public := service.Links.Public; public != "" {
@@ -44,9 +43,13 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 		}
 	}
 	mux.Handle("GET /static/", http.FileServerFS(files))
-	mux.HandleFunc("GET /{$}", h.list)
+	mux.HandleFunc("GET /{$}", h.now)
+	mux.HandleFunc("GET /search", h.search)
 	mux.HandleFunc("GET /owners", h.owners)
+	mux.HandleFunc("GET /owners/{owner...}", h.owner)
+	mux.HandleFunc("GET /map", h.serviceMap)
 	mux.HandleFunc("GET /coverage", h.coverage)
+	mux.HandleFunc("GET /reviews", h.reviews)
 	mux.HandleFunc("GET /verdicts", h.find)
 	mux.HandleFunc("GET /verdicts/{traceId}", h.verdict)
 	mux.HandleFunc("GET /verdicts/{traceId}/rows", h.rows)
@@ -56,6 +59,20 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		h.errorPage(w, http.StatusNotFound, "There is no such page", r.URL.Path)
 	})
+}
+
+// place is a page in the navigation, and its title.
+type place struct{ At, Title string }
+
+// pages are the navigation.
+var pages = []place{{"/", "Now"}, {"/search", "Search"}, {"/owners", "Owners"}, {"/map", "Map"}, {"/coverage", "Coverage"}, {"/reviews", "Reviews"}}
+
+// placeOf makes one of what a page hands to its head: a place, or the title of a page that is not in the navigation.
+func placeOf(head any) place {
+	if p, ok := head.(place); ok {
+		return p
+	}
+	return place{Title: fmt.Sprint(head)}
 }
 
 // pageTimeout bounds the questions of a page.
@@ -142,18 +159,7 @@ func (h *handler) contact(owner string) *contact {
 	return c
 }
 
-var (
-	sinces   = []string{"15m", "1h", "6h", "24h", "168h"}
-	symptoms = []string{"error", "degraded", "latency"}
-)
-
-type listPage struct {
-	Since, Owner, Service, Entry, Symptom string
-	Sinces, Symptoms                      []string
-	Verdicts                              []storage.VerdictRow
-	Next                                  string
-	Missing                               []string
-}
+var sinces = []string{"15m", "1h", "6h", "24h", "168h"}
 
 // since reads how far back a page looks.
 func since(r *http.Request, otherwise string) (string, time.Time, error) {
@@ -164,61 +170,3 @@ func since(r *http.Request, otherwise string) (string, time.Time, error) {
 	}
 	return text, time.Now().Add(-d), nil
 }
-
-func (h *handler) list(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
-	defer cancel()
-	text, from, err := since(r, "1h")
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	q := r.URL.Query()
-	page := listPage{
-		Since: text, Owner: q.Get("owner"), Service: q.Get("service"), Entry: q.Get("entry"), Symptom: q.Get("symptom"), Sinces: sinces, Symptoms: symptoms,
-	}
-	found, err := h.service.List(ctx, query.ListRequest{
-		VerdictFilter: storage.VerdictFilter{From: from, Owner: page.Owner, Service: page.Service, Entry: page.Entry, Symptom: page.Symptom}, PageToken: q.Get("pageToken"),
-	})
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	page.Verdicts, page.Missing = found.Verdicts, found.Missing
-	if found.NextPageToken != "" {
-		next := url.Values{"since": {text}, "pageToken": {found.NextPageToken}}
-		for key, value := range map[string]string{"owner": page.Owner, "service": page.Service, "entry": page.Entry, "symptom": page.Symptom} {
-			if value != "" {
-				next.Set(key, value)
-			}
-		}
-		page.Next = "/?" + next.Encode()
-	}
-	h.render(w, http.StatusOK, "list", page)
-}
-
-func (h *handler) owners(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
-	defer cancel()
-	text, from, err := since(r, "1h")
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	got, err := h.service.Attribution(ctx, query.AttributionRequest{From: from})
-	if err != nil {
-		h.fail(w, err)
-		return
-	}
-	page := newOwnersPage(got)
-	page.Since, page.Sinces = text, sinces
-	h.render(w, http.StatusOK, "owners", page)
-}
-
-func percent(x float64) string { return fmt.Sprintf("%.0f %%", 100*x) }
-
-func number(x float64) string { return strconv.FormatFloat(x, 'f', 1, 64) }
-
-func at(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
-
-func when(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02 15:04:05.000 UTC") }

@@ -10,25 +10,19 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
 	"github.com/whosehop/whosehop/analyzer/baseline"
 	"github.com/whosehop/whosehop/analyzer/blame"
 	"github.com/whosehop/whosehop/analyzer/trace"
+	"github.com/whosehop/whosehop/internal/browsertest"
 	"github.com/whosehop/whosehop/internal/tracescript"
 	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/ownership/catalog"
@@ -82,6 +76,8 @@ func script(t *testing.T, text string) []tracescript.Span {
 
 // fake is a storage with two traces: the story, and one of ten thousand spans.
 type fake struct {
+	edges   []storage.Edge
+	blame   []storage.BlameRow // instead of harm
 	blocks  map[spans.TraceID]*spans.Block
 	missing []string
 	normal  *baseline.Baseline
@@ -199,7 +195,10 @@ func (f *fake) ListVerdicts(_ context.Context, filter storage.VerdictFilter) ([]
 }
 
 func (f *fake) Blame(_ context.Context, filter storage.BlameFilter, by []string, step time.Duration, _ int) ([]storage.BlameRow, error) {
-	if !slices.Contains(by, "Owner") {
+	if f.blame != nil {
+		return f.blame, nil
+	}
+	if step == 0 || slices.Contains(by, "Kind") {
 		return harm, nil
 	}
 	var rows []storage.BlameRow
@@ -235,7 +234,7 @@ func (f *fake) Operations(context.Context, storage.TrafficWindow) ([]storage.Ope
 }
 
 func (f *fake) Edges(context.Context, storage.TrafficWindow) ([]storage.Edge, error) {
-	return []storage.Edge{{Caller: "web", Callee: "pay", Calls: 3, ServerBuckets: []uint64{3}}}, nil
+	return f.edges, nil
 }
 
 func (f *fake) Versions(context.Context, storage.TrafficWindow, ...string) ([]storage.SeenVersion, error) {
@@ -283,115 +282,27 @@ func serveFake(t *testing.T, f *fake, known ...catalog.Record) *httptest.Server 
 	return server
 }
 
-// chromium finds the browser; without one the test fails, it is never skipped.
-func chromium(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Fatal("there is no Chromium; make test installs it")
-	return ""
-}
-
-// browser is a headless Chromium that notes what a page may not do.
-func browser(t *testing.T) (ctx context.Context, wrongs func() []string) {
-	t.Helper()
-	profile, err := os.MkdirTemp("", "whosehop-chromium-") //nolint:usetesting // the browser may still write when the test ends
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(profile) })
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(t)), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(profile),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.WSURLReadTimeout(time.Minute))
-	ctx, cancelAllocator := chromedp.NewExecAllocator(t.Context(), options...)
-	t.Cleanup(cancelAllocator)
-	ctx, cancel := chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	whole := ctx
-	t.Cleanup(func() { _ = chromedp.Cancel(whole) }) // waits until the browser has ended
-	ctx, cancelTimeout := context.WithTimeout(ctx, 90*time.Second)
-	t.Cleanup(cancelTimeout)
-	var mu sync.Mutex
-	var found []string
-	note := func(format string, args ...any) {
-		mu.Lock()
-		defer mu.Unlock()
-		found = append(found, fmt.Sprintf(format, args...))
-	}
-	chromedp.ListenTarget(ctx, func(event any) {
-		switch e := event.(type) {
-		case *runtime.EventConsoleAPICalled:
-			note("console %s", e.Type)
-		case *runtime.EventExceptionThrown:
-			note("exception %s", e.ExceptionDetails.Text)
-		case *log.EventEntryAdded:
-			note("log %s: %s", e.Entry.Level, e.Entry.Text)
-		case *network.EventRequestWillBeSent:
-			if u, err := url.Parse(e.Request.URL); err != nil || (u.Scheme != "data" && u.Hostname() != "127.0.0.1") {
-				note("a request leaves the host: %s", e.Request.URL)
-			}
-		}
-	})
-	return ctx, func() []string {
-		mu.Lock()
-		defer mu.Unlock()
-		return found
-	}
-}
-
 func TestPagesInChromium(t *testing.T) {
 	server := serve(t)
-	ctx, wrongs := browser(t)
-	shots := os.Getenv("SCREENSHOTS")
-	verdictURL := fmt.Sprintf("%s/verdicts/%x", server.URL, storyID[:])
-	for _, size := range []struct {
-		name          string
-		width, height int64
-	}{{"wide", 1280, 900}, {"phone", 390, 844}} {
-		for _, scheme := range []string{"light", "dark"} {
-			for page, address := range map[string]string{"verdict": verdictURL, "list": server.URL + "/", "owners": server.URL + "/owners", "coverage": server.URL + "/coverage"} {
-				name := page + "-" + size.name + "-" + scheme
-				var overflow int64
-				var heading, background string
-				var shot []byte
-				err := chromedp.Run(ctx,
-					log.Enable(), network.Enable(), chromedp.EmulateViewport(size.width, size.height),
-					emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
-					chromedp.Navigate(address), chromedp.WaitVisible("h1"), chromedp.Text("h1", &heading),
-					chromedp.Evaluate("document.documentElement.scrollWidth - innerWidth", &overflow),
-					chromedp.Evaluate("getComputedStyle(document.body).backgroundColor", &background),
-					chromedp.FullScreenshot(&shot, 100),
-				)
-				if err != nil {
-					t.Fatalf("%s: %v", name, err)
-				}
-				if heading == "" || overflow > 0 {
-					t.Errorf("%s: heading %q, %d pixels too wide", name, heading, overflow)
-				}
-				if dark := strings.HasPrefix(background, "rgb(21,"); dark != (scheme == "dark") {
-					t.Errorf("%s: background %s", name, background)
-				}
-				if shots != "" {
-					if err := os.WriteFile(filepath.Join(shots, name+".png"), shot, 0o600); err != nil {
-						t.Fatal(err)
-					}
-				}
+	b := browsertest.New(t)
+	for _, look := range browsertest.Looks {
+		b.As(look)
+		for _, page := range []string{fmt.Sprintf("/verdicts/%x", storyID[:]), "/search", "/coverage"} {
+			b.Open(server.URL + page)
+			b.Check(look)
+			if shots := os.Getenv("SCREENSHOTS"); shots != "" {
+				b.Shot(filepath.Join(shots, strings.ReplaceAll("p"+page, "/", "-")+"-"+look.Name+".png"), look)
 			}
 		}
-	}
-	for _, w := range wrongs() {
-		t.Error(w)
 	}
 }
 
 func TestVerdictPage(t *testing.T) {
 	server := serve(t)
-	ctx, wrongs := browser(t)
+	b := browsertest.New(t)
 	var sentence, guilty, focused string
 	var hops, links int
-	err := chromedp.Run(ctx, log.Enable(), network.Enable(),
+	b.Do(
 		chromedp.Navigate(server.URL+"/"), chromedp.WaitVisible("header input"),
 		chromedp.SendKeys("header input", fmt.Sprintf("%x\n", storyID[:])), chromedp.WaitVisible(".waterfall"),
 		chromedp.Text("h1", &sentence), chromedp.Evaluate("document.querySelector('.row.guilty .what').textContent", &guilty),
@@ -399,17 +310,11 @@ func TestVerdictPage(t *testing.T) {
 		chromedp.KeyEvent("\t"), chromedp.Evaluate("document.activeElement.className", &focused),
 		chromedp.Evaluate("[...document.querySelectorAll('a,button,input')].filter(e=>e.tabIndex>=0).length", &links),
 	)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if !strings.Contains(sentence, "the response between checkout and payments") || !strings.Contains(guilty, "checkout → payments") {
 		t.Errorf("sentence %q, marked %q", sentence, guilty)
 	}
 	if hops != 7 || focused != "skip" || links < 5 {
 		t.Errorf("%d hops, first focus %q, %d places for the keyboard", hops, focused, links)
-	}
-	for _, w := range wrongs() {
-		t.Error(w)
 	}
 }
 
@@ -420,18 +325,15 @@ func follow(selector string) chromedp.Action {
 
 func TestCoveragePage(t *testing.T) {
 	server := serve(t)
-	ctx, wrongs := browser(t)
+	b := browsertest.New(t)
 	var first, share, yaml, kind, rest string
 	var found, ofKind int
-	err := chromedp.Run(ctx, log.Enable(), network.Enable(), chromedp.Navigate(server.URL+"/"), follow(`nav a[href="/coverage"]`), chromedp.WaitVisible("ol.list"),
+	b.Do(chromedp.Navigate(server.URL+"/"), follow(`nav a[href="/coverage"]`), chromedp.WaitVisible("ol.list"),
 		chromedp.Text("ol.list li", &first), chromedp.Text(".owned li", &share), chromedp.Evaluate("document.querySelectorAll('ol.list > li').length", &found),
 		chromedp.Evaluate("document.querySelector('details').open = true", nil), chromedp.Text("details pre", &yaml),
 		chromedp.SetValue("select[name=kind]", "owner-gone"), follow(".filters button"), chromedp.WaitReady("select[name=kind] option[value=owner-gone][selected]"),
 		chromedp.Evaluate("location.search", &kind), chromedp.Evaluate("document.querySelectorAll('ol.list > li').length", &ofKind), chromedp.Text("ol.list", &rest),
 	)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, part := range []string{"payments (shop)", "no-owner", "Nobody owns it", "1234.5 failed requests", "7200 s lost", "Likely", "team-shop", "both its callers, checkout and storefront, are team-shop's"} {
 		if !strings.Contains(first, part) {
 			t.Errorf("%q is not in %q", part, first)
@@ -442,9 +344,6 @@ func TestCoveragePage(t *testing.T) {
 	}
 	if found < 8 || kind != "?since=168h&kind=owner-gone" || ofKind != 1 || !strings.Contains(rest, "inventory") || !strings.Contains(rest, "services/inventory/catalog-info.yaml:12") {
 		t.Errorf("%d found; %s: %d, %q", found, kind, ofKind, rest)
-	}
-	for _, w := range wrongs() {
-		t.Error(w)
 	}
 }
 
@@ -459,8 +358,8 @@ func TestErrorsAreClear(t *testing.T) {
 		"/verdicts?traceId=%3Cscript%3E":        {400, "&lt;script&gt;"},
 		"/traces/" + strings.Repeat("0a", 16):   {404, "not known"},
 		"/nothing":                              {404, "no such page"},
-		"/?since=yesterday":                     {400, "duration"},
-		"/?symptom=pain":                        {400, "symptom"},
+		"/search?since=yesterday":               {400, "duration"},
+		"/search?symptom=pain":                  {400, "symptom"},
 		"/coverage?kind=pain":                   {400, "kind"},
 		"/coverage?since=yesterday":             {400, "duration"},
 		"/coverage":                             {200, "&lt;b&gt;bold"},

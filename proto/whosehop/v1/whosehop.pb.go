@@ -4488,6 +4488,174 @@ func (x *MapEdge) GetType() string {
 	return ""
 }
 
+type GetEdgeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The requests began at from or later; one hour ago if not given.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// The requests began before to; now if not given.
+	To     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Caller string                 `protobuf:"bytes,3,opt,name=caller,proto3" json:"caller,omitempty"`
+	// A service, or a peer.
+	Callee string `protobuf:"bytes,4,opt,name=callee,proto3" json:"callee,omitempty"`
+	// Of each list: at most 500; 10 if not given.
+	Limit         int32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEdgeRequest) Reset() {
+	*x = GetEdgeRequest{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEdgeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEdgeRequest) ProtoMessage() {}
+
+func (x *GetEdgeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEdgeRequest.ProtoReflect.Descriptor instead.
+func (*GetEdgeRequest) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *GetEdgeRequest) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetEdgeRequest) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetEdgeRequest) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *GetEdgeRequest) GetCallee() string {
+	if x != nil {
+		return x.Callee
+	}
+	return ""
+}
+
+func (x *GetEdgeRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// GetEdgeResponse is of whole hours if the window is longer than six.
+type GetEdgeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Edge  *MapEdge               `protobuf:"bytes,3,opt,name=edge,proto3" json:"edge,omitempty"`
+	// The phases of what the edge itself caused.
+	Phases []*Part `protobuf:"bytes,4,rep,name=phases,proto3" json:"phases,omitempty"`
+	// What is to blame for any of the three costs.
+	Sites []*Part `protobuf:"bytes,5,rep,name=sites,proto3" json:"sites,omitempty"`
+	// The shards of the storage that did not answer: what lies there is not in here.
+	Missing       []string `protobuf:"bytes,6,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEdgeResponse) Reset() {
+	*x = GetEdgeResponse{}
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEdgeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEdgeResponse) ProtoMessage() {}
+
+func (x *GetEdgeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_whosehop_v1_whosehop_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEdgeResponse.ProtoReflect.Descriptor instead.
+func (*GetEdgeResponse) Descriptor() ([]byte, []int) {
+	return file_whosehop_v1_whosehop_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *GetEdgeResponse) GetFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *GetEdgeResponse) GetTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *GetEdgeResponse) GetEdge() *MapEdge {
+	if x != nil {
+		return x.Edge
+	}
+	return nil
+}
+
+func (x *GetEdgeResponse) GetPhases() []*Part {
+	if x != nil {
+		return x.Phases
+	}
+	return nil
+}
+
+func (x *GetEdgeResponse) GetSites() []*Part {
+	if x != nil {
+		return x.Sites
+	}
+	return nil
+}
+
+func (x *GetEdgeResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
 var File_whosehop_v1_whosehop_proto protoreflect.FileDescriptor
 
 const file_whosehop_v1_whosehop_proto_rawDesc = "" +
@@ -4880,8 +5048,20 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\x06itself\x18\x05 \x01(\v2\x14.whosehop.v1.AmountsR\x06itself\x121\n" +
 	"\tby_callee\x18\x06 \x01(\v2\x14.whosehop.v1.AmountsR\bbyCallee\x121\n" +
 	"\tby_caller\x18\a \x01(\v2\x14.whosehop.v1.AmountsR\bbyCaller\x12\x12\n" +
-	"\x04type\x18\b \x01(\tR\x04type2\xd7\n" +
-	"\n" +
+	"\x04type\x18\b \x01(\tR\x04type\"\xb2\x01\n" +
+	"\x0eGetEdgeRequest\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12\x16\n" +
+	"\x06caller\x18\x03 \x01(\tR\x06caller\x12\x16\n" +
+	"\x06callee\x18\x04 \x01(\tR\x06callee\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\x05R\x05limit\"\x85\x02\n" +
+	"\x0fGetEdgeResponse\x12.\n" +
+	"\x04from\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04from\x12*\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02to\x12(\n" +
+	"\x04edge\x18\x03 \x01(\v2\x14.whosehop.v1.MapEdgeR\x04edge\x12)\n" +
+	"\x06phases\x18\x04 \x03(\v2\x11.whosehop.v1.PartR\x06phases\x12'\n" +
+	"\x05sites\x18\x05 \x03(\v2\x11.whosehop.v1.PartR\x05sites\x12\x18\n" +
+	"\amissing\x18\x06 \x03(\tR\amissing2\x9d\v\n" +
 	"\bWhosehop\x12M\n" +
 	"\n" +
 	"GetVerdict\x12\x1e.whosehop.v1.GetVerdictRequest\x1a\x1f.whosehop.v1.GetVerdictResponse\x12J\n" +
@@ -4892,7 +5072,8 @@ const file_whosehop_v1_whosehop_proto_rawDesc = "" +
 	"\fListVerdicts\x12 .whosehop.v1.ListVerdictsRequest\x1a!.whosehop.v1.ListVerdictsResponse\x12A\n" +
 	"\x06GetNow\x12\x1a.whosehop.v1.GetNowRequest\x1a\x1b.whosehop.v1.GetNowResponse\x12J\n" +
 	"\tGetReport\x12\x1d.whosehop.v1.GetReportRequest\x1a\x1e.whosehop.v1.GetReportResponse\x12A\n" +
-	"\x06GetMap\x12\x1a.whosehop.v1.GetMapRequest\x1a\x1b.whosehop.v1.GetMapResponse\x12Y\n" +
+	"\x06GetMap\x12\x1a.whosehop.v1.GetMapRequest\x1a\x1b.whosehop.v1.GetMapResponse\x12D\n" +
+	"\aGetEdge\x12\x1b.whosehop.v1.GetEdgeRequest\x1a\x1c.whosehop.v1.GetEdgeResponse\x12Y\n" +
 	"\x0eGetAttribution\x12\".whosehop.v1.GetAttributionRequest\x1a#.whosehop.v1.GetAttributionResponse\x12A\n" +
 	"\x06GetTop\x12\x1a.whosehop.v1.GetTopRequest\x1a\x1b.whosehop.v1.GetTopResponse\x12D\n" +
 	"\aGetRank\x12\x1b.whosehop.v1.GetRankRequest\x1a\x1c.whosehop.v1.GetRankResponse\x12L\n" +
@@ -4915,7 +5096,7 @@ func file_whosehop_v1_whosehop_proto_rawDescGZIP() []byte {
 	return file_whosehop_v1_whosehop_proto_rawDescData
 }
 
-var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_whosehop_v1_whosehop_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*GetVerdictRequest)(nil),        // 0: whosehop.v1.GetVerdictRequest
 	(*GetVerdictResponse)(nil),       // 1: whosehop.v1.GetVerdictResponse
@@ -4966,75 +5147,77 @@ var file_whosehop_v1_whosehop_proto_goTypes = []any{
 	(*GetMapResponse)(nil),           // 46: whosehop.v1.GetMapResponse
 	(*MapNode)(nil),                  // 47: whosehop.v1.MapNode
 	(*MapEdge)(nil),                  // 48: whosehop.v1.MapEdge
-	nil,                              // 49: whosehop.v1.ListVerdictsRequest.AttributesEntry
-	nil,                              // 50: whosehop.v1.ResolveOwnerRequest.AttributesEntry
-	(*timestamppb.Timestamp)(nil),    // 51: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 52: google.protobuf.Duration
-	(*structpb.Struct)(nil),          // 53: google.protobuf.Struct
+	(*GetEdgeRequest)(nil),           // 49: whosehop.v1.GetEdgeRequest
+	(*GetEdgeResponse)(nil),          // 50: whosehop.v1.GetEdgeResponse
+	nil,                              // 51: whosehop.v1.ListVerdictsRequest.AttributesEntry
+	nil,                              // 52: whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	(*timestamppb.Timestamp)(nil),    // 53: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 54: google.protobuf.Duration
+	(*structpb.Struct)(nil),          // 55: google.protobuf.Struct
 }
 var file_whosehop_v1_whosehop_proto_depIdxs = []int32{
 	6,   // 0: whosehop.v1.ReviewVerdictResponse.review:type_name -> whosehop.v1.Review
-	51,  // 1: whosehop.v1.Review.at:type_name -> google.protobuf.Timestamp
-	51,  // 2: whosehop.v1.ListReviewsRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 3: whosehop.v1.ListReviewsRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 1: whosehop.v1.Review.at:type_name -> google.protobuf.Timestamp
+	53,  // 2: whosehop.v1.ListReviewsRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 3: whosehop.v1.ListReviewsRequest.to:type_name -> google.protobuf.Timestamp
 	6,   // 4: whosehop.v1.ListReviewsResponse.reviews:type_name -> whosehop.v1.Review
-	51,  // 5: whosehop.v1.GetReviewSummaryRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 6: whosehop.v1.GetReviewSummaryRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 5: whosehop.v1.GetReviewSummaryRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 6: whosehop.v1.GetReviewSummaryRequest.to:type_name -> google.protobuf.Timestamp
 	11,  // 7: whosehop.v1.GetReviewSummaryResponse.all:type_name -> whosehop.v1.ReviewCount
 	11,  // 8: whosehop.v1.GetReviewSummaryResponse.rules:type_name -> whosehop.v1.ReviewCount
-	51,  // 9: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 10: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
-	52,  // 11: whosehop.v1.ListVerdictsRequest.min_duration:type_name -> google.protobuf.Duration
-	52,  // 12: whosehop.v1.ListVerdictsRequest.max_duration:type_name -> google.protobuf.Duration
-	49,  // 13: whosehop.v1.ListVerdictsRequest.attributes:type_name -> whosehop.v1.ListVerdictsRequest.AttributesEntry
+	53,  // 9: whosehop.v1.ListVerdictsRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 10: whosehop.v1.ListVerdictsRequest.to:type_name -> google.protobuf.Timestamp
+	54,  // 11: whosehop.v1.ListVerdictsRequest.min_duration:type_name -> google.protobuf.Duration
+	54,  // 12: whosehop.v1.ListVerdictsRequest.max_duration:type_name -> google.protobuf.Duration
+	51,  // 13: whosehop.v1.ListVerdictsRequest.attributes:type_name -> whosehop.v1.ListVerdictsRequest.AttributesEntry
 	14,  // 14: whosehop.v1.ListVerdictsResponse.verdicts:type_name -> whosehop.v1.VerdictSummary
-	51,  // 15: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
-	52,  // 16: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
-	51,  // 17: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 18: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
-	52,  // 19: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
-	51,  // 20: whosehop.v1.GetAttributionResponse.from:type_name -> google.protobuf.Timestamp
-	51,  // 21: whosehop.v1.GetAttributionResponse.to:type_name -> google.protobuf.Timestamp
+	53,  // 15: whosehop.v1.VerdictSummary.start:type_name -> google.protobuf.Timestamp
+	54,  // 16: whosehop.v1.VerdictSummary.duration:type_name -> google.protobuf.Duration
+	53,  // 17: whosehop.v1.GetAttributionRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 18: whosehop.v1.GetAttributionRequest.to:type_name -> google.protobuf.Timestamp
+	54,  // 19: whosehop.v1.GetAttributionRequest.step:type_name -> google.protobuf.Duration
+	53,  // 20: whosehop.v1.GetAttributionResponse.from:type_name -> google.protobuf.Timestamp
+	53,  // 21: whosehop.v1.GetAttributionResponse.to:type_name -> google.protobuf.Timestamp
 	18,  // 22: whosehop.v1.GetAttributionResponse.attributions:type_name -> whosehop.v1.Attribution
 	15,  // 23: whosehop.v1.GetAttributionResponse.total:type_name -> whosehop.v1.Amounts
-	51,  // 24: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
+	53,  // 24: whosehop.v1.Attribution.at:type_name -> google.protobuf.Timestamp
 	15,  // 25: whosehop.v1.Attribution.caused:type_name -> whosehop.v1.Amounts
 	15,  // 26: whosehop.v1.Attribution.suffered:type_name -> whosehop.v1.Amounts
-	51,  // 27: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 28: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
-	51,  // 29: whosehop.v1.GetTopResponse.from:type_name -> google.protobuf.Timestamp
-	51,  // 30: whosehop.v1.GetTopResponse.to:type_name -> google.protobuf.Timestamp
+	53,  // 27: whosehop.v1.GetTopRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 28: whosehop.v1.GetTopRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 29: whosehop.v1.GetTopResponse.from:type_name -> google.protobuf.Timestamp
+	53,  // 30: whosehop.v1.GetTopResponse.to:type_name -> google.protobuf.Timestamp
 	21,  // 31: whosehop.v1.GetTopResponse.top:type_name -> whosehop.v1.Part
 	15,  // 32: whosehop.v1.GetTopResponse.total:type_name -> whosehop.v1.Amounts
-	51,  // 33: whosehop.v1.Part.first_seen:type_name -> google.protobuf.Timestamp
-	51,  // 34: whosehop.v1.Part.last_seen:type_name -> google.protobuf.Timestamp
-	51,  // 35: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 36: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 33: whosehop.v1.Part.first_seen:type_name -> google.protobuf.Timestamp
+	53,  // 34: whosehop.v1.Part.last_seen:type_name -> google.protobuf.Timestamp
+	53,  // 35: whosehop.v1.GetRankRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 36: whosehop.v1.GetRankRequest.to:type_name -> google.protobuf.Timestamp
 	26,  // 37: whosehop.v1.PutOwnersResponse.changes:type_name -> whosehop.v1.OwnersChange
 	27,  // 38: whosehop.v1.PutOwnersResponse.handovers:type_name -> whosehop.v1.Handover
-	51,  // 39: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
-	51,  // 40: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 41: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 39: whosehop.v1.Handover.at:type_name -> google.protobuf.Timestamp
+	53,  // 40: whosehop.v1.ListHandoversRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 41: whosehop.v1.ListHandoversRequest.to:type_name -> google.protobuf.Timestamp
 	27,  // 42: whosehop.v1.ListHandoversResponse.handovers:type_name -> whosehop.v1.Handover
-	50,  // 43: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
-	51,  // 44: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
-	51,  // 45: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 46: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
-	51,  // 47: whosehop.v1.GetNowRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 48: whosehop.v1.GetNowRequest.to:type_name -> google.protobuf.Timestamp
-	51,  // 49: whosehop.v1.GetNowResponse.from:type_name -> google.protobuf.Timestamp
-	51,  // 50: whosehop.v1.GetNowResponse.to:type_name -> google.protobuf.Timestamp
+	52,  // 43: whosehop.v1.ResolveOwnerRequest.attributes:type_name -> whosehop.v1.ResolveOwnerRequest.AttributesEntry
+	53,  // 44: whosehop.v1.ResolveOwnerRequest.at:type_name -> google.protobuf.Timestamp
+	53,  // 45: whosehop.v1.GetCoverageRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 46: whosehop.v1.GetCoverageRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 47: whosehop.v1.GetNowRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 48: whosehop.v1.GetNowRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 49: whosehop.v1.GetNowResponse.from:type_name -> google.protobuf.Timestamp
+	53,  // 50: whosehop.v1.GetNowResponse.to:type_name -> google.protobuf.Timestamp
 	15,  // 51: whosehop.v1.GetNowResponse.total:type_name -> whosehop.v1.Amounts
 	38,  // 52: whosehop.v1.GetNowResponse.entries:type_name -> whosehop.v1.NowEntry
 	39,  // 53: whosehop.v1.NowEntry.hops:type_name -> whosehop.v1.NowHop
 	40,  // 54: whosehop.v1.NowHop.site:type_name -> whosehop.v1.Site
-	51,  // 55: whosehop.v1.NowHop.since:type_name -> google.protobuf.Timestamp
-	51,  // 56: whosehop.v1.GetReportRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 57: whosehop.v1.GetReportRequest.to:type_name -> google.protobuf.Timestamp
-	52,  // 58: whosehop.v1.GetReportRequest.step:type_name -> google.protobuf.Duration
-	53,  // 59: whosehop.v1.GetReportResponse.team:type_name -> google.protobuf.Struct
-	51,  // 60: whosehop.v1.GetReportResponse.from:type_name -> google.protobuf.Timestamp
-	51,  // 61: whosehop.v1.GetReportResponse.to:type_name -> google.protobuf.Timestamp
+	53,  // 55: whosehop.v1.NowHop.since:type_name -> google.protobuf.Timestamp
+	53,  // 56: whosehop.v1.GetReportRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 57: whosehop.v1.GetReportRequest.to:type_name -> google.protobuf.Timestamp
+	54,  // 58: whosehop.v1.GetReportRequest.step:type_name -> google.protobuf.Duration
+	55,  // 59: whosehop.v1.GetReportResponse.team:type_name -> google.protobuf.Struct
+	53,  // 60: whosehop.v1.GetReportResponse.from:type_name -> google.protobuf.Timestamp
+	53,  // 61: whosehop.v1.GetReportResponse.to:type_name -> google.protobuf.Timestamp
 	15,  // 62: whosehop.v1.GetReportResponse.caused:type_name -> whosehop.v1.Amounts
 	15,  // 63: whosehop.v1.GetReportResponse.suffered:type_name -> whosehop.v1.Amounts
 	15,  // 64: whosehop.v1.GetReportResponse.caused_before:type_name -> whosehop.v1.Amounts
@@ -5052,58 +5235,67 @@ var file_whosehop_v1_whosehop_proto_depIdxs = []int32{
 	21,  // 76: whosehop.v1.GetReportResponse.suffered_from:type_name -> whosehop.v1.Part
 	43,  // 77: whosehop.v1.GetReportResponse.recurring:type_name -> whosehop.v1.Recurrence
 	44,  // 78: whosehop.v1.GetReportResponse.neighbours:type_name -> whosehop.v1.Neighbour
-	51,  // 79: whosehop.v1.Recurrence.first_seen:type_name -> google.protobuf.Timestamp
-	51,  // 80: whosehop.v1.Recurrence.last_seen:type_name -> google.protobuf.Timestamp
+	53,  // 79: whosehop.v1.Recurrence.first_seen:type_name -> google.protobuf.Timestamp
+	53,  // 80: whosehop.v1.Recurrence.last_seen:type_name -> google.protobuf.Timestamp
 	15,  // 81: whosehop.v1.Neighbour.caused:type_name -> whosehop.v1.Amounts
-	51,  // 82: whosehop.v1.GetMapRequest.from:type_name -> google.protobuf.Timestamp
-	51,  // 83: whosehop.v1.GetMapRequest.to:type_name -> google.protobuf.Timestamp
-	51,  // 84: whosehop.v1.GetMapResponse.from:type_name -> google.protobuf.Timestamp
-	51,  // 85: whosehop.v1.GetMapResponse.to:type_name -> google.protobuf.Timestamp
+	53,  // 82: whosehop.v1.GetMapRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 83: whosehop.v1.GetMapRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 84: whosehop.v1.GetMapResponse.from:type_name -> google.protobuf.Timestamp
+	53,  // 85: whosehop.v1.GetMapResponse.to:type_name -> google.protobuf.Timestamp
 	47,  // 86: whosehop.v1.GetMapResponse.nodes:type_name -> whosehop.v1.MapNode
 	48,  // 87: whosehop.v1.GetMapResponse.edges:type_name -> whosehop.v1.MapEdge
 	15,  // 88: whosehop.v1.MapNode.caused:type_name -> whosehop.v1.Amounts
 	15,  // 89: whosehop.v1.MapEdge.itself:type_name -> whosehop.v1.Amounts
 	15,  // 90: whosehop.v1.MapEdge.by_callee:type_name -> whosehop.v1.Amounts
 	15,  // 91: whosehop.v1.MapEdge.by_caller:type_name -> whosehop.v1.Amounts
-	0,   // 92: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
-	2,   // 93: whosehop.v1.Whosehop.GetWhyNot:input_type -> whosehop.v1.GetWhyNotRequest
-	4,   // 94: whosehop.v1.Whosehop.ReviewVerdict:input_type -> whosehop.v1.ReviewVerdictRequest
-	7,   // 95: whosehop.v1.Whosehop.ListReviews:input_type -> whosehop.v1.ListReviewsRequest
-	9,   // 96: whosehop.v1.Whosehop.GetReviewSummary:input_type -> whosehop.v1.GetReviewSummaryRequest
-	12,  // 97: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
-	36,  // 98: whosehop.v1.Whosehop.GetNow:input_type -> whosehop.v1.GetNowRequest
-	41,  // 99: whosehop.v1.Whosehop.GetReport:input_type -> whosehop.v1.GetReportRequest
-	45,  // 100: whosehop.v1.Whosehop.GetMap:input_type -> whosehop.v1.GetMapRequest
-	16,  // 101: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
-	19,  // 102: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
-	22,  // 103: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
-	24,  // 104: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
-	28,  // 105: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
-	30,  // 106: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
-	32,  // 107: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
-	34,  // 108: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
-	1,   // 109: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
-	3,   // 110: whosehop.v1.Whosehop.GetWhyNot:output_type -> whosehop.v1.GetWhyNotResponse
-	5,   // 111: whosehop.v1.Whosehop.ReviewVerdict:output_type -> whosehop.v1.ReviewVerdictResponse
-	8,   // 112: whosehop.v1.Whosehop.ListReviews:output_type -> whosehop.v1.ListReviewsResponse
-	10,  // 113: whosehop.v1.Whosehop.GetReviewSummary:output_type -> whosehop.v1.GetReviewSummaryResponse
-	13,  // 114: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
-	37,  // 115: whosehop.v1.Whosehop.GetNow:output_type -> whosehop.v1.GetNowResponse
-	42,  // 116: whosehop.v1.Whosehop.GetReport:output_type -> whosehop.v1.GetReportResponse
-	46,  // 117: whosehop.v1.Whosehop.GetMap:output_type -> whosehop.v1.GetMapResponse
-	17,  // 118: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
-	20,  // 119: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
-	23,  // 120: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
-	25,  // 121: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
-	29,  // 122: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
-	31,  // 123: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
-	33,  // 124: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
-	35,  // 125: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
-	109, // [109:126] is the sub-list for method output_type
-	92,  // [92:109] is the sub-list for method input_type
-	92,  // [92:92] is the sub-list for extension type_name
-	92,  // [92:92] is the sub-list for extension extendee
-	0,   // [0:92] is the sub-list for field type_name
+	53,  // 92: whosehop.v1.GetEdgeRequest.from:type_name -> google.protobuf.Timestamp
+	53,  // 93: whosehop.v1.GetEdgeRequest.to:type_name -> google.protobuf.Timestamp
+	53,  // 94: whosehop.v1.GetEdgeResponse.from:type_name -> google.protobuf.Timestamp
+	53,  // 95: whosehop.v1.GetEdgeResponse.to:type_name -> google.protobuf.Timestamp
+	48,  // 96: whosehop.v1.GetEdgeResponse.edge:type_name -> whosehop.v1.MapEdge
+	21,  // 97: whosehop.v1.GetEdgeResponse.phases:type_name -> whosehop.v1.Part
+	21,  // 98: whosehop.v1.GetEdgeResponse.sites:type_name -> whosehop.v1.Part
+	0,   // 99: whosehop.v1.Whosehop.GetVerdict:input_type -> whosehop.v1.GetVerdictRequest
+	2,   // 100: whosehop.v1.Whosehop.GetWhyNot:input_type -> whosehop.v1.GetWhyNotRequest
+	4,   // 101: whosehop.v1.Whosehop.ReviewVerdict:input_type -> whosehop.v1.ReviewVerdictRequest
+	7,   // 102: whosehop.v1.Whosehop.ListReviews:input_type -> whosehop.v1.ListReviewsRequest
+	9,   // 103: whosehop.v1.Whosehop.GetReviewSummary:input_type -> whosehop.v1.GetReviewSummaryRequest
+	12,  // 104: whosehop.v1.Whosehop.ListVerdicts:input_type -> whosehop.v1.ListVerdictsRequest
+	36,  // 105: whosehop.v1.Whosehop.GetNow:input_type -> whosehop.v1.GetNowRequest
+	41,  // 106: whosehop.v1.Whosehop.GetReport:input_type -> whosehop.v1.GetReportRequest
+	45,  // 107: whosehop.v1.Whosehop.GetMap:input_type -> whosehop.v1.GetMapRequest
+	49,  // 108: whosehop.v1.Whosehop.GetEdge:input_type -> whosehop.v1.GetEdgeRequest
+	16,  // 109: whosehop.v1.Whosehop.GetAttribution:input_type -> whosehop.v1.GetAttributionRequest
+	19,  // 110: whosehop.v1.Whosehop.GetTop:input_type -> whosehop.v1.GetTopRequest
+	22,  // 111: whosehop.v1.Whosehop.GetRank:input_type -> whosehop.v1.GetRankRequest
+	24,  // 112: whosehop.v1.Whosehop.PutOwners:input_type -> whosehop.v1.PutOwnersRequest
+	28,  // 113: whosehop.v1.Whosehop.ListOwners:input_type -> whosehop.v1.ListOwnersRequest
+	30,  // 114: whosehop.v1.Whosehop.ListHandovers:input_type -> whosehop.v1.ListHandoversRequest
+	32,  // 115: whosehop.v1.Whosehop.ResolveOwner:input_type -> whosehop.v1.ResolveOwnerRequest
+	34,  // 116: whosehop.v1.Whosehop.GetCoverage:input_type -> whosehop.v1.GetCoverageRequest
+	1,   // 117: whosehop.v1.Whosehop.GetVerdict:output_type -> whosehop.v1.GetVerdictResponse
+	3,   // 118: whosehop.v1.Whosehop.GetWhyNot:output_type -> whosehop.v1.GetWhyNotResponse
+	5,   // 119: whosehop.v1.Whosehop.ReviewVerdict:output_type -> whosehop.v1.ReviewVerdictResponse
+	8,   // 120: whosehop.v1.Whosehop.ListReviews:output_type -> whosehop.v1.ListReviewsResponse
+	10,  // 121: whosehop.v1.Whosehop.GetReviewSummary:output_type -> whosehop.v1.GetReviewSummaryResponse
+	13,  // 122: whosehop.v1.Whosehop.ListVerdicts:output_type -> whosehop.v1.ListVerdictsResponse
+	37,  // 123: whosehop.v1.Whosehop.GetNow:output_type -> whosehop.v1.GetNowResponse
+	42,  // 124: whosehop.v1.Whosehop.GetReport:output_type -> whosehop.v1.GetReportResponse
+	46,  // 125: whosehop.v1.Whosehop.GetMap:output_type -> whosehop.v1.GetMapResponse
+	50,  // 126: whosehop.v1.Whosehop.GetEdge:output_type -> whosehop.v1.GetEdgeResponse
+	17,  // 127: whosehop.v1.Whosehop.GetAttribution:output_type -> whosehop.v1.GetAttributionResponse
+	20,  // 128: whosehop.v1.Whosehop.GetTop:output_type -> whosehop.v1.GetTopResponse
+	23,  // 129: whosehop.v1.Whosehop.GetRank:output_type -> whosehop.v1.GetRankResponse
+	25,  // 130: whosehop.v1.Whosehop.PutOwners:output_type -> whosehop.v1.PutOwnersResponse
+	29,  // 131: whosehop.v1.Whosehop.ListOwners:output_type -> whosehop.v1.ListOwnersResponse
+	31,  // 132: whosehop.v1.Whosehop.ListHandovers:output_type -> whosehop.v1.ListHandoversResponse
+	33,  // 133: whosehop.v1.Whosehop.ResolveOwner:output_type -> whosehop.v1.ResolveOwnerResponse
+	35,  // 134: whosehop.v1.Whosehop.GetCoverage:output_type -> whosehop.v1.GetCoverageResponse
+	117, // [117:135] is the sub-list for method output_type
+	99,  // [99:117] is the sub-list for method input_type
+	99,  // [99:99] is the sub-list for extension type_name
+	99,  // [99:99] is the sub-list for extension extendee
+	0,   // [0:99] is the sub-list for field type_name
 }
 
 func init() { file_whosehop_v1_whosehop_proto_init() }
@@ -5117,7 +5309,7 @@ func file_whosehop_v1_whosehop_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_whosehop_v1_whosehop_proto_rawDesc), len(file_whosehop_v1_whosehop_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   51,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

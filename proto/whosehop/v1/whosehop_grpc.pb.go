@@ -28,6 +28,7 @@ const (
 	Whosehop_GetNow_FullMethodName           = "/whosehop.v1.Whosehop/GetNow"
 	Whosehop_GetReport_FullMethodName        = "/whosehop.v1.Whosehop/GetReport"
 	Whosehop_GetMap_FullMethodName           = "/whosehop.v1.Whosehop/GetMap"
+	Whosehop_GetEdge_FullMethodName          = "/whosehop.v1.Whosehop/GetEdge"
 	Whosehop_GetAttribution_FullMethodName   = "/whosehop.v1.Whosehop/GetAttribution"
 	Whosehop_GetTop_FullMethodName           = "/whosehop.v1.Whosehop/GetTop"
 	Whosehop_GetRank_FullMethodName          = "/whosehop.v1.Whosehop/GetRank"
@@ -65,6 +66,8 @@ type WhosehopClient interface {
 	GetReport(ctx context.Context, in *GetReportRequest, opts ...grpc.CallOption) (*GetReportResponse, error)
 	// GetMap says who calls whom, and what that cost.
 	GetMap(ctx context.Context, in *GetMapRequest, opts ...grpc.CallOption) (*GetMapResponse, error)
+	// GetEdge says what went wrong where one service calls another, or a peer.
+	GetEdge(ctx context.Context, in *GetEdgeRequest, opts ...grpc.CallOption) (*GetEdgeResponse, error)
 	// GetAttribution says what each owner caused and suffered, over time.
 	GetAttribution(ctx context.Context, in *GetAttributionRequest, opts ...grpc.CallOption) (*GetAttributionResponse, error)
 	// GetTop ranks what caused the most.
@@ -182,6 +185,16 @@ func (c *whosehopClient) GetMap(ctx context.Context, in *GetMapRequest, opts ...
 	return out, nil
 }
 
+func (c *whosehopClient) GetEdge(ctx context.Context, in *GetEdgeRequest, opts ...grpc.CallOption) (*GetEdgeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetEdgeResponse)
+	err := c.cc.Invoke(ctx, Whosehop_GetEdge_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *whosehopClient) GetAttribution(ctx context.Context, in *GetAttributionRequest, opts ...grpc.CallOption) (*GetAttributionResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetAttributionResponse)
@@ -292,6 +305,8 @@ type WhosehopServer interface {
 	GetReport(context.Context, *GetReportRequest) (*GetReportResponse, error)
 	// GetMap says who calls whom, and what that cost.
 	GetMap(context.Context, *GetMapRequest) (*GetMapResponse, error)
+	// GetEdge says what went wrong where one service calls another, or a peer.
+	GetEdge(context.Context, *GetEdgeRequest) (*GetEdgeResponse, error)
 	// GetAttribution says what each owner caused and suffered, over time.
 	GetAttribution(context.Context, *GetAttributionRequest) (*GetAttributionResponse, error)
 	// GetTop ranks what caused the most.
@@ -345,6 +360,9 @@ func (UnimplementedWhosehopServer) GetReport(context.Context, *GetReportRequest)
 }
 func (UnimplementedWhosehopServer) GetMap(context.Context, *GetMapRequest) (*GetMapResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetMap not implemented")
+}
+func (UnimplementedWhosehopServer) GetEdge(context.Context, *GetEdgeRequest) (*GetEdgeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetEdge not implemented")
 }
 func (UnimplementedWhosehopServer) GetAttribution(context.Context, *GetAttributionRequest) (*GetAttributionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAttribution not implemented")
@@ -553,6 +571,24 @@ func _Whosehop_GetMap_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Whosehop_GetEdge_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetEdgeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WhosehopServer).GetEdge(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Whosehop_GetEdge_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WhosehopServer).GetEdge(ctx, req.(*GetEdgeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Whosehop_GetAttribution_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetAttributionRequest)
 	if err := dec(in); err != nil {
@@ -728,6 +764,10 @@ var Whosehop_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetMap",
 			Handler:    _Whosehop_GetMap_Handler,
+		},
+		{
+			MethodName: "GetEdge",
+			Handler:    _Whosehop_GetEdge_Handler,
 		},
 		{
 			MethodName: "GetAttribution",

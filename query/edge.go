@@ -1,0 +1,69 @@
+package query
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"github.com/whosehop/whosehop/storage"
+	"github.com/whosehop/whosehop/verdict"
+)
+
+// EdgeRequest asks what went wrong where one service calls another, or a peer; in the last hour if nothing else is said.
+type EdgeRequest struct {
+	From, To       time.Time
+	Caller, Callee string
+	Limit          int // of each list
+}
+
+// EdgeResponse is what one edge cost, as a map has it, and by what.
+type EdgeResponse struct {
+	Window
+	Edge MapEdge `json:"edge"`
+	// Phases are those of what the edge itself caused; Sites are to blame for any of the three costs.
+	Phases  []Part   `json:"phases"`
+	Sites   []Part   `json:"sites"`
+	Missing []string `json:"missing,omitempty"`
+}
+
+// edgeColumns tell apart what an edge cost.
+var edgeColumns = []string{"Kind", "Service", "Operation", "Caller", "Callee", "Phase", "Peer", "Accountable", "Via", "Target", "Fingerprint", "Owner"}
+
+// Edge says what went wrong on one edge.
+func (s *Service) Edge(ctx context.Context, r EdgeRequest) (*EdgeResponse, error) {
+	if r.Caller == "" || r.Callee == "" {
+		return nil, Wrong("caller", "an edge has a caller and a callee")
+	}
+	from, to, err := window(r.From, r.To)
+	if err != nil {
+		return nil, err
+	}
+	n, err := limit("limit", r.Limit, reportDefault)
+	if err != nil {
+		return nil, err
+	}
+	from, to = storage.Align(from, to)
+	rows, err := s.reader.Blame(ctx, storage.BlameFilter{From: from, To: to}, edgeColumns, 0, groupsMax)
+	if err != nil {
+		return nil, err
+	}
+	g := newGraph()
+	var all, own []storage.BlameRow
+	for _, row := range rows {
+		itself := row.Kind == string(verdict.SiteEdge) && row.Caller == r.Caller && row.Callee == r.Callee
+		byCallee := row.Via == r.Caller && cmp.Or(row.Peer, row.Service) == r.Callee
+		byCaller := row.Kind == string(verdict.SiteService) && row.Service == r.Caller && row.Target == r.Callee
+		if !itself && !byCallee && !byCaller {
+			continue
+		}
+		g.cost(&row)
+		all = append(all, row)
+		if itself {
+			own = append(own, row)
+		}
+	}
+	answer := &EdgeResponse{Window: Window{from, to}, Edge: *g.edge(r.Caller, r.Callee)}
+	answer.Phases, answer.Sites = partsOf(own, "edge", n), partsOf(all, "operation", n)
+	answer.Missing = s.reader.Missing(ctx)
+	return answer, nil
+}
