@@ -31,6 +31,11 @@ var edgeColumns = []string{"Kind", "Service", "Operation", "Caller", "Callee", "
 
 // Edge says what went wrong on one edge.
 func (s *Service) Edge(ctx context.Context, r EdgeRequest) (*EdgeResponse, error) {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	if r.Caller == "" || r.Callee == "" {
 		return nil, Wrong("caller", "an edge has a caller and a callee")
 	}
