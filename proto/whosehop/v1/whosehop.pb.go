@@ -4572,11 +4572,11 @@ func (x *GetEdgeRequest) GetLimit() int32 {
 // GetEdgeResponse is of whole hours if the window is longer than six.
 type GetEdgeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The beginning of the window that the answer is of, which belongs to it.
+	// The window that the answer is of.
 	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	// Its end, which does not.
+	// Its end.
 	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	// The edge that was asked for, and what it cost.
+	// What the edge cost, as a map has it.
 	Edge *MapEdge `protobuf:"bytes,3,opt,name=edge,proto3" json:"edge,omitempty"`
 	// The phases of what the edge itself caused.
 	Phases []*Part `protobuf:"bytes,4,rep,name=phases,proto3" json:"phases,omitempty"`
