@@ -364,7 +364,7 @@ func TestWhoLeavesIsNotWorkedFor(t *testing.T) {
 	}
 	// A client of an earlier version of the protocol that hangs up.
 	ctx, cancel := context.WithCancel(t.Context())
-	request := post(t, ctx, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"verdict","arguments":{"trace_id":"`+settled+`"}}}`)
+	request := post(ctx, t, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"verdict","arguments":{"trace_id":"`+settled+`"}}}`)
 	request.Header.Set("Mcp-Protocol-Version", "2025-06-18")
 	go func() { _, _ = http.DefaultClient.Do(request) }()
 	<-f.block
@@ -374,7 +374,7 @@ func TestWhoLeavesIsNotWorkedFor(t *testing.T) {
 	}
 }
 
-func post(t *testing.T, ctx context.Context, url, body string) *http.Request { //nolint:revive // the context is the test's subject
+func post(ctx context.Context, t *testing.T, url, body string) *http.Request {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/mcp", bytes.NewReader([]byte(body)))
 	if err != nil {
@@ -403,7 +403,7 @@ func TestWhoIsLetIn(t *testing.T) {
 		"a GET": {func(r *http.Request) { r.Method = http.MethodGet }, 405},
 		"text":  {func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }, 415},
 	} {
-		request := post(t, t.Context(), url, ping)
+		request := post(t.Context(), t, url, ping)
 		c.change(request)
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
