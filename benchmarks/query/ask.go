@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -109,6 +110,7 @@ func (c *client) ask(ctx context.Context, number int, q *question, w *asked) (to
 	}
 	if sent != "" {
 		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Accept", "application/json, text/event-stream") // as an MCP client must
 	}
 	began := time.Now()
 	answer, err := c.http.Do(request)
@@ -120,6 +122,9 @@ func (c *client) ask(ctx context.Context, number int, q *question, w *asked) (to
 	_ = answer.Body.Close()
 	if err == nil && answer.StatusCode/100 != 2 {
 		err = fmt.Errorf("%s: %s: %.300s", address, answer.Status, body)
+	}
+	if err == nil && bytes.Contains(body, []byte(`"isError":true`)) {
+		err = fmt.Errorf("%s: %.300s", sent, body)
 	}
 	if err == nil && q.paged {
 		c.nextPage[number], err = nextPage(address, body)
@@ -143,7 +148,7 @@ func newAnswer(method string) (any, error) {
 	answers := map[string]any{
 		"GetVerdict": new(whosehopv1.GetVerdictResponse), "ListVerdicts": new(whosehopv1.ListVerdictsResponse), "GetAttribution": new(whosehopv1.GetAttributionResponse),
 		"GetNow": new(whosehopv1.GetNowResponse), "GetWhyNot": new(whosehopv1.GetWhyNotResponse), "ListReviews": new(whosehopv1.ListReviewsResponse), "GetReviewSummary": new(whosehopv1.GetReviewSummaryResponse),
-		"GetReport": new(whosehopv1.GetReportResponse), "GetMap": new(whosehopv1.GetMapResponse),
+		"GetReport": new(whosehopv1.GetReportResponse), "GetMap": new(whosehopv1.GetMapResponse), "GetEdge": new(whosehopv1.GetEdgeResponse),
 		"GetTop": new(whosehopv1.GetTopResponse), "GetRank": new(whosehopv1.GetRankResponse), "ListOwners": new(whosehopv1.ListOwnersResponse),
 		"ListHandovers": new(whosehopv1.ListHandoversResponse), "ResolveOwner": new(whosehopv1.ResolveOwnerResponse), "GetCoverage": new(whosehopv1.GetCoverageResponse),
 	}

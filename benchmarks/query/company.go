@@ -307,11 +307,36 @@ func ownersFile(list []*service) string {
 		}
 	}
 	b.WriteString("datastores:\n")
-	for _, store := range [][2]string{{"postgresql orders*", "team-checkout"}, {"redis*", "team-identity"}, {"postgresql stock*", "team-inventory"}, {"postgresql payments*", "team-payments"}} {
-		fmt.Fprintf(&b, "  - {name: \"%s\", owner: %s}\n", store[0], store[1])
+	stores := make(map[string]bool)
+	for _, s := range list {
+		for _, peer := range s.peers() {
+			system, name, _ := strings.Cut(peer, ":")
+			// Whoever comes first owns it; some are in nobody's file.
+			if long := storeNames[system]; long != "" && !stores[peer] && s.team != "" && len(stores)%5 != 4 {
+				fmt.Fprintf(&b, "  - {name: \"%s %s *\", owner: %s}\n", long, name, s.team)
+			}
+			stores[peer] = true
+		}
 	}
 	b.WriteString("edges:\n  - {edge: \"checkout->reservations:network\", owner: team-inventory}\n")
 	return b.String()
+}
+
+// storeNames are the systems of the table's datastores.
+var storeNames = map[string]string{"pg": "postgresql", "redis": "redis", "mongo": "mongodb", "opensearch": "opensearch"}
+
+// peers are what a service calls that sends no spans.
+func (s *service) peers() (list []string) {
+	for _, o := range s.operations {
+		for _, step := range o.steps {
+			for _, c := range step {
+				if c.peer != "" {
+					list = append(list, c.peer)
+				}
+			}
+		}
+	}
+	return list
 }
 
 // port is where a system listens.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/url"
 	"strconv"
 	"time"
@@ -42,7 +43,8 @@ func questions() []question {
 	}
 	fixed := func(path string) func(*asked) string { return func(*asked) string { return path } }
 	verdict := get(v1+"verdicts/{traceId}", "by id", func(w *asked) string { return v1 + "verdicts/" + w.failing() })
-	verdict.bar = barVerdict
+	giant := get(v1+"verdicts/{traceId}", "of 10,000 spans", func(w *asked) string { return v1 + "verdicts/" + w.giant })
+	verdict.bar, giant.bar = barVerdict, barVerdict
 	pages := get(v1+"verdicts", "page by page, of a week", with(v1+"verdicts", func(*asked) url.Values { return url.Values{"since": {"168h"}, "pageSize": {"100"}} }))
 	pages.paged = true
 	ofOwner := get(v1+"verdicts", "page by page, of an owner", with(v1+"verdicts", func(w *asked) url.Values {
@@ -52,7 +54,7 @@ func questions() []question {
 	return []question{
 		verdict,
 		get(v1+"verdicts/{traceId}", "a healthy trace, judged on demand", func(w *asked) string { return v1 + "verdicts/" + w.healthy() }),
-		get(v1+"verdicts/{traceId}", "of 10,000 spans", func(w *asked) string { return v1 + "verdicts/" + w.giant }),
+		giant,
 		get(v1+"verdicts/{traceId}/why-not", "", func(w *asked) string { return v1 + "verdicts/" + w.failing() + "/why-not?service=storefront" }),
 		{path: v1 + "verdicts/{traceId}/reviews", what: "one is given", bar: barPage, url: func(w *asked) string { return v1 + "verdicts/" + w.failing() + "/reviews" }, body: func(w *asked) string {
 			return one(w, `{"kind": "confirmed", "by": "ann"}`, `{"kind": "contested", "by": "bob", "why": "the deploy was rolled back before"}`)
@@ -74,9 +76,12 @@ func questions() []question {
 		get(v1+"report", "an owner", with(v1+"report", (*asked).sinceOfOwner)),
 		get(v1+"map", "", with(v1+"map", (*asked).since)),
 		get(v1+"map", "around a service", with(v1+"map", func(w *asked) url.Values { return w.sometimes("focus", w.service, w.since()) })),
+		get(v1+"edge", "", with(v1+"edge", func(*asked) url.Values {
+			return url.Values{"since": {"24h"}, "caller": {"checkout"}, "callee": {"payments"}}
+		})),
 		get(v1+"top", "", with(v1+"top", func(w *asked) url.Values {
 			v := w.since()
-			v.Set("by", one(w, "owner", "service", "edge"))
+			v.Set("by", one(w, rankedBy...))
 			return v
 		})),
 		get(v1+"rank", "all entries", with(v1+"rank", (*asked).since)),
@@ -93,10 +98,25 @@ func questions() []question {
 		})),
 		get(v1+"owners/coverage", "", with(v1+"owners/coverage", (*asked).since)),
 
-		get("/", "", with("/", (*asked).sinceOnly)),
-		get("/", "any filters", with("/", (*asked).filtersOfPage)),
+		get("/", "", fixed("/")),
+		get("/", "of an owner, or an entry", with("/", func(w *asked) url.Values {
+			return w.sometimes("entry", w.entry, url.Values{"owner": {w.owner()}})
+		})),
+		get("/search", "", with("/search", (*asked).sinceOnly)),
+		get("/search", "any filters", with("/search", (*asked).filtersOfPage)),
+		get("/search", "of an order, by attribute", with("/search", func(w *asked) url.Values {
+			return url.Values{"since": {one(w, windows...)}, "attribute": {"app.order.id=" + one(w, w.orders...)}}
+		})),
 		get("/owners", "", with("/owners", (*asked).sinceOnly)),
+		get("/owners/{owner}", "", func(w *asked) string { return "/owners/" + w.owner() + "?" + w.sinceOnly().Encode() }),
+		get("/map", "", with("/map", (*asked).sinceOnly)),
+		get("/map", "around a service", with("/map", func(w *asked) url.Values { return url.Values{"since": {one(w, windows...)}, "focus": {w.service()}} })),
+		get("/map", "an edge", with("/map", func(w *asked) url.Values {
+			return url.Values{"since": {one(w, windows...)}, "edge": {"checkout->payments"}}
+		})),
+		get("/reviews", "", fixed("/reviews")),
 		get("/coverage", "", with("/coverage", (*asked).sinceOnly)),
+		get("/verdicts", "sought by its id", func(w *asked) string { return "/verdicts?traceId=" + w.failing() }),
 		get("/verdicts/{traceId}", "", func(w *asked) string { return "/verdicts/" + w.failing() }),
 		get("/verdicts/{traceId}", "a healthy trace", func(w *asked) string { return "/verdicts/" + w.healthy() }),
 		get("/verdicts/{traceId}", "of 10,000 spans", func(w *asked) string { return "/verdicts/" + w.giant }),
@@ -109,6 +129,8 @@ func questions() []question {
 		get("/traces/{traceId}", "of 10,000 spans", func(w *asked) string {
 			return "/traces/" + w.giant + "?page=" + strconv.Itoa(1+w.random.IntN(20))
 		}),
+		get("/static/whosehop.css", "", fixed("/static/whosehop.css")),
+		get("/healthz", "", fixed("/healthz")),
 		get("/metrics", "", fixed("/metrics")),
 		get("/readyz", "", fixed("/readyz")),
 
@@ -156,6 +178,20 @@ func questions() []question {
 			return w.tempo(`{ resource.service.name = "` + w.service() + `" }`)
 		})),
 
+		tool("whats_breaking", func(w *asked) map[string]any { return map[string]any{"since": one(w, "15m", "1h")} }),
+		tool("verdict", func(w *asked) map[string]any { return map[string]any{"trace_id": w.failing()} }),
+		tool("why_not", func(w *asked) map[string]any { return map[string]any{"trace_id": w.failing(), "service": "storefront"} }),
+		tool("search_verdicts", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...), "owner": w.owner()} }),
+		tool("owner_report", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...), "owner": w.owner()} }),
+		tool("top", func(w *asked) map[string]any {
+			return map[string]any{"since": one(w, windows...), "by": one(w, rankedBy...)}
+		}),
+		tool("attribution", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...)} }),
+		tool("service_map", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...)} }),
+		tool("resolve_owner", func(w *asked) map[string]any { return map[string]any{"service": w.service()} }),
+		tool("coverage", func(*asked) map[string]any { return map[string]any{} }),
+		tool("rank", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...), "entry": w.entry()} }),
+
 		rpc(barVerdict, func(w *asked) (string, any) {
 			return "GetVerdict", &whosehopv1.GetVerdictRequest{TraceId: w.failing()}
 		}),
@@ -184,7 +220,10 @@ func questions() []question {
 			return "GetMap", &whosehopv1.GetMapRequest{From: w.from()}
 		}),
 		rpc(barPage, func(w *asked) (string, any) {
-			return "GetTop", &whosehopv1.GetTopRequest{From: w.from(), By: one(w, "owner", "service", "edge")}
+			return "GetEdge", &whosehopv1.GetEdgeRequest{From: w.from(), Caller: "checkout", Callee: "payments"}
+		}),
+		rpc(barPage, func(w *asked) (string, any) {
+			return "GetTop", &whosehopv1.GetTopRequest{From: w.from(), By: one(w, rankedBy...)}
 		}),
 		rpc(barPage, func(w *asked) (string, any) {
 			return "GetRank", &whosehopv1.GetRankRequest{From: w.from(), Entry: w.entry()}
@@ -202,6 +241,22 @@ func questions() []question {
 			return "GetCoverage", &whosehopv1.GetCoverageRequest{From: w.from()}
 		}),
 	}
+}
+
+// rankedBy is what can be ranked.
+var rankedBy = []string{"owner", "service", "operation", "edge", "fingerprint", "rule", "class", "version", "entry"}
+
+// tool is a call of one of the tools that models have.
+func tool(name string, arguments func(w *asked) map[string]any) question {
+	return question{path: "/mcp", what: name, bar: barPage, url: func(*asked) string { return "/mcp" }, body: func(w *asked) string {
+		text, err := json.Marshal(map[string]any{
+			"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": map[string]any{"name": name, "arguments": arguments(w)},
+		})
+		if err != nil {
+			panic(err) // of texts and maps
+		}
+		return string(text)
+	}}
 }
 
 // unmeasured are methods that change something.

@@ -298,8 +298,7 @@ func (p *play) ask(o *operation, peer string, parent int, at int64) (end int64, 
 	system, name, _ := strings.Cut(peer, ":")
 	i := p.begin(o.service, parent, spans.KindClient, "", at)
 	took, code := p.took(map[string]float64{"pg": 2.5, "redis": 0.5, "mongo": 3, "opensearch": 9, "s3": 8}[system]+0.1), answerOK
-	stores := map[string]string{"pg": "postgresql", "redis": "redis", "mongo": "mongodb", "opensearch": "opensearch"}
-	if stores[system] == "" && system != "s3" {
+	if storeNames[system] == "" && system != "s3" {
 		took = p.took(35)
 	}
 	f := p.fault
@@ -310,7 +309,7 @@ func (p *play) ask(o *operation, peer string, parent int, at int64) (end int64, 
 		code = f.code
 		p.spans[i].status, p.spans[i].message = spans.StatusError, f.thrown
 		p.set(i, "error.type", f.thrownBy)
-		if f.thrown != "" && stores[system] != "" {
+		if f.thrown != "" && storeNames[system] != "" {
 			p.set(i, "db.response.status_code", f.sqlState)
 		}
 	}
@@ -322,16 +321,16 @@ func (p *play) ask(o *operation, peer string, parent int, at int64) (end int64, 
 		verb = "UPDATE"
 	}
 	switch {
-	case stores[system] == "postgresql":
+	case storeNames[system] == "postgresql":
 		s.name = verb + " " + name
 		p.set(i, "db.system.name", "postgresql", "db.namespace", name, "db.operation.name", verb, "db.collection.name", name, "db.query.text", verb+" … "+name+" WHERE id = $1 AND tenant = $2",
 			"server.address", "pg-"+name+".prod.internal", "server.port", port(system))
-	case stores[system] != "":
+	case storeNames[system] != "":
 		s.name = "GET"
 		if system != "redis" {
 			s.name = "find " + name
 		}
-		p.set(i, "db.system.name", stores[system], "db.namespace", name, "db.operation.name", s.name, "server.address", system+"-"+name+".prod.internal", "server.port", port(system))
+		p.set(i, "db.system.name", storeNames[system], "db.namespace", name, "db.operation.name", s.name, "server.address", system+"-"+name+".prod.internal", "server.port", port(system))
 	default:
 		host := system + ".example.com"
 		if system == "s3" {

@@ -59,6 +59,8 @@ var settled = []struct{ what, query string }{
 	{"the sum of each hour's verdicts", `SELECT toUInt8(count() = 0 AND (SELECT count() FROM whosehop.blame_hours) > 1) FROM (SELECT DISTINCT toStartOfHour(FirstIngest, 'UTC') AS Hour FROM whosehop.verdicts
 		WHERE FirstIngest < toStartOfHour(fromUnixTimestamp64Milli(?))) WHERE Hour NOT IN (SELECT Hour FROM whosehop.blame_hours)`},
 	{"the sum of what is called in each hour", `SELECT toUInt8(count() >= 7 * 24 - 1) FROM (SELECT DISTINCT At FROM whosehop.traffic WHERE Kind = 'made' AND At < fromUnixTimestamp64Milli(?))`},
+	{"the filters over attributes of days that are over", `SELECT toUInt8(countIf(NOT is_done) = 0 AND (SELECT max(ScannedTo) FROM whosehop.analyzer_progress WHERE Name = 'indexed') >= toStartOfDay(fromUnixTimestamp64Milli(?)) - INTERVAL 2 DAY)
+		FROM system.mutations WHERE database = 'whosehop'`},
 }
 
 // settle runs an analyzer until it has made what it makes beside verdicts.

@@ -146,7 +146,7 @@ func (w *week) plan(from, to time.Time, wantSpans, wantHits int) error {
 	hit /= weighted
 	// A little more of both: what is drawn varies, a request that was refused has not failed, and not all that is slow is
 	// slower than ever.
-	spans, hits := 1.01*float64(wantSpans), 1.15*float64(wantHits)
+	spans, hits := 1.01*float64(wantSpans), 1.25*float64(wantHits)
 	traces := hits + max(0, spans-hits*hit)/healthy
 	w.TracesPerSecond = traces / all
 	w.HitPerWeight = hits / traces * all / weighted
