@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,12 +21,14 @@ import (
 
 var pictures = flag.String("pictures", "", "a folder to write a picture of every page to, in every look")
 
-// shopPages are the pages that are tried, and what each must show.
-// Those that differ little from another are looked at wide and light, and on a dark phone.
-var shopPages = []struct {
+type shopPage struct {
 	name, path, shows string
 	like              bool
-}{
+}
+
+// shopPages are the pages that are tried, and what each must show.
+// Those that differ little from another are looked at wide and light, and on a dark phone.
+var shopPages = []shopPage{
 	{"now", "/", ".entry .hops", false},
 	{"now-nothing", "/?entry=no-such-entry", ".quiet", true},
 	{"search", "/search?since=168h&owner=team-payments", ".set a.chip", false},
@@ -56,9 +59,11 @@ func TestShop(t *testing.T) {
 }
 
 func testPages(t *testing.T, s *shop, b *browsertest.Browser) {
+	pages := append(slices.Clip(shopPages), shopPage{"verdict", fmt.Sprintf("/verdicts/%x", s.last["gap"]), ".waterfall .guilty", false},
+		shopPage{"trace", fmt.Sprintf("/traces/%x", s.last["gap"]), ".waterfall", true})
 	for _, look := range browsertest.Looks {
 		b.As(look)
-		for _, p := range shopPages {
+		for _, p := range pages {
 			if p.like && look.Name != "wide-light" && look.Name != "phone-dark" {
 				continue
 			}
