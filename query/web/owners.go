@@ -264,7 +264,11 @@ func newOwnerPage(got *query.ReportResponse, p *period, now time.Time) *ownerPag
 		page.Again = append(page.Again, again{r, "/search?" + url.Values{"since": {"720h"}, "fingerprint": {r.Fingerprint}}.Encode(), momentOf(r.FirstSeen, now), momentOf(r.LastSeen, now)})
 	}
 	for _, n := range got.Neighbours {
-		page.Unowned = append(page.Unowned, neighbour{n, "/map?" + url.Values{"focus": {n.Name}}.Encode()})
+		at := "/map?" + url.Values{"focus": {n.Name}}.Encode()
+		if strings.Contains(n.Name, "->") {
+			at = edgeURL(n.Name)
+		}
+		page.Unowned = append(page.Unowned, neighbour{n, at})
 	}
 	return page
 }

@@ -68,6 +68,9 @@ func testPages(t *testing.T, s *shop, b *browsertest.Browser) {
 				continue
 			}
 			b.Open(s.url + p.path)
+			if strings.Contains(b.Text("main"), "Provisional.") {
+				t.Errorf("%s is of a trace that has not settled", p.path)
+			}
 			if b.Count(p.shows) == 0 {
 				t.Errorf("%s, %s: there is no %s", look.Name, p.path, p.shows)
 			}

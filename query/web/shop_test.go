@@ -191,12 +191,13 @@ func (s *shop) happened(name string, ago ...time.Duration) {
 	for i, d := range ago {
 		at := s.now.Add(-d)
 		list, block, id := s.request(name, at)
+		ingested := at.Add(2 * time.Second)
 		if d < time.Hour {
+			ingested = time.Now().Add(time.Minute) // its spans are stored before
 			tracescript.Append(&s.recent, list, id)
 		}
 		verdicts := blame.Judge(trace.Build(block, trace.Group(block)[0].Rows, 0), s.judge)
 		s.last[name] = id
-		ingested := at.Add(2 * time.Second)
 		judged[i] = storage.JudgedTrace{SettledTrace: storage.SettledTrace{TraceID: id, Rows: uint64(block.Len()), FirstIngest: ingested, LastIngest: ingested, Version: 1}, Verdicts: verdicts}
 	}
 	err := s.db.WriteJudged(s.t.Context(), func(yield func(*storage.JudgedTrace) bool) {
