@@ -66,11 +66,11 @@ func (db *DB) blame(ctx context.Context, f *BlameFilter, columns []string) (stri
 	if err != nil {
 		return "", err
 	}
-	const never = "toDateTime(1, 'UTC')" // a list must have something in it
-	list := never
+	hours := []string{"toDateTime(1, 'UTC')"} // never one: a list must have something in it
 	for hour := range dirty {
-		list += fmt.Sprintf(", toDateTime(%d, 'UTC')", hour.Unix())
+		hours = append(hours, fmt.Sprintf("toDateTime(%d, 'UTC')", hour.Unix()))
 	}
+	list := strings.Join(hours, ", ")
 	return fmt.Sprintf(`(SELECT * FROM (
 		SELECT %[1]s FROM %[2]s WHERE At >= '%[3]s' AND At < '%[4]s' AND Hour NOT IN (%[5]s)
 			AND (Shard, Hour, Version) GLOBAL IN (SELECT Shard, Hour, max(Version) FROM %[6]s GROUP BY Shard, Hour)

@@ -184,13 +184,10 @@ func (db *DB) findVerdicts(ctx context.Context, f *VerdictFilter) (found []verdi
 	where, args := f.where(db)
 	condition := strings.Join(where, " AND ")
 	// Nothing is read that is not asked for: of most verdicts that is all that is read.
-	joined := ""
-	for _, column := range []string{"Start", "Service", "Operation", "Symptom", "DurationNs"} {
-		if strings.Contains(condition, "e."+column) {
-			joined += fmt.Sprintf("Entries.%[1]s AS `e.%[1]s`, ", column)
-		}
-	}
-	rows, err := db.conn.Query(ctx, "SELECT toStartOfHour(FirstIngest, 'UTC') AS Hour, TraceId, Number FROM "+db.table("verdicts")+" FINAL ARRAY JOIN "+joined+
+	columns := slices.DeleteFunc([]string{"Start", "Service", "Operation", "Symptom", "DurationNs"}, func(column string) bool {
+		return !strings.Contains(condition, "e."+column)
+	})
+	rows, err := db.conn.Query(ctx, "SELECT toStartOfHour(FirstIngest, 'UTC') AS Hour, TraceId, Number FROM "+db.table("verdicts")+" FINAL ARRAY JOIN "+ofEntries(columns...)+
 		"arrayEnumerate(Entries.Start) AS Number WHERE "+condition+" ORDER BY e.Start DESC, TraceId DESC, Number DESC LIMIT ?"+
 		readSettings+", "+verdictSettings+", distributed_product_mode = 'local'", append(args, f.Limit)...)
 	if err != nil {
@@ -207,6 +204,15 @@ func (db *DB) findVerdicts(ctx context.Context, f *VerdictFilter) (found []verdi
 	return found, wrap("look for verdicts", rows.Err())
 }
 
+// ofEntries are columns of entries, named as those of an entry e, each with a comma.
+func ofEntries(columns ...string) string {
+	var text strings.Builder
+	for _, column := range columns {
+		fmt.Fprintf(&text, "Entries.%[1]s AS `e.%[1]s`, ", column)
+	}
+	return text.String()
+}
+
 // verdictPlace is where a verdict lies.
 type verdictPlace struct {
 	hour   time.Time
@@ -221,14 +227,10 @@ func (db *DB) describeVerdicts(ctx context.Context, places []verdictPlace) ([]Ve
 		traces[i] = fmt.Sprintf("(toDateTime(%d, 'UTC'), %s)", p.hour.Unix(), quoteText(p.trace))
 		entries[i] = fmt.Sprintf("(%s, %d)", quoteText(p.trace), p.number)
 	}
-	joined := ""
-	for _, column := range []string{"Start", "SpanId", "Service", "Operation", "DurationNs", "Symptom", "Summary", "Represents"} {
-		joined += fmt.Sprintf("Entries.%[1]s AS `e.%[1]s`, ", column)
-	}
 	rows, err := db.conn.Query(ctx, `SELECT toUnixTimestamp64Nano(e.Start), TraceId, e.SpanId, Number, e.Service, e.Operation, e.DurationNs, e.Symptom, e.Summary, e.Represents,
 			arrayDistinct(arrayFilter((s, n) -> n = Number, Shares.Owner, Shares.Entry)) AS Owners,
 			arrayDistinct(arrayFilter((s, n) -> n = Number, Shares.Rule, Shares.Entry)) AS Rules
-		FROM `+db.table("verdicts")+` FINAL ARRAY JOIN `+joined+`arrayEnumerate(Entries.Start) AS Number
+		FROM `+db.table("verdicts")+` FINAL ARRAY JOIN `+ofEntries("Start", "SpanId", "Service", "Operation", "DurationNs", "Symptom", "Summary", "Represents")+`arrayEnumerate(Entries.Start) AS Number
 		WHERE (toStartOfHour(FirstIngest, 'UTC'), TraceId) IN (`+strings.Join(traces, ", ")+`) AND (TraceId, Number) IN (`+strings.Join(entries, ", ")+`)
 		ORDER BY e.Start DESC, TraceId DESC, Number DESC`+readSettings+", "+verdictSettings)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/whosehop/whosehop/query"
@@ -39,30 +40,28 @@ func (c *nowCmd) Run(ctx context.Context, s *streams) error {
 	if again && c.Every < everyLeast {
 		return usageError{fmt.Errorf("now: --every %s is less than %s", c.Every, everyLeast)}
 	}
-	for {
+	if !again {
 		drawn, err := c.draw(ctx, s)
-		switch {
-		case again && ctx.Err() != nil:
-			return nil
-		case err != nil && !again:
-			return err
-		case err != nil:
+		if err == nil {
+			_, err = s.out.Write(drawn)
+		}
+		return err
+	}
+	for ctx.Err() == nil {
+		drawn, err := c.draw(ctx, s)
+		if err != nil {
 			drawn = []byte("whosehop: " + oneLine(err) + "\n")
 		}
-		if again {
-			const home, clearLine, clearRest = "\x1b[H", "\x1b[K\n", "\x1b[J"
-			drawn = append([]byte(home), bytes.ReplaceAll(drawn, []byte("\n"), []byte(clearLine))...)
-			drawn = append(drawn, clearRest...)
-		}
-		if _, err := s.out.Write(drawn); err != nil || !again {
-			return err
+		const home, clearLine, clearRest = "\x1b[H", "\x1b[K\n", "\x1b[J"
+		if _, err := s.out.Write([]byte(home + strings.ReplaceAll(string(drawn), "\n", clearLine) + clearRest)); err != nil {
+			return fmt.Errorf("draw: %w", err)
 		}
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-time.After(c.Every):
 		}
 	}
+	return nil
 }
 
 // draw asks once.
