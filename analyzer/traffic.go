@@ -18,6 +18,8 @@ const (
 	minutesMost = 10
 	// freshTraffic is how long ago a minute may have begun that metrics count.
 	freshTraffic = 5 * time.Minute
+	// halvedMost is how often hours are taken to be too much at once for ClickHouse's memory, and fewer are made.
+	halvedMost = 10
 	// trafficBack bounds how far back is summed up what was stored before anybody did.
 	trafficBack = 90 * 24 * time.Hour
 )
@@ -26,6 +28,7 @@ const (
 type traffic struct {
 	oldest time.Time // the first hour that has spans; zero if that is not known
 	hours  time.Time // all hours that ended before are made
+	halved int       // how often hours were too much at once
 }
 
 // sumUp makes what is next of what is not made yet: minutes first, the newest before others.
@@ -136,14 +139,18 @@ func (s *shard) sumUpHours(ctx context.Context, now time.Time) (more bool, err e
 	if err != nil {
 		return false, err
 	}
-	first, spans := last, stored[last]
-	for at := last.Add(-time.Hour); !at.Before(from) && spans+stored[at] <= historySpans; at = at.Add(-time.Hour) {
+	first, spans, most := last, stored[last], uint64(historySpans)>>t.halved
+	for at := last.Add(-time.Hour); !at.Before(from) && spans+stored[at] <= most; at = at.Add(-time.Hour) {
 		if _, has := known[at]; has {
 			break
 		}
 		first, spans = at, spans+stored[at]
 	}
-	return true, s.store.MakeTraffic(ctx, first, last.Add(time.Hour), storage.ByHour)
+	if err := s.store.MakeTraffic(ctx, first, last.Add(time.Hour), storage.ByHour); err != nil {
+		t.halved = min(t.halved+1, halvedMost)
+		return false, err
+	}
+	return true, nil
 }
 
 // addUpHour makes an hour of its minutes; before, those are made again of which more has become visible.

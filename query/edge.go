@@ -31,8 +31,16 @@ var edgeColumns = []string{"Kind", "Service", "Operation", "Caller", "Callee", "
 
 // Edge says what went wrong on one edge.
 func (s *Service) Edge(ctx context.Context, r EdgeRequest) (*EdgeResponse, error) {
-	if r.Caller == "" || r.Callee == "" {
+	ctx, done, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if r.Caller == "" {
 		return nil, Wrong("caller", "an edge has a caller and a callee")
+	}
+	if r.Callee == "" {
+		return nil, Wrong("callee", "an edge has a caller and a callee")
 	}
 	from, to, err := window(r.From, r.To)
 	if err != nil {
@@ -60,6 +68,15 @@ func (s *Service) Edge(ctx context.Context, r EdgeRequest) (*EdgeResponse, error
 		all = append(all, row)
 		if itself {
 			own = append(own, row)
+		}
+	}
+	calls, err := s.reader.Edges(ctx, storage.NewTrafficWindow(from, to, time.Now()))
+	if err != nil {
+		return nil, err
+	}
+	for i := range calls {
+		if calls[i].Caller == r.Caller && calls[i].Callee == r.Callee {
+			g.called(&calls[i])
 		}
 	}
 	answer := &EdgeResponse{Window: Window{from, to}, Edge: *g.edge(r.Caller, r.Callee)}

@@ -1,7 +1,7 @@
 package query
 
 import (
-	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,7 +54,7 @@ func TestKeptTimelines(t *testing.T) {
 		for _, kept := range k.list {
 			got = append(got, kept.key.id[0])
 		}
-		if fmt.Sprint(got) != fmt.Sprint(want) {
+		if !slices.Equal(got, want) {
 			t.Errorf("kept are %v, want %v", got, want)
 		}
 	}

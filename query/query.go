@@ -14,8 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/ownership/catalog"
 	"github.com/whosehop/whosehop/storage"
@@ -35,6 +33,7 @@ var (
 type Reader interface {
 	TraceVerdicts(ctx context.Context, id spans.TraceID) (bodies []string, of storage.SettledTrace, found bool, err error)
 	StoredTrace(ctx context.Context, id spans.TraceID) (storage.SettledTrace, error)
+	CameLater(ctx context.Context, id spans.TraceID, after time.Time) (bool, error)
 	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
 	ListVerdicts(ctx context.Context, f storage.VerdictFilter) ([]storage.VerdictRow, error)
 	Blame(ctx context.Context, f storage.BlameFilter, by []string, step time.Duration, limit int) ([]storage.BlameRow, error)
@@ -148,19 +147,17 @@ func (s *Service) Verdicts(ctx context.Context, traceID string) ([]verdict.Verdi
 	if err != nil {
 		return nil, err
 	}
-	var bodies []string
-	var of, stored storage.SettledTrace
-	found, settled := false, false
-	group, asking := errgroup.WithContext(ctx)
-	group.Go(func() (err error) { bodies, of, found, err = s.reader.TraceVerdicts(asking, id); return err })
-	group.Go(func() (err error) { stored, err = s.reader.StoredTrace(asking, id); return err })
-	if err := group.Wait(); err != nil {
+	bodies, of, found, err := s.reader.TraceVerdicts(ctx, id)
+	if err != nil {
 		return nil, err
 	}
+	settled := false
 	if found {
-		// No row left means that the spans have expired and the verdicts have not.
-		settled = stored.Rows == of.Rows || stored.Rows == 0
-		if settled && len(bodies) > 0 {
+		later, err := s.reader.CameLater(ctx, id, of.LastIngest)
+		if err != nil {
+			return nil, err
+		}
+		if settled = !later; settled && len(bodies) > 0 {
 			return parseBodies(bodies)
 		}
 	}

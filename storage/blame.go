@@ -104,7 +104,7 @@ type BlameRow struct {
 	Exemplar        string
 	// Hours are those in which there was some, as Unix seconds, in their order; where they were asked for.
 	Hours []uint32
-	// MainRule, MainFingerprint, MainVersion and MainOwner are those of most of it.
+	// MainRule, MainFingerprint, MainVersion and MainOwner are those of the largest part of it that was counted.
 	MainRule, MainFingerprint, MainVersion, MainOwner string
 }
 
@@ -138,7 +138,7 @@ func (db *DB) Blame(ctx context.Context, f BlameFilter, by []string, step time.D
 		values = append(values, "toString("+value+") AS G"+c)
 	}
 	for _, main := range []string{"Rule", "Fingerprint", "ServiceVersion", "Owner"} {
-		values = append(values, "toString(topKWeighted(1)("+main+", toUInt64(greatest(Amount, 0)))[1])")
+		values = append(values, "toString(argMax("+main+", Amount))")
 	}
 	hours := "emptyArrayUInt32()"
 	if f.Hours {

@@ -21,6 +21,13 @@ import (
 	"github.com/whosehop/whosehop/storage/native"
 )
 
+// byTrace lets the projection by trace be used of every part: by itself ClickHouse reads parts of less than a million rows whole, and all
+// of them where the projections' granules add up to as many.
+var byTrace = []native.Setting{
+	{Key: "min_table_rows_to_use_projection_index", Value: "0"},
+	{Key: "max_projection_rows_to_use_projection_index", Value: "1000000000000"},
+}
+
 // dialTimeout bounds the making of a connection.
 const dialTimeout = 5 * time.Second
 
@@ -88,6 +95,9 @@ func parse(dsn string) (*clickhouse.Options, error) {
 		options.Settings = clickhouse.Settings{}
 	}
 	options.Settings["session_timezone"] = "UTC"
+	for _, s := range byTrace {
+		options.Settings[s.Key] = s.Value
+	}
 	options.MaxOpenConns, options.MaxIdleConns = 16, 8
 	return options, nil
 }

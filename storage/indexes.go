@@ -25,14 +25,16 @@ func (db *DB) IndexDays(ctx context.Context) (days int, err error) {
 	today := now.Add(-after).UTC().Truncate(24 * time.Hour)
 	var due []time.Time
 	err = db.conn.QueryRow(ctx, fmt.Sprintf(`SELECT arraySort(groupUniqArray(toDate(partition))) FROM system.parts
-		WHERE database = currentDatabase() AND table = '%s' AND active AND toDate(partition) < '%s'
-			AND toDate(partition) > (SELECT max(toDate(ScannedTo)) FROM %s WHERE Name = '%s')`,
+		WHERE database = currentDatabase() AND table = '%[1]s' AND active AND toDate(partition) < '%[2]s'
+			AND toDate(partition) > (SELECT max(toDate(ScannedTo)) FROM %[3]s WHERE Name = '%[4]s')
+			AND (SELECT count() FROM system.mutations WHERE database = currentDatabase() AND table = '%[1]s' AND NOT is_done) = 0`,
 		db.table("otel_traces"), today.Format(time.DateOnly), db.table("analyzer_progress"), name)).Scan(&due)
 	if err != nil {
 		return 0, wrap("look for days without filters over attributes", err)
 	}
 	for _, day := range due {
 		text := day.Format(time.DateOnly)
+		// It is asked for and not waited for. Where even that takes too long, it is not asked for again while it is under way.
 		if err := db.conn.Exec(ctx, fmt.Sprintf("ALTER TABLE %[1]s MATERIALIZE INDEX idx_span_attr_key IN PARTITION '%[2]s', MATERIALIZE INDEX idx_span_attr_value IN PARTITION '%[2]s'",
 			db.table("otel_traces"), text)); err != nil {
 			return days, wrap("have the filters over attributes built", err)

@@ -30,7 +30,7 @@ func (db *DB) IngestedTraces(ctx context.Context, from, to time.Time, before tim
 // operation, given as its name or as service and name; empty means any.
 func (db *DB) SampleTraces(ctx context.Context, from, to time.Time, entry string, limit int) ([]spans.TraceID, error) {
 	return db.traceIDs(ctx, `SELECT TraceId FROM `+db.spans+`
-		WHERE Timestamp >= ? AND Timestamp < ? AND TraceId != '' AND ParentSpanId = ''
+		WHERE Timestamp >= ? AND Timestamp < ? AND TraceId != '' AND ParentSpanId = ''`+db.storedFrom(from)+`
 			AND (? = '' OR SpanName = ? OR concat(ServiceName, ' ', SpanName) = ?)
 		GROUP BY TraceId ORDER BY cityHash64(TraceId) LIMIT ?`, stamp(from), stamp(to), entry, entry, entry, limit)
 }

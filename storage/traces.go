@@ -30,6 +30,25 @@ func (db *DB) timeColumn(byStart bool) string {
 	return db.stored
 }
 
+// storedFrom leaves days out of what is looked at, in our own table, that are over when something begins or is stored: spans that are
+// dated more than a day ahead are not looked for.
+func (db *DB) storedFrom(from time.Time) string {
+	if db.spans != db.table("otel_traces") {
+		return ""
+	}
+	return " AND IngestDate >= '" + from.UTC().Add(-24*time.Hour).Format(time.DateOnly) + "'"
+}
+
+// CameLater says whether a span of the trace was stored after a time, within the last hours: what came before has been judged since.
+func (db *DB) CameLater(ctx context.Context, id spans.TraceID, after time.Time) (bool, error) {
+	const judgedWithin = 6 * time.Hour
+	if recent := time.Now().Add(-judgedWithin); after.Before(recent) {
+		after = recent
+	}
+	n, err := db.Count(ctx, "SELECT count() FROM "+db.spans+" WHERE TraceId = ? AND "+db.stored+" > '"+stamp(after)+"'"+db.storedFrom(after)+readSettings, hex.EncodeToString(id[:]))
+	return n > 0, wrap("look for later spans of a trace", err)
+}
+
 // stamp is a time as the comparison with a DateTime64(3) column takes it.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000") }
 
@@ -102,6 +121,7 @@ func (db *DB) ReadTraces(ctx context.Context, q TraceQuery, b *spans.Block) erro
 	text := "SELECT " + body.String() + " FROM " + db.spans + " WHERE TraceId IN ids"
 	column := db.timeColumn(q.ByStart)
 	if !q.From.IsZero() {
+		text += db.storedFrom(q.From)
 		text += " AND " + column + " >= '" + stamp(q.From) + "'"
 	}
 	if !q.To.IsZero() {
@@ -110,9 +130,9 @@ func (db *DB) ReadTraces(ctx context.Context, q TraceQuery, b *spans.Block) erro
 	if q.SpansMax > 0 {
 		text += " ORDER BY TraceId, Timestamp, SpanId, SpanKind LIMIT " + strconv.Itoa(q.SpansMax) + " BY TraceId"
 	}
-	var settings []native.Setting
+	settings := slices.Clip(byTrace)
 	if q.Gentle {
-		settings = gentle(1)
+		settings = append(settings, gentle(1)...)
 	}
 	if db.cluster != nil {
 		settings = append(slices.Clip(settings), clusterSettings...)

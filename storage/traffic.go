@@ -184,8 +184,8 @@ SELECT Time, 'edge', Service, Name, Type, sum(Count), sum(Errors), sum(Ns), sumF
 			) AS s ON p.Id = s.Parent
 			WHERE if(s.Parent = 0, p.Calls, p.Calls OR p.Service != s.Service)
 			UNION ALL
-			SELECT {at}, '{user}', true, false, toString(ServiceName), 'virtual_node', {represents} * {scale}, StatusCode IN ('Error', 'STATUS_CODE_ERROR'), toUInt64(0), Duration
-			FROM {spans} WHERE {when} AND {sampled} AND ServiceName != '' AND ParentSpanId = '' AND SpanKind IN ({server})
+			SELECT {at}, '{user}', true, false, toString(ServiceName), 'virtual_node', {represents}, StatusCode IN ('Error', 'STATUS_CODE_ERROR'), toUInt64(0), Duration
+			FROM {spans} WHERE {when} AND ServiceName != '' AND ParentSpanId = '' AND SpanKind IN ({server})
 		) WHERE Callee != '' GROUP BY Time, Service, Callee, Type
 	)
 ) GROUP BY Time, Service, Name, Type`

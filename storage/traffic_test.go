@@ -361,8 +361,23 @@ func TestTrafficOfSampledTraces(t *testing.T) {
 	db := clickhousetest.DB(t)
 	want := make(map[string]uint64)
 	for i, says := range []struct{ state, rate string }{
-		{"", ""}, {"", "25"}, {"", "0.5"}, {"", "-3"}, {"", "many"}, {"", "1e9"}, {"ot=th:8", "25"}, {"vendor=th:8", "4"}, {"ot=th:c;rv:1234567890abcd", ""}, {"vendor=x, ot=rv:1234567890abcd;th:f8", ""},
-		{"ot=th:fd70a3d70a3d7", ""}, {"ot=th:ffffffffffffff", ""}, {"ot=th:fffffffffffffff", "3"}, {"ot=th:", "3"}, {"ot=th:-8", ""}, {"ot=th:0", "7"}, {"ot=th:8,vendor=x", ""},
+		{"", ""},
+		{"", "25"},
+		{"", "0.5"},
+		{"", "-3"},
+		{"", "many"},
+		{"", "1e9"},
+		{"ot=th:8", "25"},
+		{"vendor=th:8", "4"},
+		{"ot=th:c;rv:1234567890abcd", ""},
+		{"vendor=x, ot=rv:1234567890abcd;th:f8", ""},
+		{"ot=th:fd70a3d70a3d7", ""},
+		{"ot=th:ffffffffffffff", ""},
+		{"ot=th:fffffffffffffff", "3"},
+		{"ot=th:", "3"},
+		{"ot=th:-8", ""},
+		{"ot=th:0", "7"},
+		{"ot=th:8,vendor=x", ""},
 	} {
 		attribute := ""
 		if says.rate != "" {

@@ -139,8 +139,8 @@ func (f *VerdictFilter) where(db *DB) (conditions []string, args []any) {
 	for _, key := range slices.Sorted(maps.Keys(f.Attributes)) {
 		// The spans of an entry that begins at the end of the window may be stored after it, and those of the one before may take long.
 		const around = time.Hour
-		add(fmt.Sprintf("TraceId IN (SELECT TraceId FROM %[1]s WHERE has(mapValues(SpanAttributes), ?) AND SpanAttributes[?] = ? AND Timestamp >= '%[2]s' AND Timestamp < '%[3]s' ORDER BY Timestamp DESC LIMIT %[4]d)",
-			db.spans, nanos(f.From.Add(-around)), nanos(f.To.Add(around)), attributeTraces), f.Attributes[key], key, f.Attributes[key])
+		add(fmt.Sprintf("TraceId IN (SELECT TraceId FROM %[1]s WHERE has(mapValues(SpanAttributes), ?) AND SpanAttributes[?] = ? AND Timestamp >= '%[2]s' AND Timestamp < '%[3]s' %[5]s ORDER BY Timestamp DESC LIMIT %[4]d)",
+			db.spans, nanos(f.From.Add(-around)), nanos(f.To.Add(around)), attributeTraces, db.storedFrom(f.From)), f.Attributes[key], key, f.Attributes[key])
 	}
 	if f.Before != nil {
 		add("(toUnixTimestamp64Nano(e.Start), TraceId, Number) < (?, ?, ?)", f.Before.StartNs, f.Before.TraceID, f.Before.Number)
@@ -221,11 +221,16 @@ func (db *DB) describeVerdicts(ctx context.Context, places []verdictPlace) ([]Ve
 		traces[i] = fmt.Sprintf("(toDateTime(%d, 'UTC'), %s)", p.hour.Unix(), quoteText(p.trace))
 		entries[i] = fmt.Sprintf("(%s, %d)", quoteText(p.trace), p.number)
 	}
+	joined := ""
+	for _, column := range []string{"Start", "SpanId", "Service", "Operation", "DurationNs", "Symptom", "Summary", "Represents"} {
+		joined += fmt.Sprintf("Entries.%[1]s AS `e.%[1]s`, ", column)
+	}
 	rows, err := db.conn.Query(ctx, `SELECT toUnixTimestamp64Nano(e.Start), TraceId, e.SpanId, Number, e.Service, e.Operation, e.DurationNs, e.Symptom, e.Summary, e.Represents,
 			arrayDistinct(arrayFilter((s, n) -> n = Number, Shares.Owner, Shares.Entry)) AS Owners,
 			arrayDistinct(arrayFilter((s, n) -> n = Number, Shares.Rule, Shares.Entry)) AS Rules
-		FROM `+db.table("verdicts")+` FINAL ARRAY JOIN Entries AS e, arrayEnumerate(Entries.Start) AS Number
-		WHERE (toStartOfHour(FirstIngest, 'UTC'), TraceId) IN (`+strings.Join(traces, ", ")+`) AND (TraceId, Number) IN (`+strings.Join(entries, ", ")+`) ORDER BY e.Start DESC, TraceId DESC, Number DESC`+readSettings+", "+verdictSettings)
+		FROM `+db.table("verdicts")+` FINAL ARRAY JOIN `+joined+`arrayEnumerate(Entries.Start) AS Number
+		WHERE (toStartOfHour(FirstIngest, 'UTC'), TraceId) IN (`+strings.Join(traces, ", ")+`) AND (TraceId, Number) IN (`+strings.Join(entries, ", ")+`)
+		ORDER BY e.Start DESC, TraceId DESC, Number DESC`+readSettings+", "+verdictSettings)
 	if err != nil {
 		return nil, wrap("list verdicts", err)
 	}

@@ -33,7 +33,7 @@ type Browser struct {
 }
 
 // timeout bounds all that a test does in its browser.
-const timeout = 4 * time.Minute
+const timeout = 8 * time.Minute
 
 // New starts a browser. When the test ends it fails for all that pages wrote to the console, violated or fetched
 // from elsewhere.

@@ -62,6 +62,8 @@ func (f *fake) TraceVerdicts(ctx context.Context, id spans.TraceID) ([]string, s
 	return []string{string(body)}, storage.SettledTrace{Rows: 2}, id[0] == 1, errors.Join(f.err, err)
 }
 
+func (f *fake) CameLater(context.Context, spans.TraceID, time.Time) (bool, error) { return false, f.err }
+
 func (f *fake) StoredTrace(context.Context, spans.TraceID) (storage.SettledTrace, error) {
 	return storage.SettledTrace{Rows: 2}, f.err
 }
@@ -362,7 +364,7 @@ func TestWhoLeavesIsNotWorkedFor(t *testing.T) {
 	}
 	// A client of an earlier version of the protocol that hangs up.
 	ctx, cancel := context.WithCancel(t.Context())
-	request := post(t, ctx, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"verdict","arguments":{"trace_id":"`+settled+`"}}}`)
+	request := post(ctx, t, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"verdict","arguments":{"trace_id":"`+settled+`"}}}`)
 	request.Header.Set("Mcp-Protocol-Version", "2025-06-18")
 	go func() { _, _ = http.DefaultClient.Do(request) }()
 	<-f.block
@@ -372,7 +374,7 @@ func TestWhoLeavesIsNotWorkedFor(t *testing.T) {
 	}
 }
 
-func post(t *testing.T, ctx context.Context, url, body string) *http.Request { //nolint:revive // the context is the test's subject
+func post(ctx context.Context, t *testing.T, url, body string) *http.Request {
 	t.Helper()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/mcp", bytes.NewReader([]byte(body)))
 	if err != nil {
@@ -401,7 +403,7 @@ func TestWhoIsLetIn(t *testing.T) {
 		"a GET": {func(r *http.Request) { r.Method = http.MethodGet }, 405},
 		"text":  {func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }, 415},
 	} {
-		request := post(t, t.Context(), url, ping)
+		request := post(t.Context(), t, url, ping)
 		c.change(request)
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {

@@ -56,6 +56,8 @@ func known(id spans.TraceID) verdict.Verdict {
 	}
 }
 
+func (f *fake) CameLater(context.Context, spans.TraceID, time.Time) (bool, error) { return false, f.err }
+
 func (f *fake) StoredTrace(context.Context, spans.TraceID) (storage.SettledTrace, error) {
 	return storage.SettledTrace{Rows: 2}, f.err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/whosehop/whosehop/query"
@@ -62,11 +63,9 @@ type nowHop struct {
 // now is the first page: what is breaking right now, and whose it is.
 func (h *handler) now(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	for _, old := range []string{"since", "service", "symptom", "pageToken"} {
-		if q.Has(old) { // the first page was the list of verdicts once
-			http.Redirect(w, r, searchURL(q), http.StatusSeeOther)
-			return
-		}
+	if slices.ContainsFunc([]string{"since", "service", "symptom", "pageToken"}, q.Has) { // the first page was the list of verdicts once
+		http.Redirect(w, r, searchURL(q), http.StatusSeeOther)
+		return
 	}
 	if to := tidy(r); to != "" {
 		http.Redirect(w, r, to, http.StatusSeeOther)

@@ -19,8 +19,13 @@ type window struct{ Since, Text string }
 
 var (
 	windows = []window{
-		{"15m", "15 minutes"}, {"1h", "hour"}, {"6h", "6 hours"}, {"24h", "24 hours"},
-		{"168h", "7 days"}, {"720h", "30 days"}, {"8760h", "year"},
+		{"15m", "15 minutes"},
+		{"1h", "hour"},
+		{"6h", "6 hours"},
+		{"24h", "24 hours"},
+		{"168h", "7 days"},
+		{"720h", "30 days"},
+		{"8760h", "year"},
 	}
 	symptoms = []string{"error", "degraded", "latency"}
 )

@@ -23,7 +23,7 @@ import (
 const (
 	nodesDrawn  = 48  // of them, what costs something comes first
 	edgesListed = 200 // in the table
-	nameDrawn   = 19  // letters of a name
+	nameDrawn   = 18  // letters of a name
 	edgeThin    = 1.5
 	edgeThick   = 7.0
 	mapMargin   = 12.0
@@ -114,12 +114,11 @@ type edgeRow struct {
 type edgePanel struct {
 	*query.EdgeResponse
 
-	Name          string
-	Calls, Failed float64 // as far as that is known
-	Search        string
-	Phases        partTable
-	Sites         partTable
-	Verdicts      []found
+	Name     string
+	Search   string
+	Phases   partTable
+	Sites    partTable
+	Verdicts []found
 }
 
 func (h *handler) serviceMap(w http.ResponseWriter, r *http.Request) {
@@ -150,11 +149,6 @@ func (h *handler) serviceMap(w http.ResponseWriter, r *http.Request) {
 	}
 	page.WindowText, page.Missing = windowText(got.Window), got.Missing
 	page.table(got)
-	for i := range got.Edges {
-		if e := &got.Edges[i]; page.Panel != nil && e.Caller+"->"+e.Callee == asked.Edge {
-			page.Panel.Calls, page.Panel.Failed = e.Calls, e.Failed
-		}
-	}
 	if asked.ByOwner {
 		got = byOwner(got)
 	}

@@ -32,10 +32,7 @@ type handler struct {
 
 // Register adds the pages to a mux.
 func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
-	h := &handler{service: service, log: log, pages: template.Must(template.New("").Funcs(template.FuncMap{
-		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short, "at": at, "plural": plural, "path": url.PathEscape,
-		"count": count, "part": part, "span": span, "sampled": sampled, "place": placeOf, "pages": func() []place { return pages }, "page": func(path, title string) place { return place{path, title} },
-	}).ParseFS(files, "templates/*.html"))}
+	h := &handler{service: service, log: log, pages: templates()}
 	h.own = http.NewCrossOriginProtection()
 	if public := service.Links.Public; public != "" {
 		if u, err := url.Parse(public); err == nil {
@@ -59,6 +56,13 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		h.errorPage(w, http.StatusNotFound, "There is no such page", r.URL.Path)
 	})
+}
+
+func templates() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
+		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short, "at": at, "plural": plural, "path": url.PathEscape,
+		"count": count, "part": part, "span": span, "sampled": sampled, "place": placeOf, "pages": func() []place { return pages }, "page": func(path, title string) place { return place{path, title} },
+	}).ParseFS(files, "templates/*.html"))
 }
 
 // place is a page in the navigation, and its title.

@@ -122,6 +122,8 @@ func (f *fake) TraceVerdicts(_ context.Context, id spans.TraceID) (bodies []stri
 	return nil, storage.SettledTrace{}, false, nil
 }
 
+func (f *fake) CameLater(context.Context, spans.TraceID, time.Time) (bool, error) { return false, nil }
+
 func (f *fake) StoredTrace(_ context.Context, id spans.TraceID) (storage.SettledTrace, error) {
 	if b := f.blocks[id]; b != nil {
 		return storage.SettledTrace{Rows: cmp.Or(f.rows, uint64(b.Len()))}, nil

@@ -183,4 +183,6 @@ CREATE TABLE IF NOT EXISTS verdicts
 ENGINE = ReplacingMergeTree(Version)
 PARTITION BY toDate(FirstIngest)
 ORDER BY (toStartOfHour(FirstIngest, 'UTC'), TraceId)
-SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1, min_parts_to_merge_at_once = 10;
+SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1, min_parts_to_merge_at_once = 10,
+    -- A day that is over becomes one part: nothing has to be merged when it is read.
+    min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1;

@@ -134,7 +134,8 @@ CREATE TABLE IF NOT EXISTS verdicts_local (
 ENGINE = ReplicatedReplacingMergeTree('/whosehop/main/whosehop/2/verdicts', 'ch-2-1', Version)
 PARTITION BY toDate(FirstIngest)
 ORDER BY (toStartOfHour(FirstIngest, 'UTC'), TraceId)
-SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1, min_parts_to_merge_at_once = 10;
+SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1, min_parts_to_merge_at_once = 10,
+    min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1;
 CREATE TABLE IF NOT EXISTS verdicts AS verdicts_local ENGINE = Distributed('main', currentDatabase(), 'verdicts_local', cityHash64(TraceId));
 CREATE TABLE IF NOT EXISTS analyzer_progress_local (
     Name String,

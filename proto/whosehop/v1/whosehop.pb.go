@@ -4493,8 +4493,9 @@ type GetEdgeRequest struct {
 	// The requests began at from or later; one hour ago if not given.
 	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	// The requests began before to; now if not given.
-	To     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	Caller string                 `protobuf:"bytes,3,opt,name=caller,proto3" json:"caller,omitempty"`
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The service that calls.
+	Caller string `protobuf:"bytes,3,opt,name=caller,proto3" json:"caller,omitempty"`
 	// A service, or a peer.
 	Callee string `protobuf:"bytes,4,opt,name=callee,proto3" json:"callee,omitempty"`
 	// Of each list: at most 500; 10 if not given.
@@ -4571,9 +4572,12 @@ func (x *GetEdgeRequest) GetLimit() int32 {
 // GetEdgeResponse is of whole hours if the window is longer than six.
 type GetEdgeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	From  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	Edge  *MapEdge               `protobuf:"bytes,3,opt,name=edge,proto3" json:"edge,omitempty"`
+	// The window that the answer is of.
+	From *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Its end.
+	To *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// What the edge cost, as a map has it.
+	Edge *MapEdge `protobuf:"bytes,3,opt,name=edge,proto3" json:"edge,omitempty"`
 	// The phases of what the edge itself caused.
 	Phases []*Part `protobuf:"bytes,4,rep,name=phases,proto3" json:"phases,omitempty"`
 	// What is to blame for any of the three costs.
