@@ -40,7 +40,7 @@ func main() {
 	flag.IntVar(&o.spans, "spans", 50_000_000, "spans of the week")
 	flag.IntVar(&o.failing, "failing", 500_000, "traces of the week that fail, are degraded or slow")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often everything is asked for; medians of the rounds are printed")
-	flag.IntVar(&o.calls, "calls", 200, "how often each question is asked in a round")
+	flag.IntVar(&o.calls, "calls", 100, "how often each question is asked in a round")
 	flag.StringVar(&o.only, "only", "", "measure only paths that have this in them; the browser is one")
 	flag.BoolVar(&o.again, "again", false, "of a database that is filled, keep the spans alone and have them judged again: for another schema, or other rules")
 	flag.BoolVar(&o.fillOnly, "fill-only", false, "fill and judge, and measure nothing")
