@@ -25,21 +25,23 @@ type asked struct {
 	random                     *rand.Rand
 	owners, services, entries  []string
 	failingTraces, healthyOnes []string
+	storefronts                []string // failing ones that came in there
 	orders                     []string
 	giant                      string
 }
 
 func newAsked() *asked {
-	return &asked{random: rand.New(rand.NewPCG(13, 17)), owners: []string{""}, services: []string{""}, entries: []string{""}, failingTraces: []string{""}, healthyOnes: []string{""}, orders: []string{""}}
+	return &asked{random: rand.New(rand.NewPCG(13, 17)), owners: []string{""}, services: []string{""}, entries: []string{""}, failingTraces: []string{""}, healthyOnes: []string{""}, storefronts: []string{""}, orders: []string{""}}
 }
 
 func one(w *asked, of ...string) string { return of[w.random.IntN(len(of))] }
 
-func (w *asked) owner() string   { return one(w, w.owners...) }
-func (w *asked) service() string { return one(w, w.services...) }
-func (w *asked) entry() string   { return one(w, w.entries...) }
-func (w *asked) failing() string { return one(w, w.failingTraces...) }
-func (w *asked) healthy() string { return one(w, w.healthyOnes...) }
+func (w *asked) owner() string      { return one(w, w.owners...) }
+func (w *asked) service() string    { return one(w, w.services...) }
+func (w *asked) entry() string      { return one(w, w.entries...) }
+func (w *asked) failing() string    { return one(w, w.failingTraces...) }
+func (w *asked) storefront() string { return one(w, w.storefronts...) }
+func (w *asked) healthy() string    { return one(w, w.healthyOnes...) }
 
 // knowAll reads some thousand trace ids of all of the week.
 func (b *bench) knowAll(ctx context.Context) (w *asked, err error) {
@@ -56,13 +58,16 @@ func (b *bench) knowAll(ctx context.Context) (w *asked, err error) {
 	if w.failingTraces, err = b.store.Strings(ctx, "SELECT TraceId FROM whosehop.verdicts WHERE notEmpty(Entries.Symptom) ORDER BY cityHash64(TraceId) LIMIT 5000"); err != nil {
 		return nil, err
 	}
+	if w.storefronts, err = b.store.Strings(ctx, "SELECT TraceId FROM whosehop.verdicts WHERE has(Entries.Service, 'storefront') ORDER BY cityHash64(TraceId) LIMIT 5000"); err != nil {
+		return nil, err
+	}
 	if w.orders, err = b.store.Strings(ctx, `SELECT DISTINCT SpanAttributes['app.order.id'] FROM whosehop.otel_traces WHERE ServiceName = 'checkout' AND SpanName = 'acme.Checkout/Place'
 		AND cityHash64(TraceId) % 100 = 0 LIMIT 1000`); err != nil {
 		return nil, err
 	}
 	w.healthyOnes, err = b.store.Strings(ctx, `SELECT DISTINCT TraceId FROM whosehop.otel_traces WHERE ServiceName = 'storefront' AND ParentSpanId = '' AND cityHash64(TraceId) % 100 = 0
 		AND TraceId NOT IN (SELECT TraceId FROM whosehop.verdicts) LIMIT 5000`)
-	if len(w.failingTraces) == 0 || len(w.healthyOnes) == 0 || len(w.orders) == 0 {
+	if len(w.failingTraces) == 0 || len(w.healthyOnes) == 0 || len(w.storefronts) == 0 || len(w.orders) == 0 {
 		err = errors.Join(err, errors.New("there is nothing to ask about"))
 	}
 	return w, err

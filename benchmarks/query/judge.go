@@ -62,7 +62,7 @@ func (b *bench) look(ctx context.Context) error {
 			return err
 		}
 	}
-	fmt.Fprintf(os.Stdout, "stored: %d spans from %s to %s, %d traces that failed, were degraded or slow, %d of them in the last hour; %.1f GB\n", spans,
+	_, _ = fmt.Fprintf(os.Stdout, "stored: %d spans from %s to %s, %d traces that failed, were degraded or slow, %d of them in the last hour; %.1f GB\n", spans,
 		b.filled.From.Format(time.DateTime), b.filled.To.Format(time.DateTime), traces, hour, float64(bytes)/1e9)
 	if spans < uint64(b.spans) || traces < uint64(b.failing) {
 		return fmt.Errorf("that is less than the %d spans and %d traces that are wanted", b.spans, b.failing)

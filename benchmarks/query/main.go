@@ -40,7 +40,7 @@ func main() {
 	flag.IntVar(&o.spans, "spans", 50_000_000, "spans of the week")
 	flag.IntVar(&o.failing, "failing", 500_000, "traces of the week that fail, are degraded or slow")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often everything is asked for; medians of the rounds are printed")
-	flag.IntVar(&o.calls, "calls", 200, "how often each question is asked in a round")
+	flag.IntVar(&o.calls, "calls", 100, "how often each question is asked in a round")
 	flag.StringVar(&o.only, "only", "", "measure only paths that have this in them; the browser is one")
 	flag.BoolVar(&o.again, "again", false, "of a database that is filled, keep the spans alone and have them judged again: for another schema, or other rules")
 	flag.BoolVar(&o.fillOnly, "fill-only", false, "fill and judge, and measure nothing")
@@ -208,7 +208,7 @@ func (b *bench) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stdout, "asked over loopback by one client, one question after the other, with other parameters each time, until the whole answer is there; %d calls of each before are not counted; medians of %d rounds:\n", warmUps, b.rounds)
+	_, _ = fmt.Fprintf(os.Stdout, "asked over loopback by one client, one question after the other, with other parameters each time, until the whole answer is there; %d calls of each before are not counted; medians of %d rounds:\n", warmUps, b.rounds)
 	missed := printTable(os.Stdout, all)
 	if !strings.Contains("browser", b.only) {
 		return missedBars(missed)
@@ -217,12 +217,12 @@ func (b *bench) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stdout, "the page of a verdict of %d spans in headless Chromium, %d loads, each with a new profile, ms from the begin of the navigation:\n", giantSpans, pageLoads)
+	_, _ = fmt.Fprintf(os.Stdout, "the page of a verdict of %d spans in headless Chromium, %d loads, each with a new profile, ms from the begin of the navigation:\n", giantSpans, pageLoads)
 	for _, x := range []struct {
 		what string
 		of   []time.Duration
 	}{{"first content painted", l.painted}, {"can be read", l.readable}, {"loaded", l.loaded}} {
-		fmt.Fprintf(os.Stdout, "  %-22s median %s, p99 %s\n", x.what, ms(quantile(x.of, 0.5)), ms(quantile(x.of, 0.99)))
+		_, _ = fmt.Fprintf(os.Stdout, "  %-22s median %s, p99 %s\n", x.what, ms(quantile(x.of, 0.5)), ms(quantile(x.of, 0.99)))
 	}
 	if quantile(l.readable, 0.99) > barBrowser {
 		missed++

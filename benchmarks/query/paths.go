@@ -55,7 +55,7 @@ func questions() []question {
 		verdict,
 		get(v1+"verdicts/{traceId}", "a healthy trace, judged on demand", func(w *asked) string { return v1 + "verdicts/" + w.healthy() }),
 		giant,
-		get(v1+"verdicts/{traceId}/why-not", "", func(w *asked) string { return v1 + "verdicts/" + w.failing() + "/why-not?service=storefront" }),
+		get(v1+"verdicts/{traceId}/why-not", "", func(w *asked) string { return v1 + "verdicts/" + w.storefront() + "/why-not?service=storefront" }),
 		{path: v1 + "verdicts/{traceId}/reviews", what: "one is given", bar: barPage, url: func(w *asked) string { return v1 + "verdicts/" + w.failing() + "/reviews" }, body: func(w *asked) string {
 			return one(w, `{"kind": "confirmed", "by": "ann"}`, `{"kind": "contested", "by": "bob", "why": "the deploy was rolled back before"}`)
 		}},
@@ -72,8 +72,7 @@ func questions() []question {
 		get(v1+"now", "", with(v1+"now", func(w *asked) url.Values {
 			return w.sometimes("owner", w.owner, url.Values{"since": {one(w, "15m", "1h")}})
 		})),
-		get(v1+"report", "all owners", with(v1+"report", (*asked).since)),
-		get(v1+"report", "an owner", with(v1+"report", (*asked).sinceOfOwner)),
+		get(v1+"report", "", with(v1+"report", (*asked).sinceOfOwner)),
 		get(v1+"map", "", with(v1+"map", (*asked).since)),
 		get(v1+"map", "around a service", with(v1+"map", func(w *asked) url.Values { return w.sometimes("focus", w.service, w.since()) })),
 		get(v1+"edge", "", with(v1+"edge", func(*asked) url.Values {
@@ -120,7 +119,7 @@ func questions() []question {
 		get("/verdicts/{traceId}", "", func(w *asked) string { return "/verdicts/" + w.failing() }),
 		get("/verdicts/{traceId}", "a healthy trace", func(w *asked) string { return "/verdicts/" + w.healthy() }),
 		get("/verdicts/{traceId}", "of 10,000 spans", func(w *asked) string { return "/verdicts/" + w.giant }),
-		get("/verdicts/{traceId}/why-not", "", func(w *asked) string { return "/verdicts/" + w.failing() + "/why-not?service=storefront" }),
+		get("/verdicts/{traceId}/why-not", "", func(w *asked) string { return "/verdicts/" + w.storefront() + "/why-not?service=storefront" }),
 		get("/verdicts/{traceId}/rows", "of 10,000 spans", func(w *asked) string {
 			from := 20 * w.random.IntN(450)
 			return "/verdicts/" + w.giant + "/rows?" + url.Values{"from": {strconv.Itoa(from)}, "to": {strconv.Itoa(from + 300)}, "of": {strconv.Itoa(giantSpans)}}.Encode()
@@ -180,7 +179,9 @@ func questions() []question {
 
 		tool("whats_breaking", func(w *asked) map[string]any { return map[string]any{"since": one(w, "15m", "1h")} }),
 		tool("verdict", func(w *asked) map[string]any { return map[string]any{"trace_id": w.failing()} }),
-		tool("why_not", func(w *asked) map[string]any { return map[string]any{"trace_id": w.failing(), "service": "storefront"} }),
+		tool("why_not", func(w *asked) map[string]any {
+			return map[string]any{"trace_id": w.storefront(), "service": "storefront"}
+		}),
 		tool("search_verdicts", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...), "owner": w.owner()} }),
 		tool("owner_report", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...), "owner": w.owner()} }),
 		tool("top", func(w *asked) map[string]any {
@@ -202,7 +203,7 @@ func questions() []question {
 			return "GetAttribution", &whosehopv1.GetAttributionRequest{From: w.from(), Step: durationpb.New(time.Hour)}
 		}),
 		rpc(barPage, func(w *asked) (string, any) {
-			return "GetWhyNot", &whosehopv1.GetWhyNotRequest{TraceId: w.failing(), Service: "storefront"}
+			return "GetWhyNot", &whosehopv1.GetWhyNotRequest{TraceId: w.storefront(), Service: "storefront"}
 		}),
 		rpc(barPage, func(w *asked) (string, any) {
 			return "ListReviews", &whosehopv1.ListReviewsRequest{From: w.from()}
@@ -297,20 +298,22 @@ func (w *asked) window() (from, to time.Time) {
 	return to.Add(-d), to
 }
 
-// jaeger is a search as Jaeger's front end and Grafana send it, jaeger3 one of Jaeger's newer API, tempo one by Grafana.
+// jaeger is a search as Jaeger's front end and Grafana send it.
 func (w *asked) jaeger() url.Values {
 	from, to := w.window()
 	return url.Values{"service": {w.service()}, "start": {strconv.FormatInt(from.UnixMicro(), 10)}, "end": {strconv.FormatInt(to.UnixMicro(), 10)}, "limit": {"20"}}
 }
 
+// jaeger3 asks about services that always have traces: that there are none is an error of that API.
 func (w *asked) jaeger3() url.Values {
 	from, to := w.window()
 	return url.Values{
-		"query.service_name": {w.service()}, "query.start_time_min": {from.UTC().Format(time.RFC3339Nano)}, "query.start_time_max": {to.UTC().Format(time.RFC3339Nano)},
+		"query.service_name": {one(w, "storefront", "mobile-api", "catalog", "checkout")}, "query.start_time_min": {from.UTC().Format(time.RFC3339Nano)}, "query.start_time_max": {to.UTC().Format(time.RFC3339Nano)},
 		"query.search_depth": {"20"},
 	}
 }
 
+// tempo is a search as Grafana sends it.
 func (w *asked) tempo(q string) url.Values {
 	v := w.tempoWindow()
 	v.Set("q", q)
