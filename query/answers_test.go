@@ -72,7 +72,7 @@ func TestMapSaysWhatEdgesCost(t *testing.T) {
 	for _, e := range []storage.Edge{
 		{Caller: storage.UserCaller, Callee: "web", Type: "virtual_node", Calls: 9, ServerBuckets: []uint64{9}},
 		{Caller: "web", Callee: "pay", Calls: 5, Failed: 1, ServerBuckets: []uint64{5}},
-		{Caller: "pay", Callee: "db", Type: "database", Calls: 7},
+		{Caller: "pay", Callee: "db", Type: "database", Calls: 7, ServerBuckets: []uint64{0, 0}},
 	} {
 		g.called(&e)
 	}

@@ -158,7 +158,7 @@ func (g *graph) called(e *storage.Edge) {
 	case e.Type == virtual && e.Caller == storage.UserCaller:
 		g.node(e.Caller).Kind = verdict.SiteUser
 	}
-	if len(e.ServerBuckets) == 0 && e.Caller != storage.UserCaller {
+	if served := slices.ContainsFunc(e.ServerBuckets, func(n uint64) bool { return n > 0 }); !served && e.Caller != storage.UserCaller {
 		g.node(e.Callee).Kind = verdict.SitePeer
 	}
 }
