@@ -342,6 +342,9 @@ type RankRequest struct {
 	Limit    int
 }
 
+// rankMost is the longest window: a sample of its traces is read span by span, and as many of those before it.
+const rankMost = 6 * time.Hour
+
 // RankResponse has the likeliest suspect first.
 type RankResponse struct {
 	Suspects []verdict.Suspect
@@ -358,6 +361,9 @@ func (s *Service) Rank(ctx context.Context, r RankRequest) (*RankResponse, error
 	from, to, err := window(r.From, r.To)
 	if err != nil {
 		return nil, err
+	}
+	if to.Sub(from) > rankMost+2*time.Minute {
+		return nil, Wrong("from", "ranking reads the traces of a window of %s at most; /api/v1/top ranks what verdicts say of longer ones", rankMost)
 	}
 	n, err := limit("limit", r.Limit, rankDefault)
 	if err != nil {
