@@ -83,9 +83,9 @@ func questions() []question {
 			v.Set("by", one(w, rankedBy...))
 			return v
 		})),
-		get(v1+"rank", "all entries", with(v1+"rank", (*asked).since)),
+		get(v1+"rank", "all entries", with(v1+"rank", (*asked).sinceShort)),
 		get(v1+"rank", "an entry", with(v1+"rank", func(w *asked) url.Values {
-			v := w.since()
+			v := w.sinceShort()
 			v.Set("entry", w.entry())
 			return v
 		})),
@@ -191,7 +191,7 @@ func questions() []question {
 		tool("service_map", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...)} }),
 		tool("resolve_owner", func(w *asked) map[string]any { return map[string]any{"service": w.service()} }),
 		tool("coverage", func(*asked) map[string]any { return map[string]any{} }),
-		tool("rank", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...), "entry": w.entry()} }),
+		tool("rank", func(w *asked) map[string]any { return map[string]any{"since": one(w, short...), "entry": w.entry()} }),
 
 		rpc(barVerdict, func(w *asked) (string, any) {
 			return "GetVerdict", &whosehopv1.GetVerdictRequest{TraceId: w.failing()}
@@ -227,7 +227,7 @@ func questions() []question {
 			return "GetTop", &whosehopv1.GetTopRequest{From: w.from(), By: one(w, rankedBy...)}
 		}),
 		rpc(barPage, func(w *asked) (string, any) {
-			return "GetRank", &whosehopv1.GetRankRequest{From: w.from(), Entry: w.entry()}
+			return "GetRank", &whosehopv1.GetRankRequest{Entry: w.entry()}
 		}),
 		rpc(barPage, func(w *asked) (string, any) {
 			return "ListOwners", &whosehopv1.ListOwnersRequest{Owner: w.owner()}
@@ -275,6 +275,11 @@ func (w *asked) from() *timestamppb.Timestamp {
 
 // windows are the times that people look back.
 var windows = []string{"1h", "24h", "168h"}
+
+// short are those that are ranked over.
+var short = []string{"30m", "1h", "6h"}
+
+func (w *asked) sinceShort() url.Values { return url.Values{"since": {one(w, short...)}} }
 
 func (w *asked) sinceOnly() url.Values { return url.Values{"since": {one(w, windows...)}} }
 
