@@ -14,8 +14,9 @@ import (
 // Verdicts are summed up hour by hour into blame_hourly (its definition says how). An hour is dirty, and counted from its
 // verdicts, until it was made after its last judgement: what is read is right at any moment, and fast once hours are quiet.
 
-// judgedSlack is how long a judgement may take to become visible after the time that it has.
-const judgedSlack = 30 * time.Second
+// judgedSlack is how long a judgement may take to become visible after the time that it has, which is when its insert began. Clocks of
+// replicas may differ by the rest.
+const judgedSlack = queryTimeout + 10*time.Second
 
 // blameColumns are the columns of blame_hourly that are asked for, and what they are of verdicts: of a share s that
 // was caused, and of a hop h that suffered, each with its entry. In the order of the table.
