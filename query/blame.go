@@ -310,11 +310,18 @@ func (s *Service) Top(ctx context.Context, r TopRequest) (*TopResponse, error) {
 		return nil, err
 	}
 	from, to = storage.Align(from, to)
-	rows, err := s.reader.Blame(ctx, storage.BlameFilter{From: from, To: to, Owner: r.Owner, Entry: r.Entry}, topColumns[r.By], 0, groupsMax)
+	f := storage.BlameFilter{From: from, To: to, Owner: r.Owner, Entry: r.Entry}
+	rows, err := s.reader.Blame(ctx, f, topColumns[r.By], 0, groupsMax)
 	if err != nil {
 		return nil, err
 	}
-	return &TopResponse{Window: Window{from, to}, Rows: partsOf(rows, r.By, n), Total: totals(rows), Missing: s.reader.Missing(ctx)}, nil
+	all := rows
+	if len(rows) == groupsMax {
+		if all, err = s.reader.Blame(ctx, f, nil, 0, 1); err != nil {
+			return nil, err
+		}
+	}
+	return &TopResponse{Window: Window{from, to}, Rows: partsOf(rows, r.By, n), Total: totals(all), Missing: s.reader.Missing(ctx)}, nil
 }
 
 // partsOf adds up rows that have the same name by what was asked for; the largest come first, and what is of most of it is of the largest row.
