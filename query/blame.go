@@ -184,7 +184,7 @@ func stepOf(from, to time.Time, step time.Duration) (time.Duration, error) {
 	case step%time.Second != 0:
 		return 0, Wrong("step", "step %s is not a whole number of seconds", step)
 	case whole && step%time.Hour != 0:
-		return 0, Wrong("step", "a window of more than six hours goes by whole hours, and step %s does not", step)
+		return 0, Wrong("step", "a window of more than six hours, or of long ago, goes by whole hours, and step %s does not", step)
 	}
 	return step, nil
 }
