@@ -154,21 +154,24 @@ func TestNamesOfParts(t *testing.T) {
 
 func TestStepsOfAWindow(t *testing.T) {
 	for _, test := range []struct {
-		window, step, want time.Duration
-		ok                 bool
+		ago, window, step, want time.Duration
+		ok                      bool
 	}{
-		{time.Hour, 0, time.Minute, true},
-		{time.Hour, time.Second, 0, false},
-		{time.Hour, 1500 * time.Millisecond, 0, false},
-		{24 * time.Hour, 0, time.Hour, true},
-		{24 * time.Hour, 30 * time.Minute, 0, false},
-		{24 * time.Hour, 2 * time.Hour, 2 * time.Hour, true},
-		{365 * 24 * time.Hour, 0, 7 * 24 * time.Hour, true},
+		{0, time.Hour, 0, time.Minute, true},
+		{0, time.Hour, time.Second, 0, false},
+		{0, time.Hour, 1500 * time.Millisecond, 0, false},
+		{0, 24 * time.Hour, 0, time.Hour, true},
+		{0, 24 * time.Hour, 30 * time.Minute, 0, false},
+		{0, 24 * time.Hour, 2 * time.Hour, 2 * time.Hour, true},
+		{0, 365 * 24 * time.Hour, 0, 7 * 24 * time.Hour, true},
+		{100 * 24 * time.Hour, time.Hour, 0, time.Hour, true},
+		{100 * 24 * time.Hour, time.Hour, time.Minute, 0, false},
 	} {
-		from, to := storage.Align(noon.Add(time.Minute).Add(-test.window), noon.Add(time.Minute))
+		end := time.Now().Truncate(time.Hour).Add(time.Minute - test.ago)
+		from, to := storage.Align(end.Add(-test.window), end)
 		got, err := stepOf(from, to, test.step)
 		if (err == nil) != test.ok || got != test.want {
-			t.Errorf("%s by %s: %s, %v", test.window, test.step, got, err)
+			t.Errorf("%s by %s, %s ago: %s, %v", test.window, test.step, test.ago, got, err)
 		}
 	}
 }

@@ -184,7 +184,7 @@ func stepOf(from, to time.Time, step time.Duration) (time.Duration, error) {
 	case step%time.Second != 0:
 		return 0, Wrong("step", "step %s is not a whole number of seconds", step)
 	case whole && step%time.Hour != 0:
-		return 0, Wrong("step", "a window of more than six hours goes by whole hours, and step %s does not", step)
+		return 0, Wrong("step", "a window of more than six hours, or of long ago, goes by whole hours, and step %s does not", step)
 	}
 	return step, nil
 }
@@ -310,11 +310,18 @@ func (s *Service) Top(ctx context.Context, r TopRequest) (*TopResponse, error) {
 		return nil, err
 	}
 	from, to = storage.Align(from, to)
-	rows, err := s.reader.Blame(ctx, storage.BlameFilter{From: from, To: to, Owner: r.Owner, Entry: r.Entry}, topColumns[r.By], 0, groupsMax)
+	f := storage.BlameFilter{From: from, To: to, Owner: r.Owner, Entry: r.Entry}
+	rows, err := s.reader.Blame(ctx, f, topColumns[r.By], 0, groupsMax)
 	if err != nil {
 		return nil, err
 	}
-	return &TopResponse{Window: Window{from, to}, Rows: partsOf(rows, r.By, n), Total: totals(rows), Missing: s.reader.Missing(ctx)}, nil
+	all := rows
+	if len(rows) == groupsMax {
+		if all, err = s.reader.Blame(ctx, f, nil, 0, 1); err != nil {
+			return nil, err
+		}
+	}
+	return &TopResponse{Window: Window{from, to}, Rows: partsOf(rows, r.By, n), Total: totals(all), Missing: s.reader.Missing(ctx)}, nil
 }
 
 // partsOf adds up rows that have the same name by what was asked for; the largest come first, and what is of most of it is of the largest row.

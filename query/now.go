@@ -119,6 +119,9 @@ func (s *Service) Now(ctx context.Context, r NowRequest) (*NowResponse, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
+	if len(rows) == groupsMax { // the latest are not among them
+		return nil, Wrong("from", "the answer has more than %d rows; ask for a shorter window, or for one entry or owner", groupsMax)
+	}
 	answer := &NowResponse{Window: Window{from, to}, Steps: stepsOf(step), Total: totals(rows)}
 	answer.Entries, answer.More = nowOf(rows, from, to, step, most)
 	answer.countAll(operations)

@@ -317,7 +317,7 @@ func parseToken(token string) (*storage.VerdictKey, error) {
 	}
 	number, err := strconv.ParseUint(parts[2], 10, 32)
 	if err != nil {
-		return nil, fmt.Errorf("%w: pageToken %q is not one of ours", ErrInvalid, token)
+		return nil, Wrong("pageToken", "pageToken %q is not one of ours", token)
 	}
 	return &storage.VerdictKey{StartNs: ns, TraceID: parts[1], Number: uint32(number)}, nil
 }

@@ -25,12 +25,23 @@ type BlameFilter struct {
 }
 
 // exactMost is the longest window that is counted from verdicts, to the nanosecond: six hours, and what is added for clocks that
-// differ. A longer one goes by whole hours.
-const exactMost = 6*time.Hour + 2*time.Minute
+// differ. A longer one goes by whole hours, and so does one that began longer ago than exactFor: verdicts are kept for less time than
+// what is made of them.
+const (
+	exactMost = 6*time.Hour + 2*time.Minute
+	exactFor  = 30 * 24 * time.Hour
+)
 
-// Align is the window that a question is answered for: longer ones are widened to whole hours.
+func exact(from, to time.Time) bool { return to.Sub(from) <= exactMost && time.Since(from) < exactFor }
+
+// whole says that a window goes by whole hours.
+func whole(from, to time.Time) bool {
+	return from.Truncate(time.Hour).Equal(from) && to.Truncate(time.Hour).Equal(to)
+}
+
+// Align is the window that a question is answered for: longer and older ones are widened to whole hours.
 func Align(from, to time.Time) (time.Time, time.Time) {
-	if to.Sub(from) <= exactMost {
+	if exact(from, to) {
 		return from, to
 	}
 	if end := to.Truncate(time.Hour); !end.Equal(to) {
@@ -59,7 +70,7 @@ func (db *DB) blame(ctx context.Context, f *BlameFilter, columns []string) (stri
 	from, to := nanos(f.From), nanos(f.To)
 	began := fmt.Sprintf(" AND Start >= '%s' AND Start < '%s'", from, to)
 	verdicts := fmt.Sprintf("FirstStart < '%s' AND LastStart >= '%s'", to, from)
-	if f.Exact || f.To.Sub(f.From) <= exactMost {
+	if f.Exact || exact(f.From, f.To) || !whole(f.From, f.To) {
 		return "(SELECT * FROM (" + db.blameOfVerdicts(columns, verdicts, began) + ") WHERE " + where + ")", nil
 	}
 	dirty, err := db.dirtyHours(ctx)

@@ -88,6 +88,34 @@ func blameAddsUp(t *testing.T, db *storage.DB, rounds int) {
 	}
 }
 
+// TestShortWindowOfLongAgo: verdicts have expired, and what was made of them has not.
+func TestShortWindowOfLongAgo(t *testing.T) {
+	dsn := clickhousetest.DSN(t)
+	db := clickhousetest.Open(t, dsn)
+	db.SetJudgedSlack(0)
+	at := time.Now().UTC().Truncate(time.Hour).Add(-100*24*time.Hour + 10*time.Minute)
+	j := storage.JudgedTrace{SettledTrace: storage.SettledTrace{TraceID: spans.TraceID{1}, Version: 1, FirstIngest: at, LastIngest: at}}
+	j.Verdicts = []verdict.Verdict{{
+		Symptom: verdict.SymptomError, Entry: verdict.Entry{Service: "web", Start: verdict.Time{UnixNs: at.UnixNano()}},
+		Shares: []verdict.Share{{Site: verdict.Site{Kind: verdict.SiteService, Service: "s"}, Owner: "team-1", Weight: 1}},
+	}}
+	if err := db.WriteJudged(t.Context(), slices.Values([]*storage.JudgedTrace{&j})); err != nil {
+		t.Fatal(err)
+	}
+	if made, err := db.RollUp(t.Context(), time.Time{}); made != 1 || err != nil {
+		t.Fatal(made, err)
+	}
+	if err := rawConn(t, dsn).Exec(t.Context(), "TRUNCATE TABLE verdicts"); err != nil {
+		t.Fatal(err)
+	}
+	var f storage.BlameFilter
+	f.From, f.To = storage.Align(at.Add(-time.Minute), at.Add(time.Minute))
+	want := map[string]sum{"team-1/s/": {Amount: 1e6, Stored: 1e6}}
+	if diff := cmp.Diff(want, askBlame(t, db, f, 0)); diff != "" {
+		t.Errorf("%+v (-want +got):\n%s", f, diff)
+	}
+}
+
 // sum is what blame is of one key.
 type sum struct{ Amount, Stored, ExcessNs int64 }
 

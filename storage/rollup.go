@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -14,8 +15,9 @@ import (
 // Verdicts are summed up hour by hour into blame_hourly (its definition says how). An hour is dirty, and counted from its
 // verdicts, until it was made after its last judgement: what is read is right at any moment, and fast once hours are quiet.
 
-// judgedSlack is how long a judgement may take to become visible after the time that it has.
-const judgedSlack = 30 * time.Second
+// judgedSlack is how long a judgement may take to become visible after the time that it has, which is when its insert began. Clocks of
+// replicas may differ by the rest.
+const judgedSlack = queryTimeout + 10*time.Second
 
 // blameColumns are the columns of blame_hourly that are asked for, and what they are of verdicts: of a share s that
 // was caused, and of a hop h that suffered, each with its entry. In the order of the table.
@@ -88,6 +90,7 @@ func (db *DB) RollUp(ctx context.Context, oldest time.Time) (made int, err error
 		return 0, err
 	}
 	looked := now
+	var failed []error
 	for _, hour := range slices.SortedFunc(maps.Keys(hours), time.Time.Compare) {
 		d := hours[hour]
 		if hour.Before(oldest) {
@@ -96,20 +99,28 @@ func (db *DB) RollUp(ctx context.Context, oldest time.Time) (made int, err error
 			}
 			continue
 		}
-		if now.Sub(d.judgedAt) < db.slack && now.Sub(d.since) < staleMost {
-			if d.since.Before(looked) {
-				looked = d.since
+		if now.Sub(d.judgedAt) >= db.slack || now.Sub(d.since) >= staleMost {
+			err := db.rollUpHour(ctx, hour, now)
+			if err == nil {
+				made++
+				continue
 			}
-			continue
+			// An hour that is too much for ClickHouse does not keep the others from being made.
+			if failed = append(failed, err); len(failed) == failuresMost || ctx.Err() != nil {
+				return made, errors.Join(failed...)
+			}
 		}
-		if err := db.rollUpHour(ctx, hour, now); err != nil {
-			return made, err
+		if d.since.Before(looked) {
+			looked = d.since
 		}
-		made++
 	}
 	// What is dirty is found among what was judged since then.
-	return made, db.setHour(ctx, time.Unix(0, 0), uint64(now.UnixMilli()), looked.Add(-db.slack))
+	failed = append(failed, db.setHour(ctx, time.Unix(0, 0), uint64(now.UnixMilli()), looked.Add(-db.slack)))
+	return made, errors.Join(failed...)
 }
+
+// failuresMost is how many hours of a round may fail before it is given up.
+const failuresMost = 3
 
 // staleMost is for how long an hour in which verdicts come and come is counted from them before it is made all the same.
 const staleMost = 10 * time.Minute

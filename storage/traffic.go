@@ -207,6 +207,9 @@ func (db *DB) MakeTraffic(ctx context.Context, from, to time.Time, grain Grain) 
 	if err != nil {
 		return err
 	}
+	if err := db.unmake(ctx, from, to, grain); err != nil {
+		return err
+	}
 	spans := uint64(0)
 	for _, n := range stored {
 		spans += n
@@ -228,6 +231,17 @@ func (db *DB) MakeTraffic(ctx context.Context, from, to time.Time, grain Grain) 
 		}
 	}
 	return db.setMade(ctx, from, to, grain, stored)
+}
+
+// unmake takes away what was made before, or begun: not all of it is replaced. Who was called is another row once that has sent its span.
+func (db *DB) unmake(ctx context.Context, from, to time.Time, grain Grain) error {
+	const op = "take away what was summed up before"
+	of := fmt.Sprintf("FROM %s WHERE At >= '%s' AND At < '%s'", db.table(grain.table()), dateTime(from), dateTime(to))
+	n, err := db.Count(ctx, "SELECT count() "+of)
+	if err != nil || n == 0 {
+		return wrap(op, err)
+	}
+	return wrap(op, db.execGently(ctx, "DELETE "+of))
 }
 
 // AddUpTraffic makes an hour of its minutes, each of which is there as a whole.

@@ -305,6 +305,30 @@ func TestTraffic(t *testing.T) {
 	asCounted(t, db, list, recent, now.Add(time.Hour))
 }
 
+// TestTrafficOfLateCallee: until the callee's span comes, the call went to something that sends none.
+func TestTrafficOfLateCallee(t *testing.T) {
+	dsn := clickhousetest.DSN(t)
+	db, conn := clickhousetest.Open(t, dsn), rawConn(t, dsn)
+	at := time.Now().UTC().Truncate(time.Minute).Add(-10 * time.Minute)
+	const insert = "INSERT INTO otel_traces (Timestamp, IngestTime, TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, SpanAttributes, Duration) VALUES "
+	span := func(id, parent, kind, service string) string {
+		return fmt.Sprintf("('%[1]s', '%[1]s', '%[2]s', '%[3]s', '%[4]s', 'call', '%[5]s', '%[6]s', map('server.address', 'pay.internal'), 5)",
+			at.Format(time.DateTime), strings.Repeat("a", 32), id, parent, kind, service)
+	}
+	for i, test := range []struct{ span, want string }{{span("1", "", "Client", "web"), "web pay.internal virtual_node"}, {span("2", "1", "Server", "pay"), "web pay "}} {
+		if err := conn.Exec(t.Context(), insert+test.span); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.MakeTraffic(t.Context(), at, at.Add(time.Minute), storage.ByMinute); err != nil {
+			t.Fatal(err)
+		}
+		edges, err := db.Edges(t.Context(), storage.NewTrafficWindow(at, at.Add(time.Minute), time.Now()))
+		if err != nil || len(edges) != 1 || edges[0].Caller+" "+edges[0].Callee+" "+edges[0].Type != test.want {
+			t.Errorf("%d: %+v, %v", i, edges, err)
+		}
+	}
+}
+
 func TestTrafficOfAllShards(t *testing.T) {
 	dsn, network := clickhousetest.Cluster(t)
 	db := reopenCluster(t, dsn)

@@ -112,17 +112,20 @@ func (f *VerdictFilter) where(db *DB) (conditions []string, args []any) {
 		add("(e.Operation = ? OR arrayExists((x, n) -> n = Number AND x = ?, Shares.Operation, Shares.Entry))", f.Operation, f.Operation)
 	}
 	if f.Caller != "" || f.Callee != "" {
+		var values []any
 		is := func(column, value string) string {
 			if value == "" {
 				return "1"
 			}
-			return column + " = " + quoteText(value)
+			values = append(values, value)
+			return column + " = ?"
 		}
-		add(fmt.Sprintf(`arrayExists((n, kind, caller, callee, via, target, service, peer) -> n = Number AND (kind = 'edge' AND %s AND %s
+		edge := fmt.Sprintf(`arrayExists((n, kind, caller, callee, via, target, service, peer) -> n = Number AND (kind = 'edge' AND %s AND %s
 			OR kind = 'service' AND (%s AND %s OR %s AND %s) OR kind = 'peer' AND %s AND %s),
 			Shares.Entry, Shares.Kind, Shares.Caller, Shares.Callee, Shares.Via, Shares.Target, Shares.Service, Shares.Peer)`,
 			is("caller", f.Caller), is("callee", f.Callee), is("via", f.Caller), is("service", f.Callee), is("service", f.Caller), is("target", f.Callee),
-			is("via", f.Caller), is("peer", f.Callee)))
+			is("via", f.Caller), is("peer", f.Callee))
+		add(edge, values...)
 	}
 	if f.Entry != "" {
 		add("(e.Service = ? OR e.Operation = ? OR concat(e.Service, ' ', e.Operation) = ?)", f.Entry, f.Entry, f.Entry)

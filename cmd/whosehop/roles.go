@@ -382,8 +382,12 @@ func (w *wiring) listenQuery(ctx context.Context, service *query.Service, ready 
 	compat.Register(asked, query.NewExplorer(w.db, service), w.log)
 	web.Register(asked, service, w.log)
 	asked.Handle("/mcp", mcp.Handler(service, w.log, version))
+	own := http.NewServeMux()
+	telemetry.Handle(own, ready, w.reg, states...)
+	asked.Handle("GET /metrics", own) // which name owners, and what they broke
 	mux := http.NewServeMux()
-	telemetry.Handle(mux, ready, w.reg, states...)
+	mux.Handle("GET /healthz", own)
+	mux.Handle("GET /readyz", own)
 	mux.Handle("/", requireToken(asked, q.Token))
 	run, at, err := w.listenHTTP(ctx, "query.http", listenAddress(q.HTTP), mux, secure)
 	if err != nil {

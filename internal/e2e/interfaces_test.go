@@ -68,6 +68,22 @@ func TestInterfaces(t *testing.T) {
 			t.Error(said)
 		}
 	})
+	t.Run("no token", func(t *testing.T) {
+		for path, want := range map[string]int{
+			"/": http.StatusUnauthorized, "/static/whosehop.css": http.StatusUnauthorized, "/metrics": http.StatusUnauthorized, "/mcp": http.StatusUnauthorized,
+			"/api/v1/top": http.StatusUnauthorized, "/api/traces/" + id: http.StatusUnauthorized, "/jaeger/api/services": http.StatusUnauthorized,
+			"/tempo/api/echo": http.StatusUnauthorized, "/nothing": http.StatusUnauthorized, "/healthz": http.StatusOK, "/readyz": http.StatusOK,
+		} {
+			answer, err := http.Get(guarded + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = answer.Body.Close()
+			if answer.StatusCode != want {
+				t.Errorf("%s: answered %d, want %d", path, answer.StatusCode, want)
+			}
+		}
+	})
 	t.Run("OpenAPI", func(t *testing.T) { conform(t, u, id) })
 	t.Run("grpcurl", func(t *testing.T) { curl(t, u.grpc, guardedGRPC, secret, id) })
 }
