@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/ownership/catalog"
 	"github.com/whosehop/whosehop/storage"
@@ -33,7 +35,7 @@ var (
 type Reader interface {
 	TraceVerdicts(ctx context.Context, id spans.TraceID) (bodies []string, of storage.SettledTrace, found bool, err error)
 	StoredTrace(ctx context.Context, id spans.TraceID) (storage.SettledTrace, error)
-	CameLater(ctx context.Context, id spans.TraceID, after time.Time) (bool, error)
+	NewestSpan(ctx context.Context, id spans.TraceID) (time.Time, error)
 	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
 	ListVerdicts(ctx context.Context, f storage.VerdictFilter) ([]storage.VerdictRow, error)
 	Blame(ctx context.Context, f storage.BlameFilter, by []string, step time.Duration, limit int) ([]storage.BlameRow, error)
@@ -147,19 +149,19 @@ func (s *Service) Verdicts(ctx context.Context, traceID string) ([]verdict.Verdi
 	if err != nil {
 		return nil, err
 	}
-	bodies, of, found, err := s.reader.TraceVerdicts(ctx, id)
-	if err != nil {
+	var bodies []string
+	var of storage.SettledTrace
+	var newest time.Time
+	found := false
+	group, asking := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { bodies, of, found, err = s.reader.TraceVerdicts(asking, id); return err })
+	group.Go(func() (err error) { newest, err = s.reader.NewestSpan(asking, id); return err })
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	settled := false
-	if found {
-		later, err := s.reader.CameLater(ctx, id, of.LastIngest)
-		if err != nil {
-			return nil, err
-		}
-		if settled = !later; settled && len(bodies) > 0 {
-			return parseBodies(bodies)
-		}
+	settled := found && !newest.After(of.LastIngest)
+	if settled && len(bodies) > 0 {
+		return parseBodies(bodies)
 	}
 	verdicts, err := s.judge.JudgeNow(ctx, id)
 	if err != nil {

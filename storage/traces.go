@@ -39,14 +39,26 @@ func (db *DB) storedFrom(from time.Time) string {
 	return " AND IngestDate >= '" + from.UTC().Add(-24*time.Hour).Format(time.DateOnly) + "'"
 }
 
-// CameLater says whether a span of the trace was stored after a time, within the last hours: what came before has been judged since.
-func (db *DB) CameLater(ctx context.Context, id spans.TraceID, after time.Time) (bool, error) {
-	const judgedWithin = 6 * time.Hour
-	if recent := time.Now().Add(-judgedWithin); after.Before(recent) {
-		after = recent
+// judgedWithin is how long ago a span may have been stored and not be judged: what came before that has been.
+const judgedWithin = 6 * time.Hour
+
+// NewestSpan is when the last span of a trace was stored, zero if that is not within the last hours.
+func (db *DB) NewestSpan(ctx context.Context, id spans.TraceID) (at time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	since := time.Now().Add(-judgedWithin)
+	days := ""
+	if db.spans == db.table("otel_traces") {
+		// A block is filed under the day of its packing, and may be stored a while after that.
+		days = " AND IngestDate >= '" + since.UTC().Add(-time.Hour).Format(time.DateOnly) + "'"
 	}
-	n, err := db.Count(ctx, "SELECT count() FROM "+db.spans+" WHERE TraceId = ? AND "+db.stored+" > '"+stamp(after)+"'"+db.storedFrom(after)+readSettings, hex.EncodeToString(id[:]))
-	return n > 0, wrap("look for later spans of a trace", err)
+	var n uint64
+	err = db.conn.QueryRow(ctx, "SELECT count(), max("+db.stored+") FROM "+db.spans+" WHERE TraceId = ? AND "+db.stored+" > '"+stamp(since)+"'"+days+readSettings,
+		hex.EncodeToString(id[:])).Scan(&n, &at)
+	if n == 0 {
+		at = time.Time{}
+	}
+	return at, wrap("look for the newest span of a trace", err)
 }
 
 // stamp is a time as the comparison with a DateTime64(3) column takes it.

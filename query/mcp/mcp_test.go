@@ -62,8 +62,8 @@ func (f *fake) TraceVerdicts(ctx context.Context, id spans.TraceID) ([]string, s
 	return []string{string(body)}, storage.SettledTrace{Rows: 2}, id[0] == 1, errors.Join(f.err, err)
 }
 
-func (f *fake) CameLater(context.Context, spans.TraceID, time.Time) (bool, error) {
-	return false, f.err
+func (f *fake) NewestSpan(context.Context, spans.TraceID) (time.Time, error) {
+	return time.Time{}, f.err
 }
 
 func (f *fake) StoredTrace(context.Context, spans.TraceID) (storage.SettledTrace, error) {

@@ -56,8 +56,8 @@ func known(id spans.TraceID) verdict.Verdict {
 	}
 }
 
-func (f *fake) CameLater(context.Context, spans.TraceID, time.Time) (bool, error) {
-	return false, f.err
+func (f *fake) NewestSpan(context.Context, spans.TraceID) (time.Time, error) {
+	return time.Time{}, f.err
 }
 
 func (f *fake) StoredTrace(context.Context, spans.TraceID) (storage.SettledTrace, error) {

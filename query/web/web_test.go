@@ -122,7 +122,7 @@ func (f *fake) TraceVerdicts(_ context.Context, id spans.TraceID) (bodies []stri
 	return nil, storage.SettledTrace{}, false, nil
 }
 
-func (f *fake) CameLater(context.Context, spans.TraceID, time.Time) (bool, error) { return false, nil }
+func (f *fake) NewestSpan(context.Context, spans.TraceID) (time.Time, error) { return time.Time{}, nil }
 
 func (f *fake) StoredTrace(_ context.Context, id spans.TraceID) (storage.SettledTrace, error) {
 	if b := f.blocks[id]; b != nil {
