@@ -53,7 +53,7 @@ func (db *DB) NewestSpan(ctx context.Context, id spans.TraceID) (at time.Time, e
 		days = " AND IngestDate >= '" + since.UTC().Add(-time.Hour).Format(time.DateOnly) + "'"
 	}
 	var n uint64
-	err = db.conn.QueryRow(ctx, "SELECT count(), max("+db.stored+") FROM "+db.spans+" WHERE TraceId = ? AND "+db.stored+" > '"+stamp(since)+"'"+days+readSettings,
+	err = db.conn.QueryRow(ctx, "SELECT count(), max(IngestTime) FROM "+db.spans+" WHERE TraceId = ? AND "+db.stored+" > '"+stamp(since)+"'"+days+readSettings,
 		hex.EncodeToString(id[:])).Scan(&n, &at)
 	if n == 0 {
 		at = time.Time{}
