@@ -127,15 +127,15 @@ func TestCalls(t *testing.T) {
 	dsn := clickhousetest.DSN(t)
 	db := clickhousetest.Open(t, dsn)
 	at := time.Now().UTC().Truncate(time.Minute)
+	if err := db.MakeTraffic(t.Context(), at, at.Add(time.Minute), storage.ByMinute); err != nil {
+		t.Fatal(err)
+	}
 	for _, values := range []string{
 		"'web', 'pay', '', 40", "'web', 'pay', 'messaging_system', 2", "'pay', 'postgresql pay', 'database', 7", "'web', 'mailer', 'messaging_system', 41", "'user', 'web', 'virtual_node', 90", "'web', '(other)', '', 99",
 	} {
 		if err := rawConn(t, dsn).Exec(t.Context(), fmt.Sprintf("INSERT INTO traffic_recent (Kind, At, Service, Name, Type, Calls) VALUES ('edge', '%s', %s)", at.Format(time.DateTime), values)); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := db.MakeTraffic(t.Context(), at, at.Add(time.Minute), storage.ByMinute); err != nil {
-		t.Fatal(err)
 	}
 	list, err := db.Calls(t.Context(), at.Add(-time.Hour))
 	want := []storage.Call{{Caller: "web", Callee: "pay", Calls: 42}, {Caller: "web", Callee: "mailer", Calls: 41}, {Caller: "pay", Callee: "postgresql pay", Calls: 7}}
