@@ -50,44 +50,55 @@ func Align(from, to time.Time) (time.Time, time.Time) {
 	return from.Truncate(time.Hour), to
 }
 
+// where are the conditions on columns.
+func (f *BlameFilter) where() (text string) {
+	if f.Owner != "" {
+		text += " AND Owner = " + quoteText(f.Owner)
+	}
+	if f.Entry != "" {
+		text += fmt.Sprintf(" AND (EntryService = %[1]s OR EntryOperation = %[1]s OR concat(EntryService, ' ', EntryOperation) = %[1]s)", quoteText(f.Entry))
+	}
+	return text
+}
+
 // blame is rows of these columns of what was caused or suffered in a window that is aligned: hours that are clean are
 // read as they were summed up, the rest is counted from verdicts.
 func (db *DB) blame(ctx context.Context, f *BlameFilter, columns []string) (string, error) {
-	part := "caused"
+	part := caused
 	if f.Suffered {
-		part = "suffered"
+		part = suffered
 	}
-	where := "Part = '" + part + "'"
-	columns = append(slices.Clip(columns), "Part")
-	if f.Owner != "" {
-		where += " AND Owner = " + quoteText(f.Owner)
-		columns = append(columns, "Owner")
-	}
+	columns = append(slices.Clip(columns), "Owner")
 	if f.Entry != "" {
-		where += fmt.Sprintf(" AND (EntryService = %[1]s OR EntryOperation = %[1]s OR concat(EntryService, ' ', EntryOperation) = %[1]s)", quoteText(f.Entry))
 		columns = append(columns, "EntryService", "EntryOperation")
 	}
+	columns = inOrder(columns)
 	from, to := nanos(f.From), nanos(f.To)
-	began := fmt.Sprintf(" AND Start >= '%s' AND Start < '%s'", from, to)
-	verdicts := fmt.Sprintf("FirstStart < '%s' AND LastStart >= '%s'", to, from)
+	counted := func(where string) string {
+		return db.blameOfVerdicts(part, columns, fmt.Sprintf("FirstStart < '%[2]s' AND LastStart >= '%[1]s'%[3]s AND %[4]s >= '%[1]s' AND %[4]s < '%[2]s'%[5]s",
+			from, to, where, part.start(), f.where()))
+	}
 	if f.Exact || exact(f.From, f.To) || !whole(f.From, f.To) {
-		return "(SELECT * FROM (" + db.blameOfVerdicts(columns, verdicts, began) + ") WHERE " + where + ")", nil
+		return "(" + counted("") + ")", nil
 	}
 	dirty, err := db.dirtyHours(ctx)
 	if err != nil {
 		return "", err
 	}
-	hours := []string{"toDateTime(1, 'UTC')"} // never one: a list must have something in it
+	hours := make([]string, 0, len(dirty))
 	for hour := range dirty {
 		hours = append(hours, fmt.Sprintf("toDateTime(%d, 'UTC')", hour.Unix()))
 	}
-	list := strings.Join(hours, ", ")
-	return fmt.Sprintf(`(SELECT * FROM (
-		SELECT %[1]s FROM %[2]s WHERE At >= '%[3]s' AND At < '%[4]s' AND Hour NOT IN (%[5]s)
-			AND (Shard, Hour, Version) GLOBAL IN (SELECT Shard, Hour, max(Version) FROM %[6]s GROUP BY Shard, Hour)
-		UNION ALL %[7]s) WHERE %[8]s)`,
-		strings.Join(inOrder(columns), ", "), db.table("blame_hourly"), f.From.UTC().Format(time.DateTime), f.To.UTC().Format(time.DateTime), list, db.table("blame_hours"),
-		db.blameOfVerdicts(columns, verdicts+" AND toStartOfHour(FirstIngest, 'UTC') IN ("+list+")", began), where), nil
+	clean := fmt.Sprintf(`SELECT %s FROM %s WHERE Part = '%s' AND At >= '%s' AND At < '%s'%s
+		AND (Shard, Hour, Version) GLOBAL IN (SELECT Shard, Hour, max(Version) FROM %s GROUP BY Shard, Hour)`,
+		strings.Join(columns, ", "), db.table("blame_hourly"), part.name, f.From.UTC().Format(time.DateTime), f.To.UTC().Format(time.DateTime),
+		f.where(), db.table("blame_hours"))
+	if len(hours) == 0 {
+		return "(" + clean + ")", nil
+	}
+	slices.Sort(hours)
+	list := "(" + strings.Join(hours, ", ") + ")"
+	return "(" + clean + " AND Hour NOT IN " + list + " UNION ALL " + counted(" AND toStartOfHour(FirstIngest, 'UTC') IN "+list) + ")", nil
 }
 
 // inOrder is the columns in the order of the table, once each.
@@ -119,10 +130,47 @@ type BlameRow struct {
 	MainRule, MainFingerprint, MainVersion, MainOwner string
 }
 
-// Groups are what Blame can group by: columns of blame_hourly.
-var blameGroups = []string{
-	"Owner", "Kind", "Service", "Operation", "Caller", "Callee", "Phase", "Peer", "Accountable", "Rule", "Class", "Fingerprint", "ServiceVersion",
-	"Via", "Target", "Cause", "EntryService", "EntryOperation",
+// group is the field of a column that Blame can group by.
+func (r *BlameRow) group(column string) *string {
+	switch column {
+	case "Owner":
+		return &r.Owner
+	case "Kind":
+		return &r.Kind
+	case "Service":
+		return &r.Service
+	case "Operation":
+		return &r.Operation
+	case "Caller":
+		return &r.Caller
+	case "Callee":
+		return &r.Callee
+	case "Phase":
+		return &r.Phase
+	case "Peer":
+		return &r.Peer
+	case "Accountable":
+		return &r.Accountable
+	case "Rule":
+		return &r.Rule
+	case "Class":
+		return &r.Class
+	case "Fingerprint":
+		return &r.Fingerprint
+	case "ServiceVersion":
+		return &r.ServiceVersion
+	case "Via":
+		return &r.Via
+	case "Target":
+		return &r.Target
+	case "Cause":
+		return &r.Cause
+	case "EntryService":
+		return &r.EntryService
+	case "EntryOperation":
+		return &r.EntryOperation
+	}
+	panic("blame is not grouped by " + column)
 }
 
 // Blame sums up what was caused or suffered, by columns of blame_hourly and, if step is not 0, by time; the largest amounts first, or
@@ -135,30 +183,32 @@ func (db *DB) Blame(ctx context.Context, f BlameFilter, by []string, step time.D
 	if err != nil {
 		return nil, err
 	}
-	at, order := "toDateTime(0, 'UTC')", "A DESC"
-	if step > 0 {
-		at, order = fmt.Sprintf("toDateTime(intDiv(toUnixTimestamp(At), %[1]d) * %[1]d, 'UTC')", int64(step.Seconds())), "T"
+	var values, keys []string
+	for _, c := range by {
+		values, keys = append(values, "toString("+c+")"), append(keys, c)
 	}
-	values, keys := []string{at + " AS T"}, []string{"T"}
-	for _, c := range blameGroups {
-		value := "''"
-		if slices.Contains(by, c) {
-			value = c
-			keys = append(keys, c)
-		}
-		values = append(values, "toString("+value+") AS G"+c)
+	order := "A DESC"
+	if step > 0 {
+		values, keys = append(values, fmt.Sprintf("toDateTime(intDiv(toUnixTimestamp(At), %[1]d) * %[1]d, 'UTC') AS T", int64(step.Seconds()))), append(keys, "T")
+		order = "T"
+	}
+	if f.Hours {
+		values = append(values, "arraySort(groupUniqArray(toUnixTimestamp(toStartOfHour(At, 'UTC'))))")
 	}
 	for _, main := range []string{"Rule", "Fingerprint", "ServiceVersion", "Owner"} {
 		values = append(values, "toString(argMax("+main+", Amount))")
 	}
-	hours := "emptyArrayUInt32()"
-	if f.Hours {
-		hours = "arraySort(groupUniqArray(toUnixTimestamp(toStartOfHour(At, 'UTC'))))"
+	values = append(values, "sum(Amount) AS A", "sum(Stored)", "sum(ExcessNs)")
+	for _, symptom := range []verdict.Symptom{verdict.SymptomError, verdict.SymptomDegraded, verdict.SymptomLatency} {
+		values = append(values, fmt.Sprintf("sumIf(Amount, Symptom = '%s')", symptom))
 	}
-	rows, err := db.conn.Query(ctx, fmt.Sprintf(`SELECT %s, %s, sum(Amount) AS A, sum(Stored), sum(ExcessNs), sumIf(Amount, Symptom = '%s'), sumIf(Amount, Symptom = '%s'), sumIf(Amount, Symptom = '%s'),
-		min(FirstNs), max(LastNs), argMax(Exemplar, LastNs) FROM %s GROUP BY %s ORDER BY %s, %s LIMIT %d`,
-		strings.Join(values, ", "), hours, verdict.SymptomError, verdict.SymptomDegraded, verdict.SymptomLatency, source, strings.Join(keys, ", "), order, strings.Join(keys, ", "), limit)+
-		readSettings+", "+verdictSettings)
+	values = append(values, "min(FirstNs)", "max(LastNs)", "argMax(Exemplar, LastNs)")
+	grouped := " GROUP BY " + strings.Join(keys, ", ")
+	if len(keys) == 0 {
+		grouped = " HAVING count() > 0"
+	}
+	rows, err := db.conn.Query(ctx, fmt.Sprintf("SELECT %s FROM %s%s ORDER BY %s LIMIT %d",
+		strings.Join(values, ", "), source, grouped, strings.Join(append([]string{order}, keys...), ", "), limit)+readSettings+", "+verdictSettings)
 	if err != nil {
 		return nil, wrap("sum up blame", err)
 	}
@@ -166,10 +216,18 @@ func (db *DB) Blame(ctx context.Context, f BlameFilter, by []string, step time.D
 	var list []BlameRow
 	for rows.Next() {
 		var r BlameRow
-		if err := rows.Scan(&r.At, &r.Owner, &r.Kind, &r.Service, &r.Operation, &r.Caller, &r.Callee, &r.Phase, &r.Peer, &r.Accountable, &r.Rule, &r.Class,
-			&r.Fingerprint, &r.ServiceVersion, &r.Via, &r.Target, &r.Cause, &r.EntryService, &r.EntryOperation,
-			&r.MainRule, &r.MainFingerprint, &r.MainVersion, &r.MainOwner, &r.Hours,
-			&r.Amount, &r.Stored, &r.ExcessNs, &r.Failed, &r.Degraded, &r.Slow, &r.FirstNs, &r.LastNs, &r.Exemplar); err != nil {
+		var into []any
+		for _, c := range by {
+			into = append(into, r.group(c))
+		}
+		if step > 0 {
+			into = append(into, &r.At)
+		}
+		if f.Hours {
+			into = append(into, &r.Hours)
+		}
+		if err := rows.Scan(append(into, &r.MainRule, &r.MainFingerprint, &r.MainVersion, &r.MainOwner,
+			&r.Amount, &r.Stored, &r.ExcessNs, &r.Failed, &r.Degraded, &r.Slow, &r.FirstNs, &r.LastNs, &r.Exemplar)...); err != nil {
 			return nil, wrap("sum up blame", err)
 		}
 		list = append(list, r)

@@ -16,8 +16,8 @@ func (db *DB) IndexDays(ctx context.Context) (days int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	const name = "indexed"
-	// Blocks of the evening may come after midnight.
-	const after = time.Hour
+	// By then the day is one part, mostly, and its merging has built them.
+	const after = 3 * time.Hour
 	now, err := db.ServerTime(ctx)
 	if err != nil {
 		return 0, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -62,20 +63,57 @@ var blameSums = map[string]string{
 // leave out may hold a newer version.
 const verdictSettings = "do_not_merge_across_partitions_select_final = 1, use_skip_indexes_if_final = 1, use_skip_indexes_if_final_exact_mode = 1"
 
-// blameOfVerdicts are rows as those of blame_hourly, one for each share and each that suffered, of verdicts. Start stands in
-// the conditions for when the entry began.
-func (db *DB) blameOfVerdicts(columns []string, where, whereStart string) string {
-	var caused, suffered []string
+// blamePart is one of the two parts of blame.
+type blamePart struct {
+	name  string
+	array string // the elements of verdicts that it is made of
+	each  string // one of them
+}
+
+var (
+	caused   = &blamePart{"caused", "Shares", "s"}
+	suffered = &blamePart{"suffered", "Hops", "h"}
+)
+
+// of is what a column of blame_hourly is of verdicts.
+func (p *blamePart) of(column string) string {
 	for _, c := range blameColumns {
-		if slices.Contains(columns, c.name) {
-			caused, suffered = append(caused, c.caused+" AS "+c.name), append(suffered, c.suffered+" AS "+c.name)
+		switch {
+		case c.name != column:
+		case p == caused:
+			return c.caused
+		default:
+			return c.suffered
 		}
 	}
-	part := func(columns []string, each, rest string) string {
-		return "SELECT " + strings.Join(columns, ", ") + " FROM " + db.table("verdicts") + " FINAL ARRAY JOIN " + each +
-			" WHERE " + where + strings.ReplaceAll(whereStart, "Start", "Entries.Start["+each[len(each)-1:]+".Entry]") + rest
+	panic("blame has no " + column)
+}
+
+// start is when the entry began.
+func (p *blamePart) start() string { return "Entries.Start[" + p.each + ".Entry]" }
+
+// elementField is a field of an element in the text of a column.
+var elementField = regexp.MustCompile(`\b[sh]\.(\w+)`)
+
+// blameOfVerdicts are rows as those of blame_hourly, one for each share, or for each hop that suffered, of verdicts. Arrays are named one by one:
+// all of them together take ClickHouse longer to plan for than to read.
+func (db *DB) blameOfVerdicts(p *blamePart, columns []string, where string) string {
+	values := make([]string, len(columns))
+	for i, c := range columns {
+		values[i] = p.of(c) + " AS " + c
 	}
-	return part(caused, "Shares AS s", "") + " UNION ALL " + part(suffered, "Hops AS h", " AND h.Suffered")
+	text := strings.Join(values, ", ")
+	used := text + p.start()
+	if p == suffered {
+		where, used = where+" AND h.Suffered", used+" h.Suffered"
+	}
+	var arrays []string
+	for _, field := range elementField.FindAllStringSubmatch(used, -1) {
+		if array := fmt.Sprintf("%s.%s AS `%s`", p.array, field[1], field[0]); !slices.Contains(arrays, array) {
+			arrays = append(arrays, array)
+		}
+	}
+	return "SELECT " + text + " FROM " + db.table("verdicts") + " FINAL ARRAY JOIN " + strings.Join(arrays, ", ") + " WHERE " + where
 }
 
 // RollUp makes the hours of this shard again in which verdicts were judged since they were made, and that are quiet now. None that is
@@ -213,9 +251,10 @@ func (db *DB) rollUpHour(ctx context.Context, hour, now time.Time) error {
 		names[i], values = c.name, append(values, value)
 	}
 	at := "'" + hour.UTC().Format(time.DateTime) + "'"
+	of := "toStartOfHour(FirstIngest, 'UTC') = toDateTime(" + at + ", 'UTC')"
 	text := fmt.Sprintf("INSERT INTO %[1]s (Shard, Hour, Version, %[2]s) SELECT %[3]d, toDateTime(%[4]s, 'UTC'), %[5]d, %[6]s FROM (%[7]s) GROUP BY %[8]s SETTINGS %[9]s, max_threads = 2, max_insert_threads = 1",
 		db.table("blame_hourly"), strings.Join(names, ", "), db.shard, at, version, strings.Join(values, ", "),
-		db.blameOfVerdicts(names, "toStartOfHour(FirstIngest, 'UTC') = toDateTime("+at+", 'UTC')", ""), strings.Join(keys, ", "), verdictSettings)
+		db.blameOfVerdicts(caused, names, of)+" UNION ALL "+db.blameOfVerdicts(suffered, names, of), strings.Join(keys, ", "), verdictSettings)
 	if err := db.conn.Exec(ctx, text); err != nil {
 		return wrap("sum up the verdicts of an hour", err)
 	}
