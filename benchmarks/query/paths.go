@@ -189,6 +189,9 @@ func questions() []question {
 		}),
 		tool("attribution", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...)} }),
 		tool("service_map", func(w *asked) map[string]any { return map[string]any{"since": one(w, windows...)} }),
+		tool("edge", func(w *asked) map[string]any {
+			return map[string]any{"since": one(w, windows...), "caller": "checkout", "callee": "payments"}
+		}),
 		tool("resolve_owner", func(w *asked) map[string]any { return map[string]any{"service": w.service()} }),
 		tool("coverage", func(*asked) map[string]any { return map[string]any{} }),
 		tool("rank", func(w *asked) map[string]any { return map[string]any{"since": one(w, short...), "entry": w.entry()} }),

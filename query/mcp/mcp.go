@@ -22,7 +22,7 @@ const instructions = `whosehop reads distributed traces and says whose hop broke
 it, with what evidence, and why every other service in the trace is cleared.
 
 Where to begin: with a trace id, verdict. Without one, whats_breaking (the last hour), then verdict with an exemplarTraceId.
-For a team, owner_report. To find traces, search_verdicts. For who must act on something, resolve_owner.
+For a team, owner_report. For one service calling another, edge. To find traces, search_verdicts. For who must act on something, resolve_owner.
 
 Counts are requests; where several share the blame for one, each has a part of it, so parts add up to the total. Under sampling they stand
 for all requests, and "stored" for those that were kept. Owners "unowned", "user" and "unknown" are no teams: nobody is written down, the

@@ -205,6 +205,7 @@ var questions = []struct {
 	{"top", map[string]any{"by": "edge", "since": "24h"}, "web-0->pay-0 (response)", "top"},
 	{"attribution", map[string]any{"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}, "team-0", "owners"},
 	{"service_map", map[string]any{"focus": "web", "depth": 1}, "web -> pay", "edges"},
+	{"edge", map[string]any{"caller": "web-0", "callee": "pay-0", "since": "24h"}, "by itself: web-0->pay-0 (response)", "sites"},
 	{"resolve_owner", map[string]any{"service": "pay"}, "pay is owned by team-pay", "owner"},
 	{"coverage", map[string]any{"limit": 1}, "web", "findings"},
 	{"rank", map[string]any{"since": "30m"}, "pay", "suspects"},
@@ -308,6 +309,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{good, "owner_report", map[string]any{"owner": ""}, "whose report"},
 		{good, "resolve_owner", nil, "nothing is asked for"},
 		{good, "service_map", map[string]any{"depth": 9}, "depth 9"},
+		{good, "edge", map[string]any{"caller": "web"}, "callee"},
+		{good, "edge", map[string]any{"caller": "web", "callee": ""}, "a caller and a callee. Correct the argument"},
 		{broken, "top", nil, "the log of the whosehop server says why"},
 		{away, "top", nil, "call again in a few seconds"},
 	} {

@@ -67,6 +67,10 @@ func (t *tools) register(s *mcp.Server) {
 	tool(s, t, "service_map", "Who calls whom",
 		"Who calls whom, and what each edge cost: requests broken by the edge itself, by its callee, by its caller. The costliest first. With focus or owner only what is near.",
 		t.serviceMap, drawMap)
+	tool(s, t, "edge", "What went wrong on an edge",
+		"What went wrong where one service calls another, or a peer that sends no spans, in the last hour if nothing is said: requests broken by the edge itself, by its callee, by its caller; "+
+			"in which phase of the call, and which sites are to blame, each with a fingerprint and a trace that shows it.",
+		t.edge, drawEdge)
 	tool(s, t, "resolve_owner", "Who owns something",
 		"Who owns a service, an operation of it, something that sends no spans (a database, a third party), the edge between two services, or a source file: now or at a time, "+
 			"with whom to call and which record says so. Give service, peer, edge or code_path.",
@@ -467,6 +471,43 @@ func drawMap(w io.Writer, m *query.MapResponse) error {
 	}
 	for _, n := range m.Nodes {
 		fmt.Fprintf(&b, "%s: owner %s, caused %.1f requests by itself\n", n.Name, n.Owner, n.Caused.Requests)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+type edgeArgs struct {
+	window
+	Caller string `json:"caller" jsonschema:"The service that calls, as service_map names it."`
+	Callee string `json:"callee" jsonschema:"The service or peer that is called."`
+	Limit  int    `json:"limit,omitempty" jsonschema:"Elements of each list: 1 to 50, 5 if not given."`
+}
+
+func (t *tools) edge(ctx context.Context, a edgeArgs) (*query.EdgeResponse, error) {
+	from, to, err := a.times()
+	if err != nil {
+		return nil, err
+	}
+	n, err := listLimit(a.Limit, partsDefault)
+	if err != nil {
+		return nil, err
+	}
+	return t.service.Edge(ctx, query.EdgeRequest{From: from, To: to, Caller: a.Caller, Callee: a.Callee, Limit: n})
+}
+
+func drawEdge(w io.Writer, r *query.EdgeResponse) error {
+	var b strings.Builder
+	e := &r.Edge
+	fmt.Fprintf(&b, "%s -> %s: %.0f calls, %.0f failed, from %s to %s\n", e.Caller, e.Callee, e.Calls, e.Failed, r.From.Format(time.RFC3339), r.To.Format(time.RFC3339))
+	fmt.Fprintf(&b, "requests broken by itself %.1f, by its callee %.1f, by its caller %.1f\n", e.Itself.Requests, e.ByCallee.Requests, e.ByCaller.Requests)
+	for _, list := range []struct {
+		of    string
+		parts []query.Part
+	}{{"by itself", r.Phases}, {"to blame", r.Sites}} {
+		for i := range list.parts {
+			p := &list.parts[i]
+			fmt.Fprintf(&b, "%8.1f  %s: %s of %s, by %s; trace %s\n", p.Requests, list.of, p.Name, p.Owner, p.Rule, p.Exemplar)
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
