@@ -77,6 +77,7 @@ type mapPage struct {
 	Table         []edgeRow
 	MoreRows      int
 	Quiet         bool // nothing cost anything
+	Total         query.Amounts
 	Panel         *edgePanel
 	Missing       []string
 }
@@ -116,6 +117,7 @@ type edgePanel struct {
 
 	Name     string
 	Search   string
+	Total    query.Amounts
 	Phases   partTable
 	Sites    partTable
 	Verdicts []found
@@ -147,7 +149,7 @@ func (h *handler) serviceMap(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, err)
 		return
 	}
-	page.WindowText, page.Missing = windowText(got.Window), got.Missing
+	page.WindowText, page.Missing, page.Total = windowText(got.Window), got.Missing, totalOf(got)
 	page.table(got)
 	if asked.ByOwner {
 		got = byOwner(got)
@@ -185,6 +187,9 @@ func (h *handler) edgePanel(ctx context.Context, asked *mapAsked) (*edgePanel, e
 		Phases: newPartTable("Of the edge itself, by phase", "Phase", got.Phases, nil),
 		Sites:  newPartTable("To blame", "Site", got.Sites, func(p *query.Part) string { return find("fingerprint", p.Fingerprint) }),
 	}
+	for _, cost := range []*query.Amounts{&got.Edge.Itself, &got.Edge.ByCallee, &got.Edge.ByCaller} {
+		sum(&panel.Total, cost)
+	}
 	for i := range panel.Phases.Rows {
 		r := &panel.Phases.Rows[i]
 		r.Name = strings.TrimSuffix(r.Name[strings.LastIndexByte(r.Name, '(')+1:], ")")
@@ -195,6 +200,17 @@ func (h *handler) edgePanel(ctx context.Context, asked *mapAsked) (*edgePanel, e
 		panel.Verdicts = append(panel.Verdicts, found{v, momentOf(time.Unix(0, v.Key.StartNs), now)})
 	}
 	return panel, nil
+}
+
+// totalOf is what a map shows the cost of: what a node caused is on its edges once more.
+func totalOf(m *query.MapResponse) (total query.Amounts) {
+	for i := range m.Nodes {
+		sum(&total, &m.Nodes[i].Caused)
+	}
+	for i := range m.Edges {
+		sum(&total, &m.Edges[i].Itself)
+	}
+	return total
 }
 
 // byOwner is a map of owners: what their services call of each other is one edge, what they call of themselves none.

@@ -427,6 +427,35 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 	}
 }
 
+// TestCountsOfSampledTracesAreSaid: on a map that of what is drawn, each request once, and at an edge that of the edge.
+func TestCountsOfSampledTracesAreSaid(t *testing.T) {
+	f := newFake(t)
+	f.blame = []storage.BlameRow{
+		{Kind: "service", Service: "payments", Via: "checkout", Amount: 4000e6, Stored: 40e6},
+		{Kind: "edge", Caller: "checkout", Callee: "payments", Phase: "response", Amount: 500e6, Stored: 5e6},
+	}
+	server := serveFake(t, f)
+	all := newFake(t)
+	all.blame = []storage.BlameRow{{Kind: "service", Service: "payments", Via: "checkout", Amount: 40e6, Stored: 40e6}}
+	whole := serveFake(t, all)
+	const note = "45 stored ones stand for these 4500 requests"
+	for path, notes := range map[string]int{"/map": 1, "/map?by=owner": 1, "/map?edge=checkout-%3Epayments": 2} {
+		response, err := http.Get(server.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body := read(t, response); strings.Count(body, note) != notes {
+			t.Errorf("%s: %q is there %d times, want %d", path, note, strings.Count(body, note), notes)
+		}
+		if response, err = http.Get(whole.URL + path); err != nil {
+			t.Fatal(err)
+		}
+		if body := read(t, response); response.StatusCode != http.StatusOK || strings.Contains(body, "Traces are sampled") {
+			t.Errorf("%s: nothing is sampled: %d", path, response.StatusCode)
+		}
+	}
+}
+
 func read(t *testing.T, r *http.Response) string {
 	t.Helper()
 	defer func() { _ = r.Body.Close() }()
