@@ -30,8 +30,12 @@ func (db *DB) WriteReview(ctx context.Context, r *Review) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	shard := db.Locals()[db.Shards().Of(r.TraceID)]
-	// The driver may close a connection that is back in the pool when the context of a statement that has ended is cancelled.
-	ctx = clickhouse.Context(context.WithoutCancel(ctx), clickhouse.WithSettings(clickhouse.Settings{"async_insert": 0}))
+	// The driver may close a connection that is back in the pool when the context of a statement that has ended is cancelled: this one
+	// ends at its deadline and no sooner.
+	deadline, _ := ctx.Deadline()
+	ctx, end := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+	context.AfterFunc(ctx, end)
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"async_insert": 0}))
 	batch, err := shard.conn.PrepareBatch(ctx, "INSERT INTO "+shard.table("verdict_reviews")+" (TraceId, EntrySpanId, At, Kind, Author, Why, Version, Rule, Owner, Summary)")
 	if err != nil {
 		return wrap(op, err)

@@ -1,7 +1,10 @@
 package storage_test
 
 import (
+	"context"
 	"fmt"
+	"net"
+	"net/url"
 	"testing"
 	"time"
 
@@ -84,5 +87,44 @@ func reviewsAreKeptAndCountedOnce(t *testing.T, db *storage.DB) {
 	counts, err = db.CountReviews(t.Context(), start, start.Add(time.Hour))
 	if err != nil || len(counts) != 1 || counts[0] != (storage.ReviewCount{Rule: "self-error", Confirmed: 4}) {
 		t.Errorf("%+v, %v", counts, err)
+	}
+}
+
+// TestAReviewIsNotWaitedForWithoutEnd: the deadline of who gives it holds, though the driver must not see when they leave.
+func TestAReviewIsNotWaitedForWithoutEnd(t *testing.T) {
+	at, err := url.Parse(clickhousetest.DSN(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = free.Close()
+	network := clickhousetest.StartProxy(t, free.Addr().String(), at.Host)
+	at.Host = free.Addr().String()
+	db := clickhousetest.Open(t, at.String())
+	review := storage.Review{EntrySpanID: "0a", At: time.Now(), Kind: "confirmed"}
+	if err := db.WriteReview(t.Context(), &review); err != nil {
+		t.Fatal(err)
+	}
+	network.Stall(false, true)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	written := make(chan error, 1)
+	go func() { written <- db.WriteReview(ctx, &review) }()
+	select {
+	case err := <-written:
+		if err == nil {
+			t.Error("a review was written that nobody acknowledged")
+		}
+	case <-time.After(30 * time.Second): // the connection's own limits are a minute
+		t.Error("a review is waited for after its deadline")
+	}
+	if err := network.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.WriteReview(t.Context(), &review); err != nil {
+		t.Errorf("the next one: %v", err)
 	}
 }
