@@ -4,14 +4,6 @@ import "github.com/whosehop/whosehop/storage/spans"
 
 // These are columns for answers of a few columns. Each block's rows replace those of the block before.
 
-// TextColumn is a column of type String.
-func TextColumn(name string, into *spans.Text) Column {
-	return Column{name, typeText, func(s *stream, rows int) error {
-		into.Reset()
-		return s.texts(into, rows)
-	}}
-}
-
 // TraceIDColumn is a column of trace ids in hexadecimal.
 func TraceIDColumn(name string, into *[]spans.TraceID) Column {
 	return Column{name, typeText, func(s *stream, rows int) error {
