@@ -67,7 +67,7 @@ func (v *Verdict) Markdown(c Context) string {
 func (s *Share) markdown(b *strings.Builder, c *Context) {
 	what := "To blame"
 	if s.Weight < 0.995 {
-		what += " for " + percent(s.Weight)
+		what += " for " + Percent(s.Weight)
 	}
 	fmt.Fprintf(b, "- %s: %s", what, code(s.Site.String()))
 	if s.Accountable != "" && s.Accountable != s.Site.Service && s.Accountable != s.Site.Peer {
@@ -87,7 +87,7 @@ func (s *Share) markdown(b *strings.Builder, c *Context) {
 			}
 		}
 	}
-	fmt.Fprintf(b, "; rule %s, confidence %s\n", code(s.Rule), percent(s.Confidence))
+	fmt.Fprintf(b, "; rule %s, confidence %s\n", code(s.Rule), Percent(s.Confidence))
 	for _, e := range s.Evidence[:min(len(s.Evidence), evidenceMost)] {
 		fmt.Fprintf(b, "  - %s\n", plain(e))
 	}

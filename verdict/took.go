@@ -2,6 +2,9 @@ package verdict
 
 import "strconv"
 
+// Percent is a share, 0 to 1, as people say it: "13 %".
+func Percent(share float64) string { return strconv.FormatFloat(100*share, 'f', 0, 64) + " %" }
+
 // Took is a duration in nanoseconds as people say it: with the digits that count, "4.2 ms" or "12 s".
 func Took(ns int64) string { return string(AppendTook(nil, ns)) }
 

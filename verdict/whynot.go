@@ -52,21 +52,21 @@ func (w *WhyNot) ofShare(s *Share) {
 	switch {
 	case s.Accountable == w.Service || s.Site.Kind == SiteService && s.Site.Service == w.Service || s.Site.Kind == SitePeer && s.Site.Peer == w.Service:
 		w.Blamed = true
-		w.Answer = append(w.Answer, fmt.Sprintf("It is to blame: %s carries %s of it by rule %s, with a confidence of %s.", s.Site, percent(s.Weight), s.Rule, percent(s.Confidence)))
+		w.Answer = append(w.Answer, fmt.Sprintf("It is to blame: %s carries %s of it by rule %s, with a confidence of %s.", s.Site, Percent(s.Weight), s.Rule, Percent(s.Confidence)))
 	case s.Site.Concerns(w.Service):
-		w.Answer = append(w.Answer, fmt.Sprintf("What is to blame lies between it and another: %s carries %s by rule %s, and %s.", s.Site, percent(s.Weight), s.Rule, mustAct(s)))
+		w.Answer = append(w.Answer, fmt.Sprintf("What is to blame lies between it and another: %s carries %s by rule %s, and %s.", s.Site, Percent(s.Weight), s.Rule, mustAct(s)))
 	}
 	r := s.RunnerUp
 	switch {
 	case r == nil && !w.Blamed:
-		w.Answer = append(w.Answer, fmt.Sprintf("Rule %s named %s with a confidence of %s, and nothing came second.", s.Rule, s.Site, percent(s.Confidence)))
+		w.Answer = append(w.Answer, fmt.Sprintf("Rule %s named %s with a confidence of %s, and nothing came second.", s.Rule, s.Site, Percent(s.Confidence)))
 	case r == nil:
 	case r.Site.Kind == SiteEdge && r.Site.Concerns(w.Service):
-		w.Answer = append(w.Answer, fmt.Sprintf("Rule %s named %s (%s); second came %s (%s), of which it is a side.", s.Rule, s.Site, percent(s.Confidence), r.Site, percent(r.Confidence)))
+		w.Answer = append(w.Answer, fmt.Sprintf("Rule %s named %s (%s); second came %s (%s), of which it is a side.", s.Rule, s.Site, Percent(s.Confidence), r.Site, Percent(r.Confidence)))
 	case r.Site.Concerns(w.Service):
-		w.Answer = append(w.Answer, fmt.Sprintf("It came second: if it was not %s (%s), then %s, which was given %s.", s.Site, percent(s.Confidence), r.Site, percent(r.Confidence)))
+		w.Answer = append(w.Answer, fmt.Sprintf("It came second: if it was not %s (%s), then %s, which was given %s.", s.Site, Percent(s.Confidence), r.Site, Percent(r.Confidence)))
 	default:
-		w.Answer = append(w.Answer, fmt.Sprintf("Rule %s named %s (%s); second came %s (%s).", s.Rule, s.Site, percent(s.Confidence), r.Site, percent(r.Confidence)))
+		w.Answer = append(w.Answer, fmt.Sprintf("Rule %s named %s (%s); second came %s (%s).", s.Rule, s.Site, Percent(s.Confidence), r.Site, Percent(r.Confidence)))
 	}
 }
 
@@ -110,5 +110,3 @@ func sameBlame(a, b []Share) bool {
 func (s Site) Concerns(service string) bool {
 	return slices.Contains([]string{s.Service, s.Caller, s.Callee, s.Peer}, service) || slices.Contains(s.Candidates, service)
 }
-
-func percent(x float64) string { return fmt.Sprintf("%.0f %%", 100*x) }

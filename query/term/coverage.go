@@ -18,9 +18,9 @@ func (p Painter) Coverage(w io.Writer, r *coverage.Report, kind string) error {
 	var b strings.Builder
 	t := &r.Totals
 	if t.Services > 0 {
-		fmt.Fprintf(&b, "%d of %d services have an owner, with %.0f %% of the spans", t.OwnedServices, t.Services, 100*float64(t.OwnedSpans)/float64(max(t.Spans, 1)))
+		fmt.Fprintf(&b, "%d of %d services have an owner, with %s of the spans", t.OwnedServices, t.Services, verdict.Percent(float64(t.OwnedSpans)/float64(max(t.Spans, 1))))
 		if t.Failed > t.NobodyFailed || t.ExcessNs > t.NobodyExcessNs {
-			fmt.Fprintf(&b, " and %.0f %% of the harm", 100*t.OwnedHarm)
+			fmt.Fprintf(&b, " and %s of the harm", verdict.Percent(t.OwnedHarm))
 		}
 		b.WriteString("\n")
 	}
@@ -57,7 +57,7 @@ func (p Painter) Coverage(w io.Writer, r *coverage.Report, kind string) error {
 func harm(f *coverage.Finding) string {
 	var words []string
 	if f.Share > 0 {
-		words = append(words, fmt.Sprintf("%.0f %% of all harm:", 100*f.Share))
+		words = append(words, verdict.Percent(f.Share)+" of all harm:")
 	}
 	if f.Failed > 0 {
 		words = append(words, fmt.Sprintf("%.1f failed requests,", f.Failed))

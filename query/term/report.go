@@ -18,7 +18,7 @@ func (p Painter) Report(w io.Writer, r *query.ReportResponse) error {
 	fmt.Fprintf(&b, "%s  %s\n", p.paint(bold, r.Owner), p.paint(dim, r.From.Format(minute)+" to "+r.To.Format(minute+" UTC")))
 	share := ""
 	if r.Of.Requests > 0 {
-		share = fmt.Sprintf(", %.0f %% of all", 100*r.Caused.Requests/r.Of.Requests)
+		share = ", " + verdict.Percent(r.Caused.Requests/r.Of.Requests) + " of all"
 	}
 	for _, line := range []struct {
 		word        string

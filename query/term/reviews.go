@@ -32,7 +32,7 @@ func (p Painter) Reviews(w io.Writer, counts []ReviewCount, list []Review) error
 	}
 	fmt.Fprintf(&b, "%s\n", p.paint(dim, fmt.Sprintf("%s  %9s  %9s  %s", pad("rule", width), "confirmed", "contested", "share confirmed")))
 	for _, c := range counts {
-		name, share := c.Rule, fmt.Sprintf("%.0f %%", 100*c.Share)
+		name, share := c.Rule, verdict.Percent(c.Share)
 		if name == "" {
 			name = "all"
 		}

@@ -77,7 +77,7 @@ func head(v *verdict.Verdict) string {
 		parts = append(parts, "provisional: the trace has not settled")
 	}
 	if v.Completeness < 0.995 {
-		parts = append(parts, fmt.Sprintf("%.0f %% complete", 100*v.Completeness))
+		parts = append(parts, verdict.Percent(v.Completeness)+" complete")
 	}
 	return strings.Join(parts, " · ")
 }
@@ -187,7 +187,7 @@ func (p Painter) drawTree(b *strings.Builder, lines []line) {
 func (p Painter) drawShare(b *strings.Builder, s *verdict.Share, several bool) {
 	title := "Why"
 	if several {
-		title = fmt.Sprintf("%.0f %% %s, %s", 100*s.Weight, s.Site.String(), s.Owner)
+		title = fmt.Sprintf("%s %s, %s", verdict.Percent(s.Weight), s.Site.String(), s.Owner)
 	}
 	fmt.Fprintf(b, "\n%s %s\n", p.paint(bold, title), p.paint(dim, fmt.Sprintf("(rule %s, confidence %.2f)", s.Rule, s.Confidence)))
 	for _, e := range s.Evidence {

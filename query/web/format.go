@@ -10,8 +10,6 @@ import (
 	"github.com/whosehop/whosehop/verdict"
 )
 
-func percent(x float64) string { return fmt.Sprintf("%.0f %%", 100*x) }
-
 func number(x float64) string { return strconv.FormatFloat(x, 'f', 1, 64) }
 
 func when(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02 15:04:05.000 UTC") }
@@ -54,7 +52,7 @@ func part(x float64) string {
 	case x > 0.995 && x < 1:
 		return ">99 %"
 	}
-	return percent(x)
+	return verdict.Percent(x)
 }
 
 // span is a sum of time, in the unit that people think of it in.

@@ -245,7 +245,7 @@ func byOwner(m *query.MapResponse) *query.MapResponse {
 		sum(&edges[key].ByCaller, &e.ByCaller)
 	}
 	for name, n := range nodes {
-		n.Owner = countOf(services[name], "service", "services")
+		n.Owner = plural(services[name], "service")
 		grouped.Nodes = append(grouped.Nodes, *n)
 	}
 	for _, e := range edges {
@@ -481,7 +481,7 @@ func clip(text string, n int) string {
 }
 
 func costText(a *query.Amounts) string {
-	text := countOf(int(math.Round(a.Requests)), "request", "requests")
+	text := plural(int(math.Round(a.Requests)), "request")
 	if a.ExcessNs > 0 {
 		text += ", " + span(a.ExcessNs) + " lost"
 	}

@@ -60,7 +60,7 @@ func Register(mux *http.ServeMux, service *query.Service, log *slog.Logger) {
 
 func templates() *template.Template {
 	return template.Must(template.New("").Funcs(template.FuncMap{
-		"ms": verdict.Took, "percent": percent, "number": number, "when": when, "short": short, "at": at, "plural": plural, "path": url.PathEscape,
+		"ms": verdict.Took, "percent": verdict.Percent, "number": number, "when": when, "short": short, "at": at, "plural": plural, "path": url.PathEscape,
 		"count": count, "part": part, "span": span, "sampled": sampled, "place": placeOf, "pages": func() []place { return pages }, "page": func(path, title string) place { return place{path, title} },
 	}).ParseFS(files, "templates/*.html"))
 }
