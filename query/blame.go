@@ -102,7 +102,7 @@ type AttributionRow struct {
 
 // Attribution sums up by owner, over time.
 func (s *Service) Attribution(ctx context.Context, r AttributionRequest) (*AttributionResponse, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, text{"owner", r.Owner})
 	if err != nil {
 		return nil, err
 	}
@@ -290,7 +290,7 @@ func siteOf(r *storage.BlameRow) verdict.Site {
 
 // Top ranks what caused the most.
 func (s *Service) Top(ctx context.Context, r TopRequest) (*TopResponse, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, text{"by", r.By}, text{"owner", r.Owner}, text{"entry", r.Entry})
 	if err != nil {
 		return nil, err
 	}

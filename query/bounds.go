@@ -60,8 +60,36 @@ func (s *Service) LimitQuestions(n int) { s.turns = newTurns(n) }
 // begun marks the context of a question that has its place: what it asks in turn needs none.
 type begun struct{}
 
-// begin gives a question its deadline and its place. What it returns is to be called when the question is answered.
-func (s *Service) begin(ctx context.Context) (context.Context, func(), error) {
+// textBytesMax bounds each text that is asked for, and that an error may say again. What it is compared with is hardly ever longer.
+const textBytesMax = 4 << 10
+
+// text is what is asked for, and the parameter that says so by its name in the REST interface.
+type text struct{ parameter, of string }
+
+// pairs are the keys and values of one parameter.
+func pairs(parameter string, of map[string]string) (list []text) {
+	for key, value := range of {
+		list = append(list, text{parameter, key}, text{parameter, value})
+	}
+	return list
+}
+
+// bounded checks texts that are asked for.
+func bounded(asked ...text) error {
+	for _, t := range asked {
+		if len(t.of) > textBytesMax {
+			return Wrong(t.parameter, "%s has %d bytes, more than %d", t.parameter, len(t.of), textBytesMax)
+		}
+	}
+	return nil
+}
+
+// begin gives a question its deadline and its place, when the texts that it asks for are not too long. What it returns is to be
+// called when the question is answered.
+func (s *Service) begin(ctx context.Context, asked ...text) (context.Context, func(), error) {
+	if err := bounded(asked...); err != nil {
+		return nil, nil, err
+	}
 	if ctx.Value(begun{}) != nil {
 		return ctx, func() {}, nil
 	}

@@ -34,7 +34,7 @@ type CoverageResponse struct {
 
 // Coverage says what runs without a real owner.
 func (s *Service) Coverage(ctx context.Context, r CoverageRequest) (*CoverageResponse, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, text{"kind", r.Kind})
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ var edgeColumns = []string{"Kind", "Service", "Operation", "Caller", "Callee", "
 
 // Edge says what went wrong on one edge.
 func (s *Service) Edge(ctx context.Context, r EdgeRequest) (*EdgeResponse, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, text{"caller", r.Caller}, text{"callee", r.Callee})
 	if err != nil {
 		return nil, err
 	}

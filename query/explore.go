@@ -47,7 +47,8 @@ type Explorer struct {
 
 // NewExplorer makes an explorer. The service says what it thinks of a trace.
 func NewExplorer(reader TraceReader, service *Service) *Explorer {
-	return &Explorer{reader: reader, verdicts: service.Verdicts, Begin: service.begin}
+	begin := func(ctx context.Context) (context.Context, func(), error) { return service.begin(ctx) }
+	return &Explorer{reader: reader, verdicts: service.Verdicts, Begin: begin}
 }
 
 // The limits of searches and of what they bring.
@@ -205,6 +206,9 @@ func (e *Explorer) Services(ctx context.Context) ([]string, error) {
 
 // Operations is what a service does, of the kind given or of any.
 func (e *Explorer) Operations(ctx context.Context, service, kind string) ([]storage.SpanOperation, error) {
+	if err := bounded(text{"service", service}); err != nil {
+		return nil, err
+	}
 	all, err := e.operations.get(service, e.whole(ctx), func() ([]storage.SpanOperation, error) {
 		return e.reader.SpanOperations(ctx, service)
 	})

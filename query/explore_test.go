@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -160,6 +161,9 @@ func TestSearchesAreBounded(t *testing.T) {
 		if _, err := e.Search(t.Context(), q); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%+v: %v", q, err)
 		}
+	}
+	if _, err := e.Operations(t.Context(), strings.Repeat("x", textBytesMax+1), ""); !errors.Is(err, ErrInvalid) {
+		t.Error(err)
 	}
 	if _, err := e.Values(t.Context(), storage.FieldRef{}, storage.Match{}, now.Add(-7*24*time.Hour), now, 0); err != nil || r.to.Sub(r.from) != keysWindow || r.limit != valuesMax {
 		t.Errorf("from %v to %v, %d, %v", r.from, r.to, r.limit, err)

@@ -90,7 +90,7 @@ func (h *NowHop) place() storage.Site {
 
 // Now says what is breaking, and whose it is.
 func (s *Service) Now(ctx context.Context, r NowRequest) (*NowResponse, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, text{"entry", r.Entry}, text{"owner", r.Owner})
 	if err != nil {
 		return nil, err
 	}

@@ -77,6 +77,9 @@ type OwnersResponse struct {
 
 // ListOwners lists records of the registry in force.
 func (s *Service) ListOwners(r OwnersRequest) (*OwnersResponse, error) {
+	if err := bounded(text{"set", r.Set}, text{"kind", r.Kind}, text{"owner", r.Owner}, text{"name", r.Name}, text{"pageToken", r.PageToken}); err != nil {
+		return nil, err
+	}
 	size, err := limit("pageSize", r.PageSize, pageSizeDefault)
 	if err != nil {
 		return nil, err

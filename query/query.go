@@ -87,6 +87,11 @@ func New(reader Reader, judge Judge, owners *ownership.Current, stored Owners) *
 
 // ResolveOwner says who owns something, by the registry in force. With why it tells which rules were tried.
 func (s *Service) ResolveOwner(_ context.Context, i ownership.Inquiry, why bool) (*ownership.Resolution, error) {
+	texts := append(pairs("attribute", i.Attributes), text{"service", i.Service}, text{"namespace", i.Namespace}, text{"environment", i.Environment}, text{"operation", i.Operation},
+		text{"peer", i.Peer}, text{"edge", i.Edge}, text{"codePath", i.CodePath})
+	if err := bounded(texts...); err != nil {
+		return nil, err
+	}
 	answer, err := s.owners.Registry().Inquire(i)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
@@ -140,7 +145,7 @@ func ParseInstant(text string) (int64, error) {
 // Verdicts returns the verdicts of a trace, one for each entry: the stored ones, if it has settled
 // and nothing came after; else judged now, and marked provisional.
 func (s *Service) Verdicts(ctx context.Context, traceID string) ([]verdict.Verdict, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, text{"traceId", traceID})
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +227,7 @@ type ListResponse struct {
 
 // List lists verdicts with a symptom, newest entry first.
 func (s *Service) List(ctx context.Context, r ListRequest) (*ListResponse, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, textsOf(&r)...)
 	if err != nil {
 		return nil, err
 	}
@@ -264,6 +269,13 @@ func (s *Service) List(ctx context.Context, r ListRequest) (*ListResponse, error
 
 // attributesMost bounds the attributes that are asked for.
 const attributesMost = 4
+
+// textsOf are those of a listing.
+func textsOf(r *ListRequest) []text {
+	return append(pairs("attribute", r.Attributes), text{"owner", r.Owner}, text{"service", r.Service}, text{"operation", r.Operation}, text{"entry", r.Entry},
+		text{"symptom", r.Symptom}, text{"rule", r.Rule}, text{"class", r.Class}, text{"errorType", r.ErrorType}, text{"fingerprint", r.Fingerprint},
+		text{"version", r.Version}, text{"caller", r.Caller}, text{"callee", r.Callee}, text{"pageToken", r.PageToken})
+}
 
 func checkFilter(f *storage.VerdictFilter) error {
 	if _, err := hex.DecodeString(f.Fingerprint); err != nil || f.Fingerprint != "" && len(f.Fingerprint) != 16 {
@@ -355,7 +367,7 @@ type RankResponse struct {
 
 // Rank says what is breaking requests, and whose it is.
 func (s *Service) Rank(ctx context.Context, r RankRequest) (*RankResponse, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, text{"entry", r.Entry})
 	if err != nil {
 		return nil, err
 	}

@@ -78,7 +78,7 @@ const (
 
 // Report is everything that is known of one owner.
 func (s *Service) Report(ctx context.Context, r ReportRequest) (*ReportResponse, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, text{"owner", r.Owner})
 	if err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ type ReviewRequest struct {
 
 // Review keeps what somebody says of a verdict. Who changes their mind says so again: the newest counts.
 func (s *Service) Review(ctx context.Context, r ReviewRequest) (*storage.Review, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, text{"traceId", r.TraceID}, text{"entrySpanId", r.EntrySpanID}, text{"kind", r.Kind})
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func reviewWindow(from, to time.Time) (time.Time, time.Time, error) {
 
 // ListReviews lists reviews, the newest first.
 func (s *Service) ListReviews(ctx context.Context, r ReviewsRequest) (*ReviewsResponse, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, text{"traceId", r.TraceID}, text{"kind", r.Kind}, text{"rule", r.Rule}, text{"owner", r.Owner}, text{"pageToken", r.PageToken})
 	if err != nil {
 		return nil, err
 	}

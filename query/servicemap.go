@@ -60,7 +60,7 @@ const mapDepthMost = 5
 
 // Map says who calls whom.
 func (s *Service) Map(ctx context.Context, r MapRequest) (*MapResponse, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, text{"focus", r.Focus}, text{"owner", r.Owner})
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ type Timeline struct {
 
 // Timeline lays out the spans of a trace, with the exceptions of those that verdicts blame.
 func (s *Service) Timeline(ctx context.Context, traceID string, verdicts []verdict.Verdict) (*Timeline, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, text{"traceId", traceID})
 	if err != nil {
 		return nil, err
 	}

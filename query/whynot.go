@@ -10,7 +10,7 @@ import (
 
 // WhyNot says of one service why it is not to blame, of each entry of a trace in which it has a part; or that it is.
 func (s *Service) WhyNot(ctx context.Context, traceID, service string) ([]verdict.WhyNot, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, text{"traceId", traceID}, text{"service", service})
 	if err != nil {
 		return nil, err
 	}
