@@ -201,7 +201,7 @@ func (e *Explorer) read(ctx context.Context, ids []spans.TraceID) ([]*Trace, err
 
 // Services are the services that have spans.
 func (e *Explorer) Services(ctx context.Context) ([]string, error) {
-	return e.services.get("", e.whole(ctx), func() ([]string, error) { return e.reader.SpanServices(ctx) })
+	return e.services.get("", e.whole(ctx), textBytes, func() ([]string, error) { return e.reader.SpanServices(ctx) })
 }
 
 // Operations is what a service does, of the kind given or of any.
@@ -209,7 +209,7 @@ func (e *Explorer) Operations(ctx context.Context, service, kind string) ([]stor
 	if err := bounded(text{"service", service}); err != nil {
 		return nil, err
 	}
-	all, err := e.operations.get(service, e.whole(ctx), func() ([]storage.SpanOperation, error) {
+	all, err := e.operations.get(service, e.whole(ctx), operationBytes, func() ([]storage.SpanOperation, error) {
 		return e.reader.SpanOperations(ctx, service)
 	})
 	if err != nil || kind == "" {
@@ -223,7 +223,7 @@ func (e *Explorer) Keys(ctx context.Context, from, to time.Time) (ofSpans, ofRes
 	if from, to, err = lastDay(from, to); err != nil {
 		return nil, nil, err
 	}
-	both, err := e.keys.get(from.Truncate(keptFor).String()+to.Truncate(keptFor).String(), e.whole(ctx), func() (both [2][]string, err error) {
+	both, err := e.keys.get(from.Truncate(keptFor).String()+to.Truncate(keptFor).String(), e.whole(ctx), keyBytes, func() (both [2][]string, err error) {
 		both[0], both[1], err = e.reader.AttributeKeys(ctx, from, to)
 		return both, err
 	})
@@ -240,7 +240,7 @@ func (e *Explorer) Values(ctx context.Context, f storage.FieldRef, m storage.Mat
 		limit = valuesMax
 	}
 	key := fmt.Sprintf("%v %+v %v %v %d", f, m, from.Truncate(keptFor), to.Truncate(keptFor), limit)
-	return e.values.get(key, e.whole(ctx), func() ([]string, error) { return e.reader.Values(ctx, f, m, from, to, limit) })
+	return e.values.get(key, e.whole(ctx), textBytes, func() ([]string, error) { return e.reader.Values(ctx, f, m, from, to, limit) })
 }
 
 func lastDay(from, to time.Time) (time.Time, time.Time, error) {
@@ -274,26 +274,30 @@ func (e *Explorer) Missing(ctx context.Context) []string { return e.reader.Missi
 
 // keptFor is how long names are kept: to list them is to look at all spans, and they hardly change within a minute.
 const (
-	keptFor = time.Minute
-	keptMax = 200 // answers
+	keptFor      = time.Minute
+	keptMax      = 200 // answers
+	keptBytesMax = 16 << 20
 )
 
-// kept is answers that were given within the last minute. Who asks for one while it is being looked for waits for it.
+// kept is answers that were given within the last minute. Who asks for one while it is being looked for waits for it. When there are
+// too many, or too large ones, all are forgotten.
 type kept[T any] struct {
 	mu      sync.Mutex
 	answers map[string]*keptAnswer[T]
+	bytes   int // of them together
 }
 
 type keptAnswer[T any] struct {
-	mu sync.Mutex
-	at time.Time
-	of T
+	mu    sync.Mutex
+	at    time.Time
+	of    T
+	bytes int
 }
 
-func (k *kept[T]) get(key string, whole func() bool, look func() (T, error)) (T, error) {
+func (k *kept[T]) get(key string, whole func() bool, size func(T) int, look func() (T, error)) (T, error) {
 	k.mu.Lock()
 	if k.answers == nil || len(k.answers) >= keptMax && k.answers[key] == nil {
-		k.answers = make(map[string]*keptAnswer[T])
+		k.answers, k.bytes = make(map[string]*keptAnswer[T]), 0
 	}
 	a := k.answers[key]
 	if a == nil {
@@ -309,6 +313,40 @@ func (k *kept[T]) get(key string, whole func() bool, look func() (T, error)) (T,
 	of, err := look()
 	if err == nil && whole() {
 		a.of, a.at = of, time.Now()
+		k.count(key, a, size(of))
 	}
 	return of, err
+}
+
+// count adds an answer to the bytes of all, unless it was forgotten while it was being looked for.
+func (k *kept[T]) count(key string, a *keptAnswer[T], bytes int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.answers[key] != a {
+		return
+	}
+	k.bytes += bytes - a.bytes
+	a.bytes = bytes
+	if k.bytes > keptBytesMax {
+		k.answers, k.bytes = nil, 0
+	}
+}
+
+// stringBytes is what a string takes beside its letters.
+const stringBytes = 16
+
+func textBytes(list []string) (n int) {
+	for _, text := range list {
+		n += len(text) + stringBytes
+	}
+	return n
+}
+
+func keyBytes(both [2][]string) int { return textBytes(both[0]) + textBytes(both[1]) }
+
+func operationBytes(list []storage.SpanOperation) (n int) {
+	for i := range list {
+		n += len(list[i].Name) + len(list[i].Kind) + 2*stringBytes
+	}
+	return n
 }

@@ -150,6 +150,50 @@ func TestNamesAreKept(t *testing.T) {
 	}
 }
 
+// TestKeptAnswersAreBounded: many that are large are not kept together, and one that is larger than all may be not at all; who asks gets it.
+func TestKeptAnswersAreBounded(t *testing.T) {
+	var k kept[[]string]
+	looked := 0
+	ask := func(key string, bytes int) {
+		t.Helper()
+		got, err := k.get(key, func() bool { return true }, textBytes, func() ([]string, error) {
+			looked++
+			return []string{strings.Repeat("x", bytes-stringBytes)}, nil
+		})
+		if err != nil || textBytes(got) != bytes {
+			t.Fatalf("%d bytes, %v", textBytes(got), err)
+		}
+		sum := 0
+		for _, a := range k.answers {
+			sum += textBytes(a.of)
+		}
+		if sum != k.bytes || sum > keptBytesMax {
+			t.Errorf("%d bytes are kept, %d are counted", sum, k.bytes)
+		}
+	}
+	const third = keptBytesMax / 3
+	for i := range 10 {
+		ask(fmt.Sprint(i), third)
+	}
+	if ask("9", third); looked != 10 || len(k.answers) != 2 {
+		t.Errorf("%d answers are kept, %d were looked for", len(k.answers), looked)
+	}
+	k.answers["9"].at = time.Now().Add(-keptFor)
+	ask("9", 2*third) // it has grown
+	ask("large", keptBytesMax+1)
+	if len(k.answers) != 0 {
+		t.Errorf("%d answers are kept", len(k.answers))
+	}
+	ask("small", stringBytes+1)
+	if looked = 0; len(k.answers) != 1 {
+		t.Error("nothing is kept after that")
+	}
+	ask("small", stringBytes+1)
+	if looked != 0 {
+		t.Error("what is kept was looked for")
+	}
+}
+
 func TestSearchesAreBounded(t *testing.T) {
 	r := &traceReader{}
 	e := explorer(r)
