@@ -1,6 +1,7 @@
 package web
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -38,5 +39,37 @@ func TestNowSaysSinceWhen(t *testing.T) {
 	}
 	if strings.Contains(page.String(), "must act") {
 		t.Error("that pay must act for pay goes without saying")
+	}
+}
+
+// TestOwnersBeyondTheColours: each bar is of one owner, or grey and said to be of all others.
+func TestOwnersBeyondTheColours(t *testing.T) {
+	at := time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		owners, bars int
+		grey, says   string
+	}{
+		{3, 3, "", "Bars over time; the table"},
+		{8, 8, "owner-1 1", "Bars over time; the table"},
+		{20, 8, "13 other owners 91", "grey of 13 other owners together"},
+	} {
+		got := &query.AttributionResponse{Window: query.Window{From: at, To: at.Add(time.Hour)}, Steps: query.Steps{Step: time.Hour}}
+		for i := range c.owners {
+			got.Rows = append(got.Rows, query.AttributionRow{At: at, Owner: fmt.Sprint("owner-", i+1), Caused: query.Amounts{Requests: float64(i + 1)}})
+		}
+		got.Rows = append(got.Rows, query.AttributionRow{At: at, Owner: "only-suffered", Suffered: query.Amounts{Requests: 500}})
+		page := newOwnersPage(got, &period{Since: "1h"})
+		grey := ""
+		for _, b := range page.Chart.Bars {
+			if b.Class == "c7" {
+				grey = b.Title
+			}
+		}
+		if len(page.Chart.Bars) != c.bars || !strings.HasSuffix(grey, c.grey) || (grey == "") != (c.grey == "") || !strings.Contains(page.Chart.Label, c.says) || len(page.Owners) != c.owners+1 {
+			t.Errorf("%d owners: %d bars, grey is %q; %s", c.owners, len(page.Chart.Bars), grey, page.Chart.Label)
+		}
+		if last := page.Owners[c.owners-1]; c.owners > 8 && last.Class != "c7" {
+			t.Errorf("%s has the colour %s", last.Name, last.Class)
+		}
 	}
 }

@@ -51,7 +51,7 @@ type ownerRow struct {
 	Trend            sparkline
 }
 
-// colours is how many owners have a colour of their own.
+// colours is how many there are: where more owners caused something, the last of them, grey, is of all that have none of their own.
 const colours = 8
 
 func (h *handler) owners(w http.ResponseWriter, r *http.Request) {
@@ -97,13 +97,34 @@ func newOwnersPage(got *query.AttributionResponse, p *period) *ownersPage {
 		s.Class = o.Class
 		o.Share, o.OfExcess = ratio(o.Caused.Requests, got.Total.Requests), ratio(float64(o.Caused.ExcessNs), float64(got.Total.ExcessNs))
 		o.Trend = newSparkline(stepped(got.Window, got.Step, s.At), got.Step)
-		inOrder = append(inOrder, s)
+		if o.Caused.Requests > 0 {
+			inOrder = append(inOrder, s)
+		}
 	}
+	inOrder, others := withOthers(inOrder)
 	page.Chart = newChart(got.Window, got.Step, inOrder, count)
 	if page.Chart != nil {
 		page.Chart.Title, page.Chart.Label = "Requests that failed or were slow, by who caused it", "Bars over time; the table below has the sums."
+		if others > 0 {
+			page.Chart.Label = fmt.Sprintf("Bars over time, grey of %d other owners together; the table below has the sums.", others)
+		}
 	}
 	return page
+}
+
+// withOthers makes one series of those that have no colour of their own, and says of how many.
+func withOthers(all []series) (_ []series, others int) {
+	if len(all) <= colours {
+		return all, 0
+	}
+	rest := all[colours-1:]
+	together := series{Name: fmt.Sprintf("%d other owners", len(rest)), Class: rest[0].Class, At: make(map[time.Time]float64)}
+	for i := range rest {
+		for at, v := range rest[i].At {
+			together.At[at] += v
+		}
+	}
+	return append(slices.Clip(all[:colours-1]), together), len(rest)
 }
 
 func ratio(a, b float64) float64 {
