@@ -168,7 +168,7 @@ func TestStepsOfAWindow(t *testing.T) {
 		{100 * 24 * time.Hour, time.Hour, time.Minute, 0, false},
 	} {
 		end := time.Now().Truncate(time.Hour).Add(time.Minute - test.ago)
-		from, to := storage.Align(end.Add(-test.window), end)
+		from, to := storage.Align(end.Add(-test.window), end, 0)
 		got, err := stepOf(from, to, test.step)
 		if (err == nil) != test.ok || got != test.want {
 			t.Errorf("%s by %s, %s ago: %s, %v", test.window, test.step, test.ago, got, err)

@@ -111,7 +111,7 @@ func (s *Service) Attribution(ctx context.Context, r AttributionRequest) (*Attri
 	if err != nil {
 		return nil, err
 	}
-	from, to = storage.Align(from, to)
+	from, to = s.reader.Align(from, to)
 	step, err := stepOf(from, to, r.Step)
 	if err != nil {
 		return nil, err
@@ -309,7 +309,7 @@ func (s *Service) Top(ctx context.Context, r TopRequest) (*TopResponse, error) {
 	if err != nil {
 		return nil, err
 	}
-	from, to = storage.Align(from, to)
+	from, to = s.reader.Align(from, to)
 	f := storage.BlameFilter{From: from, To: to, Owner: r.Owner, Entry: r.Entry}
 	rows, err := s.reader.Blame(ctx, f, topColumns[r.By], 0, groupsMax)
 	if err != nil {

@@ -125,7 +125,7 @@ func (s *Service) readTraffic(ctx context.Context, from, to time.Time, attribute
 	if err != nil {
 		return nil, err
 	}
-	from, to = storage.Align(from, to)
+	from, to = s.reader.Align(from, to)
 	harm, err := s.reader.Blame(ctx, storage.BlameFilter{From: from, To: to}, harmColumns, 0, groupsMax)
 	if err != nil {
 		return nil, err

@@ -50,7 +50,7 @@ func (s *Service) Edge(ctx context.Context, r EdgeRequest) (*EdgeResponse, error
 	if err != nil {
 		return nil, err
 	}
-	from, to = storage.Align(from, to)
+	from, to = s.reader.Align(from, to)
 	rows, err := s.reader.Blame(ctx, storage.BlameFilter{From: from, To: to}, edgeColumns, 0, groupsMax)
 	if err != nil {
 		return nil, err

@@ -220,7 +220,7 @@ func (s *Service) sinceWhen(ctx context.Context, answer *NowResponse) error {
 		}
 	}
 	f := storage.BlameFilter{From: answer.From.Add(-sinceMost), To: answer.From}
-	f.From, f.To = storage.Align(f.From, f.To)
+	f.From, f.To = s.reader.Align(f.From, f.To)
 	spells, err := s.reader.Spells(ctx, f, places)
 	if err != nil {
 		return err

@@ -38,6 +38,8 @@ type Reader interface {
 	NewestSpan(ctx context.Context, id spans.TraceID) (time.Time, error)
 	ReadTraces(ctx context.Context, q storage.TraceQuery, b *spans.Block) error
 	ListVerdicts(ctx context.Context, f storage.VerdictFilter) ([]storage.VerdictRow, error)
+	// Align is the window that blame is summed up over.
+	Align(from, to time.Time) (time.Time, time.Time)
 	Blame(ctx context.Context, f storage.BlameFilter, by []string, step time.Duration, limit int) ([]storage.BlameRow, error)
 	Spells(ctx context.Context, f storage.BlameFilter, sites []storage.Site) (map[storage.Site][]storage.Spell, error)
 	SeenServices(ctx context.Context, from, to time.Time, attributes []string) ([]storage.SeenService, error)

@@ -101,7 +101,7 @@ func (s *Service) Report(ctx context.Context, r ReportRequest) (*ReportResponse,
 	if err != nil {
 		return nil, err
 	}
-	from, to = storage.Align(from, to)
+	from, to = s.reader.Align(from, to)
 	step, err := stepOf(from, to, r.Step)
 	if err != nil {
 		return nil, err
@@ -161,7 +161,7 @@ func (s *Service) Report(ctx context.Context, r ReportRequest) (*ReportResponse,
 // recurring finds the faults that came back within the month before to.
 func (s *Service) recurring(ctx context.Context, owner string, to time.Time, n int) ([]Recurrence, error) {
 	f := storage.BlameFilter{From: to.Add(-recurringWindow), To: to, Owner: owner, Hours: true}
-	f.From, f.To = storage.Align(f.From, f.To)
+	f.From, f.To = s.reader.Align(f.From, f.To)
 	rows, err := s.reader.Blame(ctx, f, []string{"Fingerprint", "Kind", "Service", "Operation", "Caller", "Callee", "Phase", "Peer"}, 0, groupsMax)
 	if err != nil {
 		return nil, err

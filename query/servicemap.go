@@ -75,7 +75,7 @@ func (s *Service) Map(ctx context.Context, r MapRequest) (*MapResponse, error) {
 	if r.Depth < 0 || r.Depth > mapDepthMost {
 		return nil, Wrong("depth", "depth %d is not within 1 and %d", r.Depth, mapDepthMost)
 	}
-	from, to = storage.Align(from, to)
+	from, to = s.reader.Align(from, to)
 	costs, err := s.reader.Blame(ctx, storage.BlameFilter{From: from, To: to}, []string{"Kind", "Service", "Caller", "Callee", "Peer", "Via", "Target"}, 0, groupsMax)
 	if err != nil {
 		return nil, err

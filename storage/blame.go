@@ -25,14 +25,18 @@ type BlameFilter struct {
 }
 
 // exactMost is the longest window that is counted from verdicts, to the nanosecond: six hours, and what is added for clocks that
-// differ. A longer one goes by whole hours, and so does one that began longer ago than exactFor: verdicts are kept for less time than
-// what is made of them.
+// differ. A longer one goes by whole hours, and so does one that began longer ago than exactFor, or than verdicts are kept: that is
+// less time than what is made of them is.
 const (
 	exactMost = 6*time.Hour + 2*time.Minute
 	exactFor  = 30 * 24 * time.Hour
 )
 
-func exact(from, to time.Time) bool { return to.Sub(from) <= exactMost && time.Since(from) < exactFor }
+// exact says that a window is counted from verdicts, which are kept for some time; 0 is for ever.
+func exact(from, to time.Time, kept time.Duration) bool {
+	began := time.Since(from)
+	return to.Sub(from) <= exactMost && began < exactFor && (kept == 0 || began < kept)
+}
 
 // whole says that a window goes by whole hours.
 func whole(from, to time.Time) bool {
@@ -40,8 +44,13 @@ func whole(from, to time.Time) bool {
 }
 
 // Align is the window that a question is answered for: longer and older ones are widened to whole hours.
-func Align(from, to time.Time) (time.Time, time.Time) {
-	if exact(from, to) {
+func (db *DB) Align(from, to time.Time) (time.Time, time.Time) {
+	return Align(from, to, db.verdictsKept)
+}
+
+// Align is what it is where verdicts are kept for some time; 0 is for ever.
+func Align(from, to time.Time, kept time.Duration) (time.Time, time.Time) {
+	if exact(from, to, kept) {
 		return from, to
 	}
 	if end := to.Truncate(time.Hour); !end.Equal(to) {
@@ -78,7 +87,7 @@ func (db *DB) blame(ctx context.Context, f *BlameFilter, columns []string) (stri
 		return db.blameOfVerdicts(part, columns, fmt.Sprintf("FirstStart < '%[2]s' AND LastStart >= '%[1]s'%[3]s AND %[4]s >= '%[1]s' AND %[4]s < '%[2]s'%[5]s",
 			from, to, where, part.start(), f.where()))
 	}
-	if f.Exact || exact(f.From, f.To) || !whole(f.From, f.To) {
+	if f.Exact || exact(f.From, f.To, db.verdictsKept) || !whole(f.From, f.To) {
 		return "(" + counted("") + ")", nil
 	}
 	dirty, err := db.dirtyHours(ctx)

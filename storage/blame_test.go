@@ -64,7 +64,7 @@ func blameAddsUp(t *testing.T, db *storage.DB, rounds int) {
 		if r.IntN(4) == 0 {
 			f.To = f.From.Add(time.Hour + time.Duration(r.IntN(100))*time.Minute)
 		}
-		f.From, f.To = storage.Align(f.From, f.To)
+		f.From, f.To = db.Align(f.From, f.To)
 		for _, f.Suffered = range []bool{false, true} {
 			for _, f.Owner = range []string{"", "team-1"} {
 				for _, step := range []time.Duration{0, time.Hour} {
@@ -90,10 +90,22 @@ func blameAddsUp(t *testing.T, db *storage.DB, rounds int) {
 
 // TestShortWindowOfLongAgo: verdicts have expired, and what was made of them has not.
 func TestShortWindowOfLongAgo(t *testing.T) {
+	const day = 24 * time.Hour
+	for name, c := range map[string]struct{ ago, kept time.Duration }{
+		"kept for ever":      {100 * day, 0},
+		"kept for 90 days":   {100 * day, 90 * day},
+		"kept for two days":  {3 * day, 2 * day},
+		"kept for two hours": {4 * time.Hour, 2 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) { shortWindowOfLongAgo(t, c.ago, c.kept) })
+	}
+}
+
+func shortWindowOfLongAgo(t *testing.T, ago, kept time.Duration) {
 	dsn := clickhousetest.DSN(t)
 	db := clickhousetest.Open(t, dsn)
 	db.SetJudgedSlack(0)
-	at := time.Now().UTC().Truncate(time.Hour).Add(-100*24*time.Hour + 10*time.Minute)
+	at := time.Now().UTC().Truncate(time.Hour).Add(-ago + 10*time.Minute)
 	j := storage.JudgedTrace{SettledTrace: storage.SettledTrace{TraceID: spans.TraceID{1}, Version: 1, FirstIngest: at, LastIngest: at}}
 	j.Verdicts = []verdict.Verdict{{
 		Symptom: verdict.SymptomError, Entry: verdict.Entry{Service: "web", Start: verdict.Time{UnixNs: at.UnixNano()}},
@@ -105,14 +117,45 @@ func TestShortWindowOfLongAgo(t *testing.T) {
 	if made, err := db.RollUp(t.Context(), time.Time{}); made != 1 || err != nil {
 		t.Fatal(made, err)
 	}
+	if err := db.Migrate(t.Context(), storage.Retention{Verdicts: kept}); err != nil {
+		t.Fatal(err)
+	}
 	if err := rawConn(t, dsn).Exec(t.Context(), "TRUNCATE TABLE verdicts"); err != nil {
 		t.Fatal(err)
 	}
 	var f storage.BlameFilter
-	f.From, f.To = storage.Align(at.Add(-time.Minute), at.Add(time.Minute))
+	f.From, f.To = db.Align(at.Add(-time.Minute), at.Add(time.Minute))
 	want := map[string]sum{"team-1/s/": {Amount: 1e6, Stored: 1e6}}
 	if diff := cmp.Diff(want, askBlame(t, db, f, 0)); diff != "" {
 		t.Errorf("%+v (-want +got):\n%s", f, diff)
+	}
+}
+
+// TestWindowsAreAligned: short ones are as they were asked for, as long as all verdicts of them are there.
+func TestWindowsAreAligned(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, c := range []struct {
+		ago, window, kept time.Duration // ago is when it began
+		wider             bool
+	}{
+		{time.Hour, time.Hour, 0, false},
+		{7 * time.Hour, 7 * time.Hour, 0, true},
+		{29 * day, time.Hour, 0, false},
+		{31 * day, time.Hour, 0, true},
+		{29 * day, time.Hour, 90 * day, false},
+		{31 * day, time.Hour, 90 * day, true},
+		{6 * day, time.Hour, 7 * day, false},
+		{8 * day, time.Hour, 7 * day, true},
+	} {
+		from := time.Now().UTC().Add(-c.ago)
+		if from.Truncate(time.Hour).Equal(from) {
+			from = from.Add(time.Second)
+		}
+		to := from.Add(c.window)
+		gotFrom, gotTo := storage.Align(from, to, c.kept)
+		if !c.wider && (!gotFrom.Equal(from) || !gotTo.Equal(to)) || c.wider && (!gotFrom.Equal(from.Truncate(time.Hour)) || !gotTo.Equal(to.Truncate(time.Hour).Add(time.Hour))) {
+			t.Errorf("%+v: %s to %s is answered for %s to %s", c, from, to, gotFrom, gotTo)
+		}
 	}
 }
 

@@ -49,6 +49,7 @@ type DB struct {
 	cluster       *cluster      // nil on one ClickHouse, and on a shard
 	shard         int           // of a cluster, counted from 1
 	slack         time.Duration // judgedSlack
+	verdictsKept  time.Duration // by Migrate; 0 is for ever
 	dirty         keptHours
 	replicated    bool // blocks are told apart by a Keeper
 }

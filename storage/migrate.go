@@ -25,10 +25,11 @@ type Retention struct {
 	Baseline time.Duration
 }
 
-// Migrate brings the schema up to date and sets the retention. It may run twice, and in two
+// Migrate brings the schema up to date and sets the retention, before anything is asked. It may run twice, and in two
 // processes at once: ClickHouse has no transactions, so every statement can be repeated, and a
 // version is written down only after its statements. Of a cluster, each host keeps its own record.
 func (db *DB) Migrate(ctx context.Context, keep Retention) error {
+	db.verdictsKept = keep.Verdicts
 	if db.cluster != nil {
 		return db.cluster.migrate(ctx, keep, db.log)
 	}

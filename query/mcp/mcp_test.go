@@ -88,6 +88,8 @@ func (f *fake) ListVerdicts(_ context.Context, filter storage.VerdictFilter) ([]
 	return rows, f.err
 }
 
+func (f *fake) Align(from, to time.Time) (time.Time, time.Time) { return storage.Align(from, to, 0) }
+
 // Blame has 200 groups of everything.
 func (f *fake) Blame(_ context.Context, filter storage.BlameFilter, by []string, _ time.Duration, limit int) ([]storage.BlameRow, error) {
 	var rows []storage.BlameRow

@@ -116,6 +116,8 @@ func (f *fake) ListVerdicts(_ context.Context, filter storage.VerdictFilter) ([]
 	return rows, f.err
 }
 
+func (f *fake) Align(from, to time.Time) (time.Time, time.Time) { return storage.Align(from, to, 0) }
+
 func (f *fake) Blame(_ context.Context, filter storage.BlameFilter, by []string, _ time.Duration, _ int) ([]storage.BlameRow, error) {
 	row := storage.BlameRow{At: filter.From, Amount: 1_500_000, Failed: 1_500_000, Stored: 750_000, ExcessNs: 7, FirstNs: 1e18, LastNs: 1e18, Exemplar: "t", MainOwner: "o", MainRule: "self-error"}
 	for column, field := range map[string]*string{

@@ -196,6 +196,8 @@ func (f *fake) ListVerdicts(_ context.Context, filter storage.VerdictFilter) ([]
 	return rows, nil
 }
 
+func (f *fake) Align(from, to time.Time) (time.Time, time.Time) { return storage.Align(from, to, 0) }
+
 func (f *fake) Blame(_ context.Context, filter storage.BlameFilter, by []string, step time.Duration, _ int) ([]storage.BlameRow, error) {
 	if f.blame != nil {
 		return f.blame, nil
