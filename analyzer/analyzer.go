@@ -222,33 +222,40 @@ func (a *Analyzer) slow() (list []storage.SlowOperation) {
 	return list
 }
 
-// JudgeNow judges a trace on what is stored of it at this moment; nil where nothing is.
-func (a *Analyzer) JudgeNow(ctx context.Context, id spans.TraceID) (verdicts []verdict.Verdict, err error) {
-	err = a.lookAt(ctx, id, func(f *trace.Forest, cfg blame.Config) { verdicts = blame.Judge(f, cfg) })
+// JudgeNow judges a trace on what is stored of it at this moment; nil where nothing is. What is known of its spans helps to find them.
+func (a *Analyzer) JudgeNow(ctx context.Context, of storage.SettledTrace) (verdicts []verdict.Verdict, err error) {
+	err = a.lookAt(ctx, of, func(f *trace.Forest, cfg blame.Config) { verdicts = blame.Judge(f, cfg) })
 	return verdicts, err
 }
 
 // ExplainNow is like JudgeNow; the verdicts say as well which rules were tried on the spans of a service, and on calls to it.
-func (a *Analyzer) ExplainNow(ctx context.Context, id spans.TraceID, service string) (verdicts []verdict.Verdict, err error) {
-	err = a.lookAt(ctx, id, func(f *trace.Forest, cfg blame.Config) {
+func (a *Analyzer) ExplainNow(ctx context.Context, of storage.SettledTrace, service string) (verdicts []verdict.Verdict, err error) {
+	err = a.lookAt(ctx, of, func(f *trace.Forest, cfg blame.Config) {
 		cfg.Explain, cfg.ExplainOf = true, service
 		verdicts = blame.Judge(f, cfg)
 	})
 	return verdicts, err
 }
 
-// TimelineNow lays out what is stored of a trace, with the exceptions of the spans of these ids; nil where nothing is stored.
-func (a *Analyzer) TimelineNow(ctx context.Context, id spans.TraceID, logsOf map[spans.SpanID]bool) (line *verdict.Timeline, err error) {
-	err = a.lookAt(ctx, id, func(f *trace.Forest, cfg blame.Config) { line = blame.Timeline(f, cfg, logsOf) })
-	return line, err
+// TimelineNow lays out what is stored of a trace, with the exceptions of the spans that verdicts blame; nil where nothing is stored.
+// Without verdicts it judges as well.
+func (a *Analyzer) TimelineNow(ctx context.Context, of storage.SettledTrace, verdicts []verdict.Verdict) (line *verdict.Timeline, judged []verdict.Verdict, err error) {
+	err = a.lookAt(ctx, of, func(f *trace.Forest, cfg blame.Config) {
+		if judged = verdicts; len(judged) == 0 {
+			judged = blame.Judge(f, cfg)
+		}
+		line = blame.Timeline(f, cfg, judged)
+	})
+	return line, judged, err
 }
 
 // lookAt gives a trace to use, if anything of it is stored. Use must not keep the forest.
-func (a *Analyzer) lookAt(ctx context.Context, id spans.TraceID, use func(*trace.Forest, blame.Config)) error {
+func (a *Analyzer) lookAt(ctx context.Context, of storage.SettledTrace, use func(*trace.Forest, blame.Config)) error {
 	block := a.blocks.Get().(*spans.Block)
 	defer a.blocks.Put(block)
 	block.Reset()
-	if err := a.store.ReadTraces(ctx, storage.TraceQuery{IDs: []spans.TraceID{id}, SpansMax: a.cfg.SpansMax, Keep: trace.Reads}, block); err != nil {
+	q := storage.TraceQuery{IDs: []spans.TraceID{of.TraceID}, From: of.FirstIngest, SpansMax: a.cfg.SpansMax, Keep: trace.Reads}
+	if err := a.store.ReadTraces(ctx, q, block); err != nil {
 		return err
 	}
 	if groups := trace.Group(block); len(groups) > 0 {

@@ -2,7 +2,6 @@ package analyzer_test
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -21,6 +20,7 @@ import (
 	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/storage/spans"
+	"github.com/whosehop/whosehop/verdict"
 )
 
 func TestMain(m *testing.M) { clickhousetest.Main(m) }
@@ -225,14 +225,14 @@ func TestJudgeNow(t *testing.T) {
 	a, stop := run(t, db)
 	defer stop()
 	insert(t, db, block(t, failing, 9), "a")
-	got, err := a.JudgeNow(t.Context(), spans.TraceID{1, 15: 9})
+	got, err := a.JudgeNow(t.Context(), storage.SettledTrace{TraceID: spans.TraceID{1, 15: 9}})
 	if err != nil || len(got) != 1 || got[0].Shares[0].Accountable != "pay" || got[0].Shares[0].Owner != "team-x" {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	if got, err := a.JudgeNow(t.Context(), spans.TraceID{9}); err != nil || got != nil {
+	if got, err := a.JudgeNow(t.Context(), storage.SettledTrace{TraceID: spans.TraceID{9}}); err != nil || got != nil {
 		t.Errorf("an unknown trace: %+v, %v", got, err)
 	}
-	explained, err := a.ExplainNow(t.Context(), spans.TraceID{1, 15: 9}, "pay")
+	explained, err := a.ExplainNow(t.Context(), storage.SettledTrace{TraceID: spans.TraceID{1, 15: 9}}, "pay")
 	if err != nil || len(explained) != 1 || len(explained[0].Tried) == 0 {
 		t.Errorf("%+v, %v", explained, err)
 	}
@@ -241,16 +241,17 @@ func TestJudgeNow(t *testing.T) {
 			t.Errorf("asked for pay, told is %+v", tried)
 		}
 	}
-	var blamed spans.SpanID
-	if _, err := hex.Decode(blamed[:], []byte(got[0].Shares[0].SpanIDs[0])); err != nil {
-		t.Fatal(err)
+	for _, known := range [][]verdict.Verdict{got, nil} {
+		line, judged, err := a.TimelineNow(t.Context(), storage.SettledTrace{TraceID: spans.TraceID{1, 15: 9}}, known)
+		if err != nil || len(line.Spans) != 3 || line.Spans[0].Below != 2 || len(line.Gaps) != 1 || len(line.Logs) != 1 || line.Logs[2][0].Type != "Boom" || line.Logs[2][0].Message != "no gateway" {
+			t.Errorf("%+v, %v", line, err)
+		}
+		if len(judged) != 1 || judged[0].Summary != got[0].Summary {
+			t.Errorf("it is thought of it: %+v", judged)
+		}
 	}
-	line, err := a.TimelineNow(t.Context(), spans.TraceID{1, 15: 9}, map[spans.SpanID]bool{blamed: true})
-	if err != nil || len(line.Spans) != 3 || line.Spans[0].Below != 2 || len(line.Gaps) != 1 || len(line.Logs) != 1 || line.Logs[2][0].Type != "Boom" || line.Logs[2][0].Message != "no gateway" {
-		t.Errorf("%+v, %v", line, err)
-	}
-	if line, err := a.TimelineNow(t.Context(), spans.TraceID{9}, nil); err != nil || line != nil {
-		t.Errorf("an unknown trace: %+v, %v", line, err)
+	if line, judged, err := a.TimelineNow(t.Context(), storage.SettledTrace{TraceID: spans.TraceID{9}}, nil); err != nil || line != nil || judged != nil {
+		t.Errorf("an unknown trace: %+v, %+v, %v", line, judged, err)
 	}
 }
 
@@ -309,7 +310,7 @@ shop SERVER POST /buy 0..920ms 200
 	done := make(chan error, 1)
 	go func() { done <- other.Follow(ctx) }()
 	for {
-		got, err := other.JudgeNow(t.Context(), spans.TraceID{1, 15: 99})
+		got, err := other.JudgeNow(t.Context(), storage.SettledTrace{TraceID: spans.TraceID{1, 15: 99}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -385,7 +386,7 @@ func TestWhatIsRefusedToSeveralAtOnce(t *testing.T) {
 	waitFor(t, "the calls are learnt", func() bool { return stored(t, conn, "pay", "POST /charge") == 12 })
 	waitFor(t, "the calls are known", func() bool {
 		trial := send(fmt.Sprintf(refused, "probe", "shop"))
-		got, err := a.JudgeNow(t.Context(), spans.TraceID{1, 15: trial})
+		got, err := a.JudgeNow(t.Context(), storage.SettledTrace{TraceID: spans.TraceID{1, 15: trial}})
 		return err == nil && len(got) == 1 && got[0].Shares[0].Site.Callee == "pay"
 	})
 	last := id + 1
@@ -542,7 +543,7 @@ func TestSLO(t *testing.T) {
 	if !strings.Contains(body, `"symptom":"latency"`) || !strings.Contains(body, "slower than its SLO of 15 ms") {
 		t.Errorf("%s", body)
 	}
-	got, err := a.JudgeNow(t.Context(), spans.TraceID{1, 15: 1})
+	got, err := a.JudgeNow(t.Context(), storage.SettledTrace{TraceID: spans.TraceID{1, 15: 1}})
 	if err != nil || len(got) != 1 || got[0].Symptom != "latency" {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -67,7 +67,7 @@ func TestAnalyzersOfACluster(t *testing.T) {
 	if err := conn.QueryRow(t.Context(), "SELECT count() FROM (SELECT TraceId, uniqExact(Shard) AS n FROM (SELECT TraceId, _shard_num AS Shard FROM verdicts UNION ALL SELECT TraceId, _shard_num FROM otel_traces) GROUP BY TraceId HAVING n > 1)").Scan(&astray); err != nil || astray != 0 {
 		t.Errorf("%d verdicts lie elsewhere than their spans, %v", astray, err)
 	}
-	got, err := first.JudgeNow(t.Context(), spans.TraceID{1, 15: 3})
+	got, err := first.JudgeNow(t.Context(), storage.SettledTrace{TraceID: spans.TraceID{1, 15: 3}})
 	if err != nil || len(got) != 1 {
 		t.Errorf("judged now: %+v, %v", got, err)
 	}

@@ -1,7 +1,6 @@
 package query
 
 import (
-	"cmp"
 	"context"
 	"time"
 
@@ -51,28 +50,17 @@ func (s *Service) Edge(ctx context.Context, r EdgeRequest) (*EdgeResponse, error
 		return nil, err
 	}
 	from, to = s.reader.Align(from, to)
-	rows, err := s.reader.Blame(ctx, storage.BlameFilter{From: from, To: to}, edgeColumns, 0, groupsMax)
+	rows, calls, err := s.costsAndCalls(ctx, storage.BlameFilter{From: from, To: to, Caller: r.Caller, Callee: r.Callee}, edgeColumns)
 	if err != nil {
 		return nil, err
 	}
 	g := newGraph()
-	var all, own []storage.BlameRow
-	for _, row := range rows {
-		itself := row.Kind == string(verdict.SiteEdge) && row.Caller == r.Caller && row.Callee == r.Callee
-		byCallee := row.Via == r.Caller && cmp.Or(row.Peer, row.Service) == r.Callee
-		byCaller := row.Kind == string(verdict.SiteService) && row.Service == r.Caller && row.Target == r.Callee
-		if !itself && !byCallee && !byCaller {
-			continue
+	var own []storage.BlameRow
+	for i := range rows {
+		g.cost(&rows[i])
+		if rows[i].Kind == string(verdict.SiteEdge) {
+			own = append(own, rows[i])
 		}
-		g.cost(&row)
-		all = append(all, row)
-		if itself {
-			own = append(own, row)
-		}
-	}
-	calls, err := s.reader.Edges(ctx, storage.NewTrafficWindow(from, to, time.Now()))
-	if err != nil {
-		return nil, err
 	}
 	for i := range calls {
 		if calls[i].Caller == r.Caller && calls[i].Callee == r.Callee {
@@ -80,7 +68,7 @@ func (s *Service) Edge(ctx context.Context, r EdgeRequest) (*EdgeResponse, error
 		}
 	}
 	answer := &EdgeResponse{Window: Window{from, to}, Edge: *g.edge(r.Caller, r.Callee)}
-	answer.Phases, answer.Sites = partsOf(own, "edge", n), partsOf(all, "operation", n)
+	answer.Phases, answer.Sites = partsOf(own, "edge", n), partsOf(rows, "operation", n)
 	answer.Missing = s.reader.Missing(ctx)
 	return answer, nil
 }

@@ -43,7 +43,7 @@ func TestLinks(t *testing.T) {
 
 // Timelines are kept while there is room, those that were asked for last the longest.
 func TestKeptTimelines(t *testing.T) {
-	key := func(trace byte, rows uint64) timelineKey { return timelineKey{spans.TraceID{trace}, rows} }
+	key := func(trace byte, rows uint64) timelineKey { return timelineKey{id: spans.TraceID{trace}, rows: rows} }
 	of := func(n int) *Timeline {
 		return &Timeline{Timeline: &verdict.Timeline{Spans: make([]verdict.TimelineSpan, n)}}
 	}

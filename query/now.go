@@ -126,12 +126,14 @@ func (s *Service) Now(ctx context.Context, r NowRequest) (*NowResponse, error) {
 	answer.Entries, answer.More = nowOf(rows, from, to, step, most)
 	answer.countAll(operations)
 	if len(answer.Entries) > 0 {
-		if err := s.sinceWhen(ctx, answer); err != nil {
+		var versions []storage.SeenVersion
+		group, all := errgroup.WithContext(ctx)
+		group.Go(func() error { return s.sinceWhen(all, answer) })
+		group.Go(func() (err error) { versions, err = s.versionsOf(all, answer); return err })
+		if err := group.Wait(); err != nil {
 			return nil, err
 		}
-		if err := s.newVersions(ctx, answer); err != nil {
-			return nil, err
-		}
+		answer.newVersions(versions)
 	}
 	answer.Missing = s.reader.Missing(ctx)
 	return answer, nil
@@ -264,33 +266,36 @@ func (n *NowResponse) countAll(operations []storage.Operation) {
 	}
 }
 
-// newVersions says of which hops the version is new: first seen about when it began, where there was another one before.
-func (s *Service) newVersions(ctx context.Context, answer *NowResponse) error {
-	// A new version may serve for a while before it is asked for what it breaks; clocks differ.
-	const before, after = 30 * time.Minute, 10 * time.Minute
-	service := func(h *NowHop) string { return cmp.Or(h.Accountable, h.Site.Service) }
+// actor is the service that must act.
+func (h *NowHop) actor() string { return cmp.Or(h.Accountable, h.Site.Service) }
+
+// versionsOf are the versions that the services which must act had.
+func (s *Service) versionsOf(ctx context.Context, answer *NowResponse) ([]storage.SeenVersion, error) {
 	var services []string
 	for i := range answer.Entries {
 		for k := range answer.Entries[i].Hops {
-			if h := &answer.Entries[i].Hops[k]; h.Version != "" && !h.Since.IsZero() {
-				services = append(services, service(h))
+			if h := &answer.Entries[i].Hops[k]; h.Version != "" {
+				services = append(services, h.actor())
 			}
 		}
 	}
 	if len(services) == 0 {
-		return nil
+		return nil, nil
 	}
 	slices.Sort(services)
-	versions, err := s.reader.Versions(ctx, storage.NewTrafficWindow(answer.From.Add(-sinceMost), answer.To, time.Now()), slices.Compact(services)...)
-	if err != nil {
-		return err
-	}
-	for i := range answer.Entries {
-		for k := range answer.Entries[i].Hops {
-			h := &answer.Entries[i].Hops[k]
+	return s.reader.Versions(ctx, storage.NewTrafficWindow(answer.From.Add(-sinceMost), answer.To, time.Now()), slices.Compact(services)...)
+}
+
+// newVersions says of which hops the version is new: first seen about when it began, where there was another one before.
+func (n *NowResponse) newVersions(versions []storage.SeenVersion) {
+	// A new version may serve for a while before it is asked for what it breaks; clocks differ.
+	const before, after = 30 * time.Minute, 10 * time.Minute
+	for i := range n.Entries {
+		for k := range n.Entries[i].Hops {
+			h := &n.Entries[i].Hops[k]
 			other, at := false, time.Time{}
 			for _, v := range versions { // those of a service in the order in which they were first seen
-				if v.Service != service(h) || !at.IsZero() {
+				if v.Service != h.actor() || !at.IsZero() {
 					continue
 				}
 				if v.Version == h.Version {
@@ -302,5 +307,4 @@ func (s *Service) newVersions(ctx context.Context, answer *NowResponse) error {
 			h.NewVersion = other && !at.IsZero() && !h.Since.IsZero() && at.After(h.Since.Add(-before)) && at.Before(h.Since.Add(after))
 		}
 	}
-	return nil
 }

@@ -56,11 +56,12 @@ type Reader interface {
 // Judge judges on the spot: a trace, no verdicts where no span of it is stored; or all traces that came
 // in at an entry over a time, against as long a time before.
 type Judge interface {
-	JudgeNow(ctx context.Context, id spans.TraceID) ([]verdict.Verdict, error)
+	JudgeNow(ctx context.Context, of storage.SettledTrace) ([]verdict.Verdict, error)
 	// ExplainNow says as well which rules were tried on the spans of a service, and on calls to it.
-	ExplainNow(ctx context.Context, id spans.TraceID, service string) ([]verdict.Verdict, error)
-	// TimelineNow lays a trace out, with the exceptions of some spans; nil where no span of it is stored.
-	TimelineNow(ctx context.Context, id spans.TraceID, logsOf map[spans.SpanID]bool) (*verdict.Timeline, error)
+	ExplainNow(ctx context.Context, of storage.SettledTrace, service string) ([]verdict.Verdict, error)
+	// TimelineNow lays a trace out, with the exceptions of spans that verdicts blame; nil where no span of it is stored. Without
+	// verdicts it judges, too.
+	TimelineNow(ctx context.Context, of storage.SettledTrace, verdicts []verdict.Verdict) (*verdict.Timeline, []verdict.Verdict, error)
 	RankNow(ctx context.Context, from, to time.Time, entry string, limit int) ([]verdict.Suspect, error)
 }
 
@@ -152,41 +153,61 @@ func (s *Service) Verdicts(ctx context.Context, traceID string) ([]verdict.Verdi
 		return nil, err
 	}
 	defer done()
-	id, err := ParseTraceID(traceID)
+	before, err := s.judgedBefore(ctx, traceID)
+	if err != nil || len(before.verdicts) > 0 {
+		return before.verdicts, err
+	}
+	judged, err := s.judge.JudgeNow(ctx, before.of)
 	if err != nil {
 		return nil, err
 	}
+	return judged, s.mark(ctx, judged, &before)
+}
+
+// judgedBefore is what is stored of a trace's judgement.
+type judgedBefore struct {
+	of      storage.SettledTrace // Version is 0 where it was not judged
+	settled bool                 // nothing came after
+	// verdicts are those of its entries, if it has settled and one has a symptom.
+	verdicts []verdict.Verdict
+}
+
+func (s *Service) judgedBefore(ctx context.Context, traceID string) (t judgedBefore, err error) {
+	id, err := ParseTraceID(traceID)
+	if err != nil {
+		return t, err
+	}
 	var bodies []string
-	var of storage.SettledTrace
 	var newest time.Time
 	found := false
 	group, asking := errgroup.WithContext(ctx)
-	group.Go(func() (err error) { bodies, of, found, err = s.reader.TraceVerdicts(asking, id); return err })
+	group.Go(func() (err error) { bodies, t.of, found, err = s.reader.TraceVerdicts(asking, id); return err })
 	group.Go(func() (err error) { newest, err = s.reader.NewestSpan(asking, id); return err })
 	if err := group.Wait(); err != nil {
-		return nil, err
+		return t, err
 	}
-	settled := found && !newest.After(of.LastIngest)
-	if settled && len(bodies) > 0 {
-		return parseBodies(bodies)
+	t.of.TraceID = id
+	if t.settled = found && !newest.After(t.of.LastIngest); t.settled {
+		t.verdicts, err = parseBodies(bodies)
 	}
-	verdicts, err := s.judge.JudgeNow(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	if len(verdicts) == 0 {
+	return t, err
+}
+
+// mark says of verdicts that were judged now whether they may change. Without one there is no such trace.
+func (s *Service) mark(ctx context.Context, judged []verdict.Verdict, before *judgedBefore) error {
+	if len(judged) == 0 {
 		if missing := s.reader.Missing(ctx); len(missing) > 0 {
-			return nil, fmt.Errorf("trace %x: %w; missing: %s", id[:], ErrMissing, strings.Join(missing, ", "))
+			return fmt.Errorf("trace %x: %w; missing: %s", before.of.TraceID[:], ErrMissing, strings.Join(missing, ", "))
 		}
-		return nil, fmt.Errorf("trace %x: %w", id[:], ErrNotFound)
+		return fmt.Errorf("trace %x: %w", before.of.TraceID[:], ErrNotFound)
 	}
-	for i := range verdicts {
-		verdicts[i].Provisional = !settled
-		if found {
-			verdicts[i].Version = of.Version
+	for i := range judged {
+		judged[i].Provisional = !before.settled
+		if before.of.Version > 0 {
+			judged[i].Version = before.of.Version
 		}
 	}
-	return verdicts, nil
+	return nil
 }
 
 func parseBodies(bodies []string) ([]verdict.Verdict, error) {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/whosehop/whosehop/ownership"
 	"github.com/whosehop/whosehop/storage"
 	"github.com/whosehop/whosehop/verdict"
@@ -76,11 +78,7 @@ func (s *Service) Map(ctx context.Context, r MapRequest) (*MapResponse, error) {
 		return nil, Wrong("depth", "depth %d is not within 1 and %d", r.Depth, mapDepthMost)
 	}
 	from, to = s.reader.Align(from, to)
-	costs, err := s.reader.Blame(ctx, storage.BlameFilter{From: from, To: to}, []string{"Kind", "Service", "Caller", "Callee", "Peer", "Via", "Target"}, 0, groupsMax)
-	if err != nil {
-		return nil, err
-	}
-	calls, err := s.reader.Edges(ctx, storage.NewTrafficWindow(from, to, time.Now()))
+	costs, calls, err := s.costsAndCalls(ctx, storage.BlameFilter{From: from, To: to}, []string{"Kind", "Service", "Caller", "Callee", "Peer", "Via", "Target"})
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +100,17 @@ func (s *Service) Map(ctx context.Context, r MapRequest) (*MapResponse, error) {
 	answer := g.answer(g.kept(&r))
 	answer.Window, answer.Missing = Window{from, to}, s.reader.Missing(ctx)
 	return answer, nil
+}
+
+// costsAndCalls asks what was caused and what was called at once.
+func (s *Service) costsAndCalls(ctx context.Context, f storage.BlameFilter, by []string) (costs []storage.BlameRow, calls []storage.Edge, err error) {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { costs, err = s.reader.Blame(ctx, f, by, 0, groupsMax); return err })
+	group.Go(func() (err error) {
+		calls, err = s.reader.Edges(ctx, storage.NewTrafficWindow(f.From, f.To, time.Now()))
+		return err
+	})
+	return costs, calls, group.Wait()
 }
 
 // graph is a map in the making.

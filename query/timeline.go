@@ -2,7 +2,6 @@ package query
 
 import (
 	"context"
-	"encoding/hex"
 	"slices"
 	"sync"
 
@@ -10,68 +9,68 @@ import (
 	"github.com/whosehop/whosehop/verdict"
 )
 
-// Timeline is the spans of a trace, laid out; nil where none is stored any more.
+// Timeline is the spans of a trace, laid out, and what is thought of it.
 type Timeline struct {
+	// Timeline is nil where no spans are stored any more.
 	*verdict.Timeline
+	Verdicts []verdict.Verdict
 	// Rows is how many spans are stored: while that stays, a span keeps its index.
 	Rows uint64
 	// LeftOut is how many of them are not in it.
 	LeftOut int
 }
 
-// Timeline lays out the spans of a trace, with the exceptions of those that verdicts blame.
-func (s *Service) Timeline(ctx context.Context, traceID string, verdicts []verdict.Verdict) (*Timeline, error) {
+// Timeline lays out the spans of a trace, with the exceptions of those that its verdicts blame. They are read once for both.
+func (s *Service) Timeline(ctx context.Context, traceID string) (*Timeline, error) {
 	ctx, done, err := s.begin(ctx, text{"traceId", traceID})
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	id, err := ParseTraceID(traceID)
+	before, err := s.judgedBefore(ctx, traceID)
 	if err != nil {
 		return nil, err
 	}
-	stored, err := s.reader.StoredTrace(ctx, id)
-	if err != nil || stored.Rows == 0 {
-		return nil, err
+	rows := before.of.Rows
+	if !before.settled {
+		now, err := s.reader.StoredTrace(ctx, before.of.TraceID)
+		if err != nil {
+			return nil, err
+		}
+		rows = now.Rows
 	}
-	key := timelineKey{id, stored.Rows}
+	key := timelineKey{before.of.TraceID, rows, before.of.Version}
 	if kept := s.timelines.get(key); kept != nil {
 		return kept, nil
 	}
-	line, err := s.judge.TimelineNow(ctx, id, blamedSpans(verdicts))
-	if err != nil || line == nil {
+	t := &Timeline{Rows: rows}
+	if t.Timeline, t.Verdicts, err = s.judge.TimelineNow(ctx, before.of, before.verdicts); err != nil {
 		return nil, err
 	}
+	if len(before.verdicts) == 0 {
+		if err := s.mark(ctx, t.Verdicts, &before); err != nil {
+			return nil, err
+		}
+	}
+	if t.Timeline == nil {
+		t.Verdicts = before.verdicts
+		return t, nil
+	}
 	arrived := 0
-	for i := range line.Spans {
-		if !line.Spans[i].Missing {
+	for i := range t.Spans {
+		if !t.Spans[i].Missing {
 			arrived++
 		}
 	}
-	t := &Timeline{Timeline: line, Rows: stored.Rows, LeftOut: max(0, int(stored.Rows)-arrived)}
+	t.LeftOut = max(0, int(rows)-arrived)
 	s.timelines.put(key, t)
 	return t, nil
 }
 
-// blamedSpans are the spans that carry a share.
-func blamedSpans(verdicts []verdict.Verdict) map[spans.SpanID]bool {
-	ids := make(map[spans.SpanID]bool)
-	for i := range verdicts {
-		for k := range verdicts[i].Shares {
-			for _, text := range verdicts[i].Shares[k].SpanIDs {
-				var id spans.SpanID
-				if n, err := hex.Decode(id[:], []byte(text)[:min(len(text), 2*len(id))]); err == nil && n == len(id) {
-					ids[id] = true
-				}
-			}
-		}
-	}
-	return ids
-}
-
 type timelineKey struct {
-	id   spans.TraceID
-	rows uint64
+	id      spans.TraceID
+	rows    uint64
+	version uint32 // of the verdict
 }
 
 // keptTimelines are those that were asked for last: whoever reads a page unfolds it bit by bit.

@@ -15,21 +15,24 @@ func (s *Service) WhyNot(ctx context.Context, traceID, service string) ([]verdic
 		return nil, err
 	}
 	defer done()
-	id, err := ParseTraceID(traceID)
-	if err != nil {
-		return nil, err
-	}
 	if service == "" {
 		return nil, Wrong("service", "name the service that is asked about")
 	}
-	verdicts, err := s.Verdicts(ctx, traceID)
+	before, err := s.judgedBefore(ctx, traceID)
 	if err != nil {
 		return nil, err
 	}
 	// What was tried is not stored: the trace is judged once more.
-	explained, err := s.judge.ExplainNow(ctx, id, service)
+	explained, err := s.judge.ExplainNow(ctx, before.of, service)
 	if err != nil {
 		return nil, err
+	}
+	verdicts := before.verdicts
+	if len(verdicts) == 0 {
+		if err := s.mark(ctx, explained, &before); err != nil {
+			return nil, err
+		}
+		verdicts = explained
 	}
 	var answers []verdict.WhyNot
 	var known []string

@@ -20,6 +20,8 @@ type BlameFilter struct {
 	Suffered bool
 	// Exact counts from verdicts, however long the window is, which need not be aligned then.
 	Exact bool
+	// Caller and Callee are of an edge: what was caused by the edge itself, by its callee, or by its caller calling it.
+	Caller, Callee string
 	// Hours asks for the hours in which there was some.
 	Hours bool
 }
@@ -67,6 +69,10 @@ func (f *BlameFilter) where() (text string) {
 	if f.Entry != "" {
 		text += fmt.Sprintf(" AND (EntryService = %[1]s OR EntryOperation = %[1]s OR concat(EntryService, ' ', EntryOperation) = %[1]s)", quoteText(f.Entry))
 	}
+	if f.Caller != "" {
+		text += fmt.Sprintf(" AND (Kind = 'edge' AND Caller = %[1]s AND Callee = %[2]s OR Kind = 'service' AND (Via = %[1]s AND Service = %[2]s OR Service = %[1]s AND Target = %[2]s) OR Kind = 'peer' AND Via = %[1]s AND Peer = %[2]s)",
+			quoteText(f.Caller), quoteText(f.Callee))
+	}
 	return text
 }
 
@@ -80,6 +86,9 @@ func (db *DB) blame(ctx context.Context, f *BlameFilter, columns []string) (stri
 	columns = append(slices.Clip(columns), "Owner")
 	if f.Entry != "" {
 		columns = append(columns, "EntryService", "EntryOperation")
+	}
+	if f.Caller != "" {
+		columns = append(columns, "Kind", "Caller", "Callee", "Service", "Peer", "Via", "Target")
 	}
 	columns = inOrder(columns)
 	from, to := nanos(f.From), nanos(f.To)

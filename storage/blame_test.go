@@ -256,3 +256,55 @@ func randomJudged(r *rand.Rand, from time.Time, hours int, now map[spans.TraceID
 	}
 	return j
 }
+
+// TestBlameOfAnEdge asks for what an edge cost: itself, by its callee, by its caller; from verdicts, and summed up.
+func TestBlameOfAnEdge(t *testing.T) {
+	db := clickhousetest.DB(t)
+	db.SetJudgedSlack(0)
+	at := time.Now().UTC().Truncate(time.Hour).Add(-30 * time.Hour)
+	service, edge, peer := verdict.SiteService, verdict.SiteEdge, verdict.SitePeer
+	shares := []verdict.Share{
+		{Owner: "itself", Site: verdict.Site{Kind: edge, Caller: "web", Callee: "pay"}},
+		{Owner: "by its callee", Site: verdict.Site{Kind: service, Service: "pay"}, Caller: "web"},
+		{Owner: "by its caller", Site: verdict.Site{Kind: service, Service: "web"}, Callee: "pay"},
+		{Owner: "by a peer", Site: verdict.Site{Kind: peer, Peer: "pay"}, Caller: "web"},
+		{Owner: "another edge", Site: verdict.Site{Kind: edge, Caller: "pay", Callee: "web"}},
+		{Owner: "called by another", Site: verdict.Site{Kind: service, Service: "pay"}, Caller: "app"},
+		{Owner: "calls another", Site: verdict.Site{Kind: service, Service: "web"}, Callee: "mail"},
+		{Owner: "no edge", Site: verdict.Site{Kind: verdict.SiteUser}},
+	}
+	var list []*storage.JudgedTrace
+	for i, s := range shares {
+		s.Weight = 1
+		list = append(list, &storage.JudgedTrace{
+			SettledTrace: storage.SettledTrace{TraceID: spans.TraceID{byte(i + 1)}, Version: 1, FirstIngest: at, LastIngest: at},
+			Verdicts: []verdict.Verdict{{
+				Symptom: verdict.SymptomError, Entry: verdict.Entry{Service: "web", Start: verdict.Time{UnixNs: at.UnixNano()}}, Shares: []verdict.Share{s},
+			}},
+		})
+	}
+	if err := db.WriteJudged(t.Context(), slices.Values(list)); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(of string, wide time.Duration) {
+		t.Helper()
+		f := storage.BlameFilter{From: at.Add(-wide), To: at.Add(wide), Caller: "web", Callee: "pay"}
+		rows, err := db.Blame(t.Context(), f, []string{"Owner"}, 0, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for i := range rows {
+			got = append(got, rows[i].Owner)
+		}
+		if want := []string{"by a peer", "by its callee", "by its caller", "itself"}; !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", of, got, want)
+		}
+	}
+	ask("verdicts", time.Hour)
+	ask("an hour that is dirty", 10*time.Hour)
+	if made, err := db.RollUp(t.Context(), time.Time{}); made != 1 || err != nil {
+		t.Fatal(made, err)
+	}
+	ask("summed up", 10*time.Hour)
+}

@@ -53,7 +53,7 @@ func (db *DB) NewestSpan(ctx context.Context, id spans.TraceID) (at time.Time, e
 		days = " AND IngestDate >= '" + since.UTC().Add(-time.Hour).Format(time.DateOnly) + "'"
 	}
 	var n uint64
-	err = db.conn.QueryRow(ctx, "SELECT count(), max(IngestTime) FROM "+db.spans+" WHERE TraceId = ? AND "+db.stored+" > '"+stamp(since)+"'"+days+readSettings,
+	err = db.conn.QueryRow(ctx, "SELECT count(), max(IngestTime) FROM "+db.spans+" WHERE TraceId = ? AND "+db.stored+" > '"+stamp(since)+"'"+days+lookUpSettings,
 		hex.EncodeToString(id[:])).Scan(&n, &at)
 	if n == 0 {
 		at = time.Time{}
@@ -67,7 +67,7 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000"
 // StoredTrace says what is stored of one trace; Rows is 0 where nothing is.
 func (db *DB) StoredTrace(ctx context.Context, id spans.TraceID) (SettledTrace, error) {
 	t := SettledTrace{TraceID: id}
-	err := db.conn.QueryRow(ctx, `SELECT count(), min(IngestTime), max(IngestTime) FROM `+db.spans+` WHERE TraceId = ?`,
+	err := db.conn.QueryRow(ctx, `SELECT count(), min(IngestTime), max(IngestTime) FROM `+db.spans+` WHERE TraceId = ?`+lookUpSettings,
 		hex.EncodeToString(id[:])).Scan(&t.Rows, &t.FirstIngest, &t.LastIngest)
 	return t, wrap("look a trace up", err)
 }

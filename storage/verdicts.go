@@ -62,13 +62,16 @@ type VerdictRow struct {
 // readSettings bound every question: a page that takes longer is of no use.
 const readSettings = " SETTINGS max_execution_time = 20, max_threads = 2"
 
+// lookUpSettings are of questions that read a few rows: a second thread costs more than it does.
+const lookUpSettings = " SETTINGS max_execution_time = 20, max_threads = 1"
+
 // TraceVerdicts returns the JSON of the newest verdicts of a trace, and what they were judged on;
 // found is false where it was not judged. Entries without a symptom have no JSON here.
 func (db *DB) TraceVerdicts(ctx context.Context, id spans.TraceID) (bodies []string, of SettledTrace, found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	of.TraceID = id
-	rows, err := db.conn.Query(ctx, "SELECT Entries.Body, Version, SpanRows, FirstIngest, LastIngest FROM "+db.table("verdicts")+" WHERE TraceId = ? ORDER BY Version DESC, JudgedAt DESC LIMIT 1"+readSettings, hex.EncodeToString(id[:]))
+	rows, err := db.conn.Query(ctx, "SELECT Entries.Body, Version, SpanRows, FirstIngest, LastIngest FROM "+db.table("verdicts")+" WHERE TraceId = ? ORDER BY Version DESC, JudgedAt DESC LIMIT 1"+lookUpSettings, hex.EncodeToString(id[:]))
 	if err != nil {
 		return nil, of, false, wrap("read the verdicts of a trace", err)
 	}

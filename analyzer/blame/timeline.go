@@ -1,6 +1,7 @@
 package blame
 
 import (
+	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -10,9 +11,10 @@ import (
 	"github.com/whosehop/whosehop/verdict"
 )
 
-// Timeline lays the spans of a forest out as they are drawn, with what is known of each. Exceptions are kept of the spans whose
-// ids are in logsOf.
-func Timeline(f *trace.Forest, cfg Config, logsOf map[spans.SpanID]bool) *verdict.Timeline {
+// Timeline lays the spans of a forest out as they are drawn, with what is known of each. Exceptions are kept of the spans
+// that verdicts blame.
+func Timeline(f *trace.Forest, cfg Config, verdicts []verdict.Verdict) *verdict.Timeline {
+	blamed := blamedSpans(verdicts)
 	l := &layout{
 		trial: trial{cfg: cfg, keepRuns: true}, at: make([]int32, len(f.Nodes)), words: make(map[string]string), normals: make(map[*baseline.Durations][2]int64),
 		line: &verdict.Timeline{
@@ -34,12 +36,28 @@ func Timeline(f *trace.Forest, cfg Config, logsOf map[spans.SpanID]bool) *verdic
 	}
 	for i := range f.Nodes {
 		l.gap(int32(i))
-		if logsOf[f.Nodes[i].SpanID] && !f.Nodes[i].Phantom() {
+		if blamed[f.Nodes[i].SpanID] && !f.Nodes[i].Phantom() {
 			l.logs(int32(i))
 		}
 	}
 	l.retries()
 	return l.line
+}
+
+// blamedSpans are the spans that carry a share.
+func blamedSpans(verdicts []verdict.Verdict) map[spans.SpanID]bool {
+	ids := make(map[spans.SpanID]bool)
+	for i := range verdicts {
+		for k := range verdicts[i].Shares {
+			for _, text := range verdicts[i].Shares[k].SpanIDs {
+				var id spans.SpanID
+				if n, err := hex.Decode(id[:], []byte(text)[:min(len(text), 2*len(id))]); err == nil && n == len(id) {
+					ids[id] = true
+				}
+			}
+		}
+	}
+	return ids
 }
 
 // layout is a timeline in the making.

@@ -1,6 +1,7 @@
 package blame
 
 import (
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -119,11 +120,11 @@ func timelineOf(t *testing.T, history, script string) *verdict.Timeline {
 		healthy = append(healthy, parse(history))
 	}
 	trial := parse(script)
-	logs := make(map[spans.SpanID]bool)
+	var all verdict.Share
 	for _, s := range trial {
-		logs[s.ID] = true
+		all.SpanIDs = append(all.SpanIDs, hex.EncodeToString(s.ID[:]))
 	}
-	return Timeline(build(tracescript.Block(trial, trialID(0))), Config{Normal: learn(healthy, [][]tracescript.Span{trial})}, logs)
+	return Timeline(build(tracescript.Block(trial, trialID(0))), Config{Normal: learn(healthy, [][]tracescript.Span{trial})}, []verdict.Verdict{{Shares: []verdict.Share{all}}})
 }
 
 func TestTimelineSaysWhatIsKnown(t *testing.T) {

@@ -137,8 +137,8 @@ func (r *reader) FindTraces(ctx context.Context, q storage.TraceSearch) ([]spans
 // judge blames pay for the failed trace.
 type judge struct{ query.Judge }
 
-func (judge) JudgeNow(_ context.Context, id spans.TraceID) ([]verdict.Verdict, error) {
-	if id != failedID {
+func (judge) JudgeNow(_ context.Context, of storage.SettledTrace) ([]verdict.Verdict, error) {
+	if of.TraceID != failedID {
 		return nil, errors.New("not judged")
 	}
 	list, err := tracescript.Parse(failed)
@@ -146,7 +146,7 @@ func (judge) JudgeNow(_ context.Context, id spans.TraceID) ([]verdict.Verdict, e
 		return nil, err
 	}
 	return []verdict.Verdict{{
-		TraceID: fmt.Sprintf("%x", id[:]), Symptom: verdict.SymptomError, Summary: "pay (team-pay) broke GET /cart", Entry: verdict.Entry{SpanID: fmt.Sprintf("%x", list[0].ID[:])},
+		TraceID: fmt.Sprintf("%x", of.TraceID[:]), Symptom: verdict.SymptomError, Summary: "pay (team-pay) broke GET /cart", Entry: verdict.Entry{SpanID: fmt.Sprintf("%x", list[0].ID[:])},
 		Shares: []verdict.Share{{
 			Site: verdict.Site{Kind: verdict.SiteService, Service: "pay", Operation: "pay.Charge"}, Owner: "team-pay", Weight: 1, Rule: "self-error",
 			SpanIDs: []string{fmt.Sprintf("%x", list[2].ID[:])}, Evidence: []string{"pay failed by itself"},

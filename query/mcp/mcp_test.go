@@ -70,10 +70,12 @@ func (f *fake) StoredTrace(context.Context, spans.TraceID) (storage.SettledTrace
 	return storage.SettledTrace{Rows: 2}, f.err
 }
 
-func (f *fake) JudgeNow(context.Context, spans.TraceID) ([]verdict.Verdict, error) { return nil, f.err }
+func (f *fake) JudgeNow(context.Context, storage.SettledTrace) ([]verdict.Verdict, error) {
+	return nil, f.err
+}
 
-func (f *fake) ExplainNow(_ context.Context, id spans.TraceID, service string) ([]verdict.Verdict, error) {
-	return []verdict.Verdict{{TraceID: fmt.Sprintf("%x", id[:]), Tried: []verdict.Tried{{Span: "00f0", Of: service, Rule: "self-error", Why: "it answered 200"}}}}, f.err
+func (f *fake) ExplainNow(_ context.Context, of storage.SettledTrace, service string) ([]verdict.Verdict, error) {
+	return []verdict.Verdict{{TraceID: fmt.Sprintf("%x", of.TraceID[:]), Tried: []verdict.Tried{{Span: "00f0", Of: service, Rule: "self-error", Why: "it answered 200"}}}}, f.err
 }
 
 func (f *fake) RankNow(context.Context, time.Time, time.Time, string, int) ([]verdict.Suspect, error) {

@@ -70,21 +70,21 @@ func (f *fake) RankNow(context.Context, time.Time, time.Time, string, int) ([]ve
 	return []verdict.Suspect{{Rank: 1, Site: verdict.Site{Kind: verdict.SiteService, Service: "payments"}, Service: "payments", Owner: "team-payments", Exemplars: []string{}}}, nil
 }
 
-func (f *fake) JudgeNow(_ context.Context, id spans.TraceID) ([]verdict.Verdict, error) {
-	if id[0] != 2 || f.err != nil {
+func (f *fake) JudgeNow(_ context.Context, of storage.SettledTrace) ([]verdict.Verdict, error) {
+	if of.TraceID[0] != 2 || f.err != nil {
 		return nil, f.err
 	}
-	return []verdict.Verdict{known(id), known(id)}, nil
+	return []verdict.Verdict{known(of.TraceID), known(of.TraceID)}, nil
 }
 
-func (f *fake) ExplainNow(_ context.Context, id spans.TraceID, service string) ([]verdict.Verdict, error) {
-	v := known(id)
+func (f *fake) ExplainNow(_ context.Context, of storage.SettledTrace, service string) ([]verdict.Verdict, error) {
+	v := known(of.TraceID)
 	v.Tried = []verdict.Tried{{Span: "01", Of: "a", Rule: "dns", Why: "it is no call of " + service}}
 	return []verdict.Verdict{v}, f.err
 }
 
-func (f *fake) TimelineNow(context.Context, spans.TraceID, map[spans.SpanID]bool) (*verdict.Timeline, error) {
-	return nil, f.err
+func (f *fake) TimelineNow(context.Context, storage.SettledTrace, []verdict.Verdict) (*verdict.Timeline, []verdict.Verdict, error) {
+	return nil, nil, f.err
 }
 
 func (f *fake) WriteReview(_ context.Context, r *storage.Review) error {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/whosehop/whosehop/query"
 	"github.com/whosehop/whosehop/query/web/layers"
 	"github.com/whosehop/whosehop/storage"
@@ -137,15 +139,18 @@ func (h *handler) serviceMap(w http.ResponseWriter, r *http.Request) {
 	}
 	page := &mapPage{mapAsked: asked, Windows: windows, Depths: []int{1, 2, 3, 4, 5}}
 	focus := asked.Focus
+	var got *query.MapResponse
+	group, asking := errgroup.WithContext(ctx)
 	if asked.Edge != "" {
-		if page.Panel, err = h.edgePanel(ctx, &asked); err != nil {
-			h.fail(w, err)
-			return
-		}
-		focus = cmp.Or(focus, page.Panel.Edge.Callee)
+		_, callee, _ := strings.Cut(asked.Edge, "->")
+		focus = cmp.Or(focus, callee)
+		group.Go(func() (err error) { page.Panel, err = h.edgePanel(asking, &asked); return err })
 	}
-	got, err := h.service.Map(ctx, query.MapRequest{From: asked.From, To: asked.To, Focus: focus, Depth: asked.Depth, Owner: asked.Owner})
-	if err != nil {
+	group.Go(func() (err error) {
+		got, err = h.service.Map(asking, query.MapRequest{From: asked.From, To: asked.To, Focus: focus, Depth: asked.Depth, Owner: asked.Owner})
+		return err
+	})
+	if err := group.Wait(); err != nil {
 		h.fail(w, err)
 		return
 	}
@@ -163,13 +168,19 @@ func (h *handler) edgePanel(ctx context.Context, asked *mapAsked) (*edgePanel, e
 	if !ok {
 		return nil, fmt.Errorf("%w: edge %q is not caller->callee", query.ErrInvalid, asked.Edge)
 	}
-	got, err := h.service.Edge(ctx, query.EdgeRequest{From: asked.From, To: asked.To, Caller: caller, Callee: callee})
-	if err != nil {
-		return nil, err
-	}
 	const exemplars = 5
-	list, err := h.service.List(ctx, query.ListRequest{VerdictFilter: storage.VerdictFilter{From: asked.From, To: asked.To, Caller: caller, Callee: callee}, PageSize: exemplars})
-	if err != nil {
+	var got *query.EdgeResponse
+	var list *query.ListResponse
+	group, asking := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		got, err = h.service.Edge(asking, query.EdgeRequest{From: asked.From, To: asked.To, Caller: caller, Callee: callee})
+		return err
+	})
+	group.Go(func() (err error) {
+		list, err = h.service.List(asking, query.ListRequest{VerdictFilter: storage.VerdictFilter{From: asked.From, To: asked.To, Caller: caller, Callee: callee}, PageSize: exemplars})
+		return err
+	})
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 	find := func(name, value string) string {

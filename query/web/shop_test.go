@@ -155,20 +155,25 @@ func newShop(t *testing.T) *shop {
 }
 
 // JudgeNow judges on the spot, as its other methods do, on the spans that are stored.
-func (s *shop) JudgeNow(ctx context.Context, id spans.TraceID) (verdicts []verdict.Verdict, err error) {
-	return verdicts, s.lookAt(ctx, id, func(forest *trace.Forest, cfg blame.Config) { verdicts = blame.Judge(forest, cfg) })
+func (s *shop) JudgeNow(ctx context.Context, of storage.SettledTrace) (verdicts []verdict.Verdict, err error) {
+	return verdicts, s.lookAt(ctx, of.TraceID, func(forest *trace.Forest, cfg blame.Config) { verdicts = blame.Judge(forest, cfg) })
 }
 
-func (s *shop) ExplainNow(ctx context.Context, id spans.TraceID, service string) (verdicts []verdict.Verdict, err error) {
-	return verdicts, s.lookAt(ctx, id, func(forest *trace.Forest, cfg blame.Config) {
+func (s *shop) ExplainNow(ctx context.Context, of storage.SettledTrace, service string) (verdicts []verdict.Verdict, err error) {
+	return verdicts, s.lookAt(ctx, of.TraceID, func(forest *trace.Forest, cfg blame.Config) {
 		cfg.Explain, cfg.ExplainOf = true, service
 		verdicts = blame.Judge(forest, cfg)
 	})
 }
 
-func (s *shop) TimelineNow(ctx context.Context, id spans.TraceID, logsOf map[spans.SpanID]bool) (line *verdict.Timeline, err error) {
-	err = s.lookAt(ctx, id, func(forest *trace.Forest, cfg blame.Config) { line = blame.Timeline(forest, cfg, logsOf) })
-	return line, err
+func (s *shop) TimelineNow(ctx context.Context, of storage.SettledTrace, verdicts []verdict.Verdict) (line *verdict.Timeline, judged []verdict.Verdict, err error) {
+	err = s.lookAt(ctx, of.TraceID, func(forest *trace.Forest, cfg blame.Config) {
+		if judged = verdicts; len(judged) == 0 {
+			judged = blame.Judge(forest, cfg)
+		}
+		line = blame.Timeline(forest, cfg, judged)
+	})
+	return line, judged, err
 }
 
 func (s *shop) RankNow(context.Context, time.Time, time.Time, string, int) ([]verdict.Suspect, error) {

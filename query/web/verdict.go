@@ -76,16 +76,10 @@ func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
 	id, only := r.PathValue("traceId"), r.URL.Query().Get("entry")
-	var verdicts []verdict.Verdict
 	var line *query.Timeline
 	var reviews *query.ReviewsResponse
 	group, asking := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		if verdicts, err = h.service.Verdicts(asking, id); err == nil {
-			line, err = h.service.Timeline(asking, id, verdicts)
-		}
-		return err
-	})
+	group.Go(func() (err error) { line, err = h.service.Timeline(asking, id); return err })
 	group.Go(func() (err error) {
 		reviews, err = h.service.ListReviews(asking, query.ReviewsRequest{TraceID: id, PageSize: reviewsMost})
 		return err
@@ -94,10 +88,8 @@ func (h *handler) verdict(w http.ResponseWriter, r *http.Request) {
 		h.failTrace(w, id, err)
 		return
 	}
-	page := verdictPage{Title: verdicts[0].Summary, TraceID: verdicts[0].TraceID, Expired: line == nil, Only: only != ""}
-	if line != nil {
-		page.LeftOut = line.LeftOut
-	}
+	verdicts := line.Verdicts
+	page := verdictPage{Title: verdicts[0].Summary, TraceID: verdicts[0].TraceID, Expired: line.Timeline == nil, Only: only != "", LeftOut: line.LeftOut}
 	if page.Store = h.service.Links.OfTrace(&verdicts[0]); page.Store != "" {
 		page.StoreOf = hostOf(page.Store)
 	}
@@ -137,12 +129,12 @@ func (h *handler) verdictView(v *verdict.Verdict, line *query.Timeline, reviews 
 	for i := range v.Shares {
 		s := &v.Shares[i]
 		share := shareView{Share: s, Contact: h.contact(s.Owner)}
-		if line != nil {
+		if line.Timeline != nil {
 			share.Logs = logsOf(line, v, s)
 		}
 		view.Shares = append(view.Shares, share)
 	}
-	if line != nil {
+	if line.Timeline != nil {
 		view.Rows = verdictRows(line, v)
 		if entry := entryOf(line, v); entry >= 0 {
 			view.Spans = 1 + int(line.Spans[entry].Below)
@@ -275,8 +267,8 @@ func (h *handler) rows(w http.ResponseWriter, r *http.Request) {
 
 // timeline is the one of a trace of which spans are stored.
 func (h *handler) timeline(ctx context.Context, id string) (*query.Timeline, error) {
-	line, err := h.service.Timeline(ctx, id, nil)
-	if err == nil && line == nil {
+	line, err := h.service.Timeline(ctx, id)
+	if err == nil && line.Timeline == nil {
 		err = fmt.Errorf("trace %s: %w", id, query.ErrNotFound)
 	}
 	return line, err

@@ -142,22 +142,27 @@ func (f *fake) RankNow(context.Context, time.Time, time.Time, string, int) ([]ve
 	return []verdict.Suspect{{Rank: 1, Service: "payments", Owner: "team-payments", Exemplars: []string{}}}, nil
 }
 
-func (f *fake) JudgeNow(_ context.Context, id spans.TraceID) (verdicts []verdict.Verdict, err error) {
-	f.lookAt(id, func(forest *trace.Forest, cfg blame.Config) { verdicts = blame.Judge(forest, cfg) })
+func (f *fake) JudgeNow(_ context.Context, of storage.SettledTrace) (verdicts []verdict.Verdict, err error) {
+	f.lookAt(of.TraceID, func(forest *trace.Forest, cfg blame.Config) { verdicts = blame.Judge(forest, cfg) })
 	return verdicts, nil
 }
 
-func (f *fake) ExplainNow(_ context.Context, id spans.TraceID, service string) (verdicts []verdict.Verdict, err error) {
-	f.lookAt(id, func(forest *trace.Forest, cfg blame.Config) {
+func (f *fake) ExplainNow(_ context.Context, of storage.SettledTrace, service string) (verdicts []verdict.Verdict, err error) {
+	f.lookAt(of.TraceID, func(forest *trace.Forest, cfg blame.Config) {
 		cfg.Explain, cfg.ExplainOf = true, service
 		verdicts = blame.Judge(forest, cfg)
 	})
 	return verdicts, nil
 }
 
-func (f *fake) TimelineNow(_ context.Context, id spans.TraceID, logsOf map[spans.SpanID]bool) (line *verdict.Timeline, err error) {
-	f.lookAt(id, func(forest *trace.Forest, cfg blame.Config) { line = blame.Timeline(forest, cfg, logsOf) })
-	return line, nil
+func (f *fake) TimelineNow(_ context.Context, of storage.SettledTrace, verdicts []verdict.Verdict) (line *verdict.Timeline, judged []verdict.Verdict, err error) {
+	f.lookAt(of.TraceID, func(forest *trace.Forest, cfg blame.Config) {
+		if judged = verdicts; len(judged) == 0 {
+			judged = blame.Judge(forest, cfg)
+		}
+		line = blame.Timeline(forest, cfg, judged)
+	})
+	return line, judged, nil
 }
 
 func (f *fake) lookAt(id spans.TraceID, use func(*trace.Forest, blame.Config)) {

@@ -92,7 +92,9 @@ ORDER BY (ServiceName, SpanName, IngestTime)
 SETTINGS index_granularity = 4096, ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000,
     min_parts_to_merge_at_once = 32, min_bytes_for_wide_part = 100000000,
     -- A day that is over becomes one part, up to 150 GB: what is looked up by trace is looked up once a part.
-    min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1, enable_max_bytes_limit_for_min_age_to_force_merge = 1;
+    min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1, enable_max_bytes_limit_for_min_age_to_force_merge = 1,
+    -- The spans of a trace lie apart: of each, a block of every column is unpacked.
+    min_compress_block_size = 16384, max_compress_block_size = 65536;
 
 -- The exporter's helper for "when was this trace"; hand-written SQL and dashboards read it.
 CREATE VIEW IF NOT EXISTS otel_traces_trace_id_ts AS

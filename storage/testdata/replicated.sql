@@ -64,7 +64,9 @@ ENGINE = ReplicatedMergeTree('/whosehop/main/whosehop/2/otel_traces', 'ch-2-1')
 PARTITION BY IngestDate
 ORDER BY (ServiceName, SpanName, IngestTime)
 SETTINGS index_granularity = 4096, ttl_only_drop_parts = 1, replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800,
-    min_parts_to_merge_at_once = 32, min_bytes_for_wide_part = 100000000;
+    min_parts_to_merge_at_once = 32, min_bytes_for_wide_part = 100000000,
+    min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1, enable_max_bytes_limit_for_min_age_to_force_merge = 1,
+    min_compress_block_size = 16384, max_compress_block_size = 65536;
 CREATE TABLE IF NOT EXISTS otel_traces AS otel_traces_local ENGINE = Distributed('main', currentDatabase(), 'otel_traces_local', cityHash64(TraceId));
 CREATE VIEW IF NOT EXISTS otel_traces_trace_id_ts AS
 SELECT TraceId, toDateTime(min(Timestamp)) AS Start, toDateTime(max(Timestamp)) AS End
